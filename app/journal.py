@@ -1,0 +1,359 @@
+"""``Journal``: the embedding façade, one object for committing, watching, asking and replicating.
+
+Wires the rooms below together and adds no behaviour of its own. Belongs to the event loop it was opened on; any task
+of that loop may use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
+
+from antiphon.facts import DEFAULT_NAMESPACE, AuthorityId, Clock, Fact, FactRecord, LocalViolation, Namespace
+from antiphon.journal import Disk, JournalClosed
+from antiphon.reactive import ERROR_SIGNAL, AppError, Signal, SignalNotFound, SignalStream, Update, open_stream
+from antiphon.reactive.subscription import CAPACITY, DeliveryMode
+from antiphon.runtime.engine import CommitResult, EngineStatistics, JournalEngine
+from antiphon.runtime.entropy import system_random
+from antiphon.runtime.opening import open_engine
+from antiphon.views import APP_VIEWS, FoldView, ViewSpec
+
+if TYPE_CHECKING:
+    from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
+
+    from .history import Result
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Receipt(NamedTuple):
+    """Proof that a fact is durable here: its id (64 hex digits), its chain (32 hex digits), its number and time in
+    ms."""
+
+    fact_id: str
+    chain: str
+    seq: int
+    at: int
+    namespace: Namespace
+
+
+class BatchReceipt(NamedTuple):
+    """Proof that many facts are durable here. ``is_atomic`` is False when they needed more than one window."""
+
+    records: tuple[FactRecord, ...]
+    window_count: int
+
+    @property
+    def is_atomic(self) -> bool:
+        """Whether all of them became durable in one step."""
+        return self.window_count <= 1
+
+    @property
+    def fact_ids(self) -> tuple[str, ...]:
+        """The facts' ids, in the order they were given."""
+        return tuple(record.fact_id.hex() for record in self.records)
+
+
+class Journal:
+    """An open journal: a folder of facts that this process owns.
+
+    >>> import asyncio, tempfile
+    >>> class Noted(Fact, kind="doc.noted", version=1):
+    ...     text: str
+    >>> async def main() -> int:
+    ...     with tempfile.TemporaryDirectory() as folder:
+    ...         async with Journal.open(folder + "/notes", author="ada") as journal:
+    ...             receipt = await journal.commit(Noted(text="hello"))
+    ...             return receipt.seq
+    >>> asyncio.run(main())
+    2
+    """
+
+    def __init__(self, engine: JournalEngine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        author: str | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        types: Iterable[type[Fact]] = (),
+        clock: Clock | None = None,
+        random_bytes: Callable[[int], bytes] = system_random,
+        disk: Disk | None = None,
+        may_create: bool = True,
+    ) -> OpeningJournal:
+        """Open or create the journal in the folder *path*: ``async with Journal.open(…) as journal`` or ``await`` it.
+
+        *author* is the display name new chains carry (kept from the last time when None), *namespace* takes the facts
+        whose type names no context, *types* are registered and checked for drift at once (others on first use).
+        *clock*,
+        *random_bytes* and *disk* are for tests.
+
+        Raises ``NotAJournal``, ``JournalHeld``, ``FormatTooNew``, ``StoreUnavailable``, ``SchemaDrift``.
+        """
+
+        async def start() -> Journal:
+            return cls(
+                await open_engine(
+                    Path(path),
+                    author=author,
+                    namespace=Namespace(namespace),
+                    types=types,
+                    clock=clock,
+                    random_bytes=random_bytes,
+                    disk=disk,
+                    may_create=may_create,
+                )
+            )
+
+        return OpeningJournal(start)
+
+    @property
+    def path(self) -> Path:
+        """The journal's folder."""
+        return self._engine.folder.path
+
+    @property
+    def author(self) -> str:
+        """The display name that this journal's chains carry."""
+        return self._engine.folder.label
+
+    @property
+    def authority(self) -> AuthorityId:
+        """Who acts when this journal commits: 32 hex digits."""
+        return self._engine.authority
+
+    @property
+    def engine(self) -> JournalEngine:
+        """The engine below, for services that extend it."""
+        return self._engine
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over everything that is durable here (64 hex digits); equal on converged replicas."""
+        return self._engine.index.fingerprint()
+
+    def fingerprint_of(self, namespace: str) -> str:
+        """The root of one context, in hex."""
+        return self._engine.index.root(Namespace(namespace)).hex()
+
+    @property
+    def fact_count(self) -> int:
+        """How many facts are members, the journal's own opening facts included."""
+        return self._engine.index.fact_count
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was found wrong when the journal was opened or since, and what was done about it."""
+        return tuple(self._engine.problems)
+
+    def statistics(self) -> EngineStatistics:
+        """A frozen record of the insides."""
+        return self._engine.statistics()
+
+    # Facts in
+
+    async def commit(self, fact: Fact, *, flush: bool = False) -> Receipt:
+        """Make one fact durable; returns after its window was synced (5 ms, or at once with *flush*).
+
+        Cancelled while waiting, the fact is wholly in or wholly out. Raises ``FactError`` for a fact that cannot be
+        kept, ``StoreUnavailable`` when the disk refused, ``JournalClosed``.
+        """
+        result = await self._engine.commit((fact,), flush=flush)
+        return receipt_of(result.records[0])
+
+    async def commit_all(self, facts: Iterable[Fact], *, flush: bool = False) -> BatchReceipt:
+        """Make many facts durable in one call: one step when they fit into a window (1,000 facts, 256 KiB), else
+        several."""
+        result: CommitResult = await self._engine.commit(tuple(facts), flush=flush)
+        return BatchReceipt(result.records, result.window_count)
+
+    async def flush(self) -> None:
+        """Close the open window now and wait until everything committed so far is durable."""
+        await self._engine.flush()
+
+    # Values out
+
+    @overload
+    def watch(self, source: ViewSpec[S], *, policy: DeliveryMode = "buffer", capacity: int = CAPACITY) -> Watch[S]: ...
+    @overload
+    def watch(self, source: Signal[S], *, policy: DeliveryMode = "buffer", capacity: int = CAPACITY) -> Watch[S]: ...
+    def watch(
+        self, source: ViewSpec[Any] | Signal[Any], *, policy: DeliveryMode = "buffer", capacity: int = CAPACITY
+    ) -> Watch[Any]:
+        """Follow a view or a signal: ``async with journal.watch(lobby) as updates: async for update in updates: …``.
+
+        The first update is the current value. A slow watcher loses intermediate values (``update.skipped`` says how
+        many), never the newest; *policy* ``"latest"`` keeps only that one. Raises ``SignalNotFound`` at once for a
+        signal that nobody registered.
+        """
+        self._check_source(source)
+        return Watch(self, source, policy, capacity)
+
+    @overload
+    async def snapshot(self, source: ViewSpec[S]) -> S: ...
+    @overload
+    async def snapshot(self, source: Signal[S]) -> S: ...
+    async def snapshot(self, source: ViewSpec[Any] | Signal[Any]) -> Any:
+        """The current value of a view or signal, waking it if nobody watches it yet."""
+        await self.wake(source)
+        return self.read(source)
+
+    def read(self, source: ViewSpec[S] | Signal[S]) -> S:
+        """The current value, without waiting; raises ``SignalNotFound`` when the view is not awake."""
+        signal: Signal[S] = source.signal if isinstance(source, ViewSpec) else source
+        return self._engine.hub.read(signal)
+
+    async def wake(self, source: ViewSpec[Any] | Signal[Any]) -> None:
+        """Fold a view's history, so that it can be read and watched without waiting."""
+        self._check_open()
+        self._check_source(source)
+        if isinstance(source, ViewSpec):
+            self._engine.register(source.models)
+            view = FoldView(source, on_problem=self._engine.hub.report_error)
+            await self._engine.views.wake(view, source.initial, owner=source)
+        elif source.signal_id in APP_VIEWS:
+            await self._wake_app_view(source.signal_id)
+
+    async def register_app_signals(self) -> None:
+        """Wake the views that ship (chat, contacts, invitations, unread), so that their signals can be read at once."""
+        for signal_id in APP_VIEWS:
+            await self._wake_app_view(signal_id)
+
+    async def _wake_app_view(self, signal_id: str) -> None:
+        app_view = APP_VIEWS[signal_id]
+        for needed in app_view.needs:
+            await self._wake_app_view(needed.signal_id)
+        await self._engine.views.wake(app_view.build(self.authority), app_view.empty)
+
+    def errors(self) -> SignalStream[AppError | None]:
+        """The stream of troubles a screen may show: facts that cannot be decoded, views that fail."""
+        return open_stream(self._engine.hub, ERROR_SIGNAL)
+
+    # History
+
+    async def sql(self, query: str, parameters: Sequence[object] | None = None) -> Result:
+        """Ask this journal's own history in SQL; waits until DuckDB holds what was committed before. Read-only."""
+        from .history import query_owner
+
+        self._check_open()
+        return await self._engine.follower.run(lambda database: query_owner(database, query, parameters))
+
+    # Peers
+
+    async def sync_with(self, other: Journal) -> SyncReport:
+        """Exchange what is missing with another journal in this process, both ways."""
+        from antiphon.runtime.services.sync import sync_in_process
+
+        self._check_open()
+        return await sync_in_process(self._engine, other._engine)
+
+    async def sync(self, address: str) -> SyncReport:
+        """Exchange what is missing with a serving journal at ``tcp://host:port``, both ways, once."""
+        from antiphon.runtime.services.sync import sync_address
+
+        self._check_open()
+        return await sync_address(self._engine, address)
+
+    def serve(self, address: str = "tcp://127.0.0.1:0") -> SyncServer:
+        """Let peers connect: ``async with journal.serve(…) as server: server.address``."""
+        from antiphon.runtime.services.sync import serve
+
+        self._check_open()
+        return serve(self._engine, address)
+
+    def link(self, address: str) -> Link:
+        """Stay in touch with a serving journal until left; reconnects by itself: ``async with journal.link(…) as
+        link``."""
+        from antiphon.runtime.services.sync import link
+
+        self._check_open()
+        return link(self._engine, address)
+
+    # Life
+
+    async def close(self) -> None:
+        """Make everything durable, end every watcher and give the folder back. Closing twice is fine."""
+        await self._engine.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        name, fingerprint = self.path.name, self.fingerprint[:12]
+        return f"<Journal {name!r} of {self.author}: {self.fact_count} facts, fingerprint {fingerprint}>"
+
+    def _check_source(self, source: ViewSpec[Any] | Signal[Any]) -> None:
+        if isinstance(source, ViewSpec) or source.signal_id in APP_VIEWS or self._engine.hub.is_registered(source):
+            return
+        if not isinstance(source, Signal):
+            raise LocalViolation(f"watch takes a @view or a Signal; got {source!r}")
+        raise SignalNotFound(source.signal_id, known=APP_VIEWS)
+
+    def _check_open(self) -> None:
+        if self._engine.is_closed:
+            raise JournalClosed(f"journal {self.path.name} is closed; open it again")
+
+
+class OpeningJournal:
+    """A journal about to be opened: await it, or enter it."""
+
+    def __init__(self, start: Callable[[], Any]) -> None:
+        self._start = start
+        self._journal: Journal | None = None
+
+    def __await__(self) -> Any:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Journal:
+        self._journal = await self._start()
+        assert self._journal is not None, "opening gives a journal or raises"
+        return self._journal
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._journal is not None, "it was entered before it is left"
+        await self._journal.close()
+
+
+class Watch(Generic[T]):
+    """Updates of one view or signal, while its ``async with`` block runs."""
+
+    def __init__(self, journal: Journal, source: ViewSpec[T] | Signal[T], policy: DeliveryMode, capacity: int) -> None:
+        self._journal = journal
+        self._source = source
+        self._policy = policy
+        self._capacity = capacity
+        self._stream: SignalStream[T] | None = None
+
+    async def __aenter__(self) -> SignalStream[T]:
+        await self._journal.wake(self._source)
+        signal = self._source.signal if isinstance(self._source, ViewSpec) else self._source
+        self._stream = open_stream(self._journal.engine.hub, signal, policy=self._policy, capacity=self._capacity)
+        return self._stream
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            await self._stream.aclose()
+
+
+def receipt_of(record: FactRecord) -> Receipt:
+    """The receipt of one durable fact."""
+    return Receipt(record.fact_id.hex(), record.chain.text, record.seq, record.at, record.chain.namespace)
+
+
+__all__ = ["BatchReceipt", "Journal", "Receipt", "Update", "Watch"]

@@ -1,0 +1,173 @@
+"""The chat facts: channels, messages and who is in a channel, said live or imported from somewhere else.
+
+Decides nothing: who may edit, what is hidden and which of two writers wins is the chat view's business. A live fact
+names its actor, who must be its signer; an imported one names a foreign speaker and where it was found, and its signer
+is whoever imported it. All times are signed milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .fact import Fact
+from .ids import NAMESPACE_LENGTH_MAX
+
+ContextId = Annotated[str, Field(min_length=1, max_length=NAMESPACE_LENGTH_MAX)]
+"""The namespace a fact belongs to."""
+
+DeliveryStatus = Literal["sent", "delivered", "read", "failed"]
+MembershipEvent = Literal["joined", "left"]
+MessageStyle = Literal["message", "action", "notice", "system"]
+
+
+class ChannelCreated(Fact, kind="chat.channel_created", version=1, context="context_id", time="created_at"):
+    """A channel exists from here on; said again after it was closed, it is open again."""
+
+    context_id: ContextId
+    channel_id: str
+    name: str
+    topic: str | None = None
+    is_dm: bool = False
+    created_at: int
+    creator_id: str
+
+
+class ChannelClosed(Fact, kind="chat.channel_closed", version=1, context="context_id", time="closed_at"):
+    """The channel is gone from the screen, and what was said until then stays hidden even if it is opened again."""
+
+    context_id: ContextId
+    channel_id: str
+    closed_at: int
+    actor_id: str
+
+
+class ChannelUpdated(Fact, kind="chat.channel_updated", version=1, context="context_id", time="updated_at"):
+    """New values for the fields that are present; an absent field is no statement, an empty topic clears it."""
+
+    context_id: ContextId
+    channel_id: str
+    name: str | None = None
+    topic: str | None = None
+    member_count: int | None = None
+    member_ids: tuple[str, ...] | None = None
+    updated_at: int
+    actor_id: str
+
+
+class MessageSent(Fact, kind="chat.message_sent", version=1, context="context_id", time="sent_at"):
+    """Somebody said something; ``reply_to`` may name a message that is not known (yet)."""
+
+    context_id: ContextId
+    channel_id: str
+    message_id: str
+    sender_id: str
+    sender_name: str
+    text: str
+    sent_at: int
+    reply_to: str | None = None
+    epoch_hint: int | None = None
+
+
+class MessageRead(Fact, kind="chat.message_read", version=1, context="context_id", time="read_at"):
+    """The reader has seen the message."""
+
+    context_id: ContextId
+    channel_id: str
+    message_id: str
+    reader_id: str
+    read_at: int
+
+
+class MessageEdited(Fact, kind="chat.message_edited", version=1, context="context_id", time="edited_at"):
+    """The author replaces the text; anybody else's attempt has no effect."""
+
+    context_id: ContextId
+    channel_id: str
+    message_id: str
+    editor_id: str
+    new_text: str
+    edited_at: int
+
+
+class MessageDeliveryUpdated(
+    Fact, kind="chat.message_delivery_updated", version=1, context="context_id", time="updated_at"
+):
+    """How far the message got; statuses only ever rise."""
+
+    context_id: ContextId
+    channel_id: str
+    message_id: str
+    delivery_status: DeliveryStatus
+    updated_at: int
+    actor_id: str
+
+
+class MessageDeleted(Fact, kind="chat.message_deleted", version=1, context="context_id", time="deleted_at"):
+    """The author takes the message back, for ever: edits, reads and repeated sends do not bring it back."""
+
+    context_id: ContextId
+    channel_id: str
+    message_id: str
+    deleter_id: str
+    deleted_at: int
+
+
+class MembershipChanged(Fact, kind="chat.membership_changed", version=1, context="context_id", time="changed_at"):
+    """The participant joined or left the channel."""
+
+    context_id: ContextId
+    channel_id: str
+    participant_id: str
+    participant_name: str
+    event: MembershipEvent
+    changed_at: int
+
+
+class MessageImported(Fact, kind="chat.message_imported", version=1, context="context_id", time="sent_at"):
+    """Something said elsewhere: ``source`` is the file's name, ``line`` its line from 0.
+
+    ``raw`` holds the original bytes where they were not UTF-8 and ``text`` had to replace some of them.
+    """
+
+    context_id: ContextId
+    channel_id: str
+    message_id: str
+    sender_id: str
+    sender_name: str
+    text: str
+    style: MessageStyle = "message"
+    sent_at: int
+    reply_to: str | None = None
+    source: str
+    line: int
+    raw: bytes | None = None
+
+
+class MembershipImported(Fact, kind="chat.membership_imported", version=1, context="context_id", time="changed_at"):
+    """Somebody joined or left elsewhere, as read from ``line`` (from 0) of the file named ``source``."""
+
+    context_id: ContextId
+    channel_id: str
+    participant_id: str
+    participant_name: str
+    event: MembershipEvent
+    changed_at: int
+    source: str
+    line: int
+
+
+CHAT_FACTS: tuple[type[Fact], ...] = (
+    ChannelCreated,
+    ChannelClosed,
+    ChannelUpdated,
+    MessageSent,
+    MessageRead,
+    MessageEdited,
+    MessageDeliveryUpdated,
+    MessageDeleted,
+    MembershipChanged,
+    MessageImported,
+    MembershipImported,
+)

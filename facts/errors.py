@@ -1,0 +1,68 @@
+"""What can be wrong with a fact, sorted by whose move it is next.
+
+Knows nothing of files, peers or signals; those rooms derive their own errors from the three roots here.
+"""
+
+from __future__ import annotations
+
+
+class AntiphonError(Exception):
+    """Root of every error this library raises on purpose."""
+
+
+class LocalViolation(AntiphonError, ValueError):
+    """The caller asked for something that is not allowed; the message says what is."""
+
+
+class RemoteViolation(AntiphonError):
+    """A peer or a file broke a promise; nothing of what it sent was applied."""
+
+
+class FactError(LocalViolation):
+    """A fact or a fact type that cannot be accepted as it is."""
+
+
+class RegistrationError(FactError):
+    """A fact type is declared in a way that could not be stored or read back."""
+
+
+class DuplicateFactType(RegistrationError):
+    """Two different types claim one kind, or two kinds claim one SQL name."""
+
+
+class SchemaDrift(RegistrationError):
+    """A type changed its fields without a new version number."""
+
+
+class UnencodableFact(FactError):
+    """A value has no canonical form: a float, an integer beyond 64 bits, a lone surrogate, too deep a nesting."""
+
+
+class PayloadTooLarge(FactError):
+    """The encoded payload exceeds the cap of 64 KiB."""
+
+
+class VersionMismatch(FactError):
+    """A payload's version lies outside the range that its registered type can read."""
+
+    def __init__(self, kind: str, *, actual: int, min_supported: int, expected: int) -> None:
+        self.kind = kind
+        self.actual = actual
+        self.min_supported = min_supported
+        self.expected = expected
+        super().__init__(
+            f"{kind} version {actual} is outside the supported range {min_supported}..{expected}; "
+            "register a newer type, or an @upcast from that version"
+        )
+
+
+class TypeMismatch(FactError):
+    """A payload was offered to the decoder of another kind."""
+
+
+class InvalidPayload(FactError):
+    """A payload's bytes are not canonical, or do not fit the schema of its kind."""
+
+
+class InvalidLine(RemoteViolation):
+    """A line is not a fact in the form that FORMAT prescribes."""

@@ -1,0 +1,28 @@
+"""The facts a journal writes about itself: the opening of a chain, and a merge of more heads than one header can
+hold."""
+
+from __future__ import annotations
+
+from .fact import Fact
+
+
+class ChainOpened(Fact, kind="journal.chain_opened", version=1):
+    """First fact of every chain: who writes, with which key, in which incarnation, on whose behalf.
+
+    Keys, nonce and signature are lowercase hex. ``signature`` is the authority key's Ed25519 signature over the other
+    fields (see ``journal.chain.opening_message``). ``label`` is a display name, never an identity.
+    """
+
+    authority: str
+    authority_key: str
+    device: str
+    label: str
+    namespace: str
+    nonce: str
+    predecessor: str | None = None
+    public_key: str
+    signature: str
+
+
+class HeadsMerged(Fact, kind="journal.merge", version=1):
+    """A fact without content: its header carries causal links that did not fit into the next one's."""

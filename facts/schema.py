@@ -1,0 +1,118 @@
+"""The normal form of a fact type's fields, from which drift is detected and SQL columns are drawn.
+
+It is our own form, not ``model_json_schema()``: there a new docstring would look like a new schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import types
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
+
+import orjson
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from .errors import RegistrationError
+
+SchemaNode = str | Sequence["SchemaNode"] | Mapping[str, "SchemaNode"]
+
+_PLAIN: dict[object, str] = {
+    str: "text",
+    int: "integer",
+    bool: "boolean",
+    bytes: "bytes",
+    None: "null",
+    type(None): "null",
+}
+_OPEN: tuple[object, ...] = (Any, object)
+
+
+def describe_fields(owner: str, fields: Mapping[str, FieldInfo]) -> dict[str, SchemaNode]:
+    """Give each field's normal form: its type and, when it has one, its default.
+
+    Raises ``RegistrationError`` naming the field when its type has no canonical JSON form.
+    """
+    described: dict[str, SchemaNode] = {}
+    for name, info in fields.items():
+        node: dict[str, SchemaNode] = {"type": describe_type(info.annotation, where=f"{owner}.{name}")}
+        if not info.is_required():
+            default = info.get_default(call_default_factory=False)
+            node["default"] = orjson.dumps(default, default=str, option=orjson.OPT_SORT_KEYS).decode()
+        described[name] = node
+    return described
+
+
+def describe_type(annotation: object, *, where: str) -> SchemaNode:
+    """Give one annotation's normal form; refuse floats and whatever JSON cannot hold exactly."""
+    while True:
+        if isinstance(annotation, NewType):
+            annotation = annotation.__supertype__
+        elif get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif type(annotation).__name__ == "TypeAliasType":
+            annotation = getattr(annotation, "__value__", None)
+        else:
+            break
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    if annotation in _OPEN:
+        return "json"
+    origin = get_origin(annotation)
+    if origin is not None:
+        return _describe_generic(origin, get_args(annotation), where=where)
+    if isinstance(annotation, type):
+        return _describe_class(annotation, where=where)
+    raise RegistrationError(f"{where}: {annotation!r} has no canonical form; {_ALLOWED}")
+
+
+_ALLOWED = (
+    "expected str, int, bool, bytes, None, an Enum, a Literal, a frozen model, or lists, tuples and dicts of these"
+)
+
+
+def _describe_generic(origin: object, arguments: tuple[object, ...], *, where: str) -> SchemaNode:
+    if origin in (Union, types.UnionType):
+        options = [describe_type(option, where=where) for option in arguments]
+        return {"any": sorted(options, key=lambda node: orjson.dumps(node, option=orjson.OPT_SORT_KEYS))}
+    if origin is Literal:
+        return {"literal": sorted(repr(value) for value in arguments)}
+    if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
+        return {"tuple": [describe_type(item, where=where) for item in arguments]}
+    if origin in (list, tuple, Sequence):
+        return {"list": describe_type(arguments[0], where=where)}
+    if origin in (dict, Mapping) and arguments[0] is str:
+        return {"map": describe_type(arguments[1], where=where)}
+    raise RegistrationError(f"{where}: {origin!r} of {arguments!r} has no canonical form; {_ALLOWED}")
+
+
+def _describe_class(annotation: type, *, where: str) -> SchemaNode:
+    if issubclass(annotation, Enum):
+        return {"enum": sorted(repr(member.value) for member in annotation)}
+    if issubclass(annotation, BaseModel):
+        return {"record": describe_fields(annotation.__name__, annotation.model_fields)}
+    if issubclass(annotation, float):
+        raise RegistrationError(
+            f"{where} is a float, which two machines may print differently; store an integer with its unit, or text"
+        )
+    raise RegistrationError(f"{where}: {annotation.__name__} has no canonical form; {_ALLOWED}")
+
+
+def schema_hash(fields: Mapping[str, SchemaNode]) -> str:
+    """Hash a normal form; equal schemas give equal hashes whatever the order of fields (16 bytes in hex)."""
+    return hashlib.sha256(b"antiphon.schema.1" + orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+def field_type(node: SchemaNode) -> SchemaNode:
+    """The type half of a described field."""
+    assert isinstance(node, Mapping), "describe_fields gives a mapping for each field"
+    return node["type"]
+
+
+def is_flat(node: SchemaNode) -> bool:
+    """Whether a value of this type needs no walk before encoding: text, bool, null and enums of text only."""
+    if isinstance(node, Mapping) and "any" in node:
+        return all(is_flat(option) for option in node["any"])
+    return node in ("text", "boolean", "null")

@@ -1,0 +1,141 @@
+"""Frames: one atomic step of the log, written as lines of JSON that end with a closing line.
+
+Encoding and hashing only; files, syncing and torn tails are the business of ``stores/log.py``. Hashes cover ids and
+line hashes, never payload bytes, so that a payload can be erased and the chain of frames still verifies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+import orjson
+
+from antiphon.facts import ChainInfo, InvalidLine, Registration, canonical_bytes
+
+from .chain import make_chain_info
+
+FRAME_PREFIX = b"antiphon.frame.1"
+FORMAT_NUMBER = 1
+CLOSING_OPEN = b'{"frame":'
+
+_CLOSING = re.compile(
+    rb'\{"frame":\{"count":(0|[1-9][0-9]{0,9}),"hash":"([0-9a-f]{64})","previous":"([0-9a-f]{64})"\}\}'
+)
+_TAG = re.compile(rb'\{"([a-z_]+)(\?)?":')
+_KNOWN_TAGS = frozenset({b"chain", b"e", b"file", b"frame", b"h", b"local", b"seal"})
+
+
+class Closing(NamedTuple):
+    """A frame's closing line: how many lines it closes, its hash and the hash of the frame before."""
+
+    line_count: int
+    frame_hash: str
+    previous: str
+
+
+class FileHeader(NamedTuple):
+    """A log file's first line; ``previous_file`` and ``previous_frame`` name the last good frame before it."""
+
+    format: int
+    journal: str
+    number: int
+    previous_file: int
+    previous_frame: str
+
+
+def frame_hash(previous: str, entries: Sequence[bytes]) -> str:
+    """Hash a frame: *entries* are the facts' ids and the other lines' hashes, in the order of the lines."""
+    return sha256(FRAME_PREFIX + bytes.fromhex(previous) + b"".join(entries)).hexdigest()
+
+
+def line_hash(line: bytes) -> bytes:
+    """What a line that is not a fact contributes to its frame's hash."""
+    return sha256(line).digest()
+
+
+def build_closing(closing: Closing) -> bytes:
+    """Write a closing line."""
+    count, digest, previous = closing
+    return f'{{"frame":{{"count":{count},"hash":"{digest}","previous":"{previous}"}}}}'.encode()
+
+
+def parse_closing(line: bytes) -> Closing | None:
+    """Read a closing line, or None when it is something else."""
+    match = _CLOSING.fullmatch(line)
+    return Closing(int(match[1]), match[2].decode(), match[3].decode()) if match else None
+
+
+def build_file_header(header: FileHeader) -> bytes:
+    """Write a file's first line."""
+    return canonical_bytes({"file": header._asdict()})
+
+
+def parse_file_header(line: bytes) -> FileHeader:
+    """Read a file's first line; the format number is for the caller to judge. Raises ``InvalidLine``."""
+    try:
+        data = orjson.loads(line)["file"]
+        number = data["format"]
+        if isinstance(number, int) and number > FORMAT_NUMBER:
+            return FileHeader(number, str(data.get("journal", "")), int(data.get("number", 0)), 0, "")
+        header = FileHeader(**data)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
+        raise InvalidLine(f"not a log file's first line: {line[:120]!r}") from problem
+    if build_file_header(header) != line:
+        raise InvalidLine(f"not the canonical first line of a log file: {line[:120]!r}")
+    return header
+
+
+def build_chain_line(info: ChainInfo) -> bytes:
+    """Write what certifies a chain's id; it stands before the chain's first fact in the log."""
+    return canonical_bytes(
+        {"chain": {"namespace": info.namespace, "nonce": info.nonce.hex(), "public_key": info.public_key.hex()}}
+    )
+
+
+def parse_chain_line(line: bytes) -> ChainInfo:
+    """Read a chain line. Raises ``InvalidLine``."""
+    try:
+        data = orjson.loads(line)["chain"]
+        return make_chain_info(
+            public_key=bytes.fromhex(data["public_key"]),
+            nonce=bytes.fromhex(data["nonce"]),
+            namespace=data["namespace"],
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
+        raise InvalidLine(f"not a chain line: {line[:120]!r}") from problem
+
+
+def build_local_line(kind: str, value: dict[str, object]) -> bytes:
+    """Write a local line: what this node remembers and never sends."""
+    return canonical_bytes({"local": {"kind": kind, "value": value}})
+
+
+def build_registration_line(registration: Registration) -> bytes:
+    """Write down a fact type that this journal has met."""
+    return build_local_line("registration", registration._asdict())
+
+
+def parse_registration(line: bytes) -> Registration | None:
+    """Read a registration out of a local line, or None when it is about something else."""
+    try:
+        local = orjson.loads(line)["local"]
+        return Registration(**local["value"]) if local["kind"] == "registration" else None
+    except (orjson.JSONDecodeError, KeyError, TypeError) as problem:
+        raise InvalidLine(f"not a local line: {line[:120]!r}") from problem
+
+
+def tag_of(line: bytes) -> tuple[bytes, bool]:
+    """A line's tag and whether it must be understood; an unknown tag that is not marked ``?`` raises
+    ``InvalidLine``."""
+    match = _TAG.match(line)
+    if match is None:
+        raise InvalidLine(f"a log line without a tag: {line[:80]!r}")
+    tag, optional = match.groups()
+    if tag not in _KNOWN_TAGS and optional is None:
+        raise InvalidLine(
+            f"a log line with the unknown tag {tag.decode()!r}; it was written by a newer antiphon, so upgrade"
+        )
+    return tag, optional is None

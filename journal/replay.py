@@ -1,0 +1,59 @@
+"""Reading members back from the log, by kind: what a view folds when it wakes up.
+
+Goes by the index, so only members are read, and a run without the wanted kinds costs one substring search. Ids are
+recomputed, so damage is noticed here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from antiphon.facts import ChainInfo, FactId, FactRecord, InvalidLine, parse_line
+
+from .chain import build_records, link_ids
+from .errors import LogDamaged
+from .stores.position import RunRow
+
+
+class PlacedRun(NamedTuple):
+    """A run and its chain: what is needed to read it back."""
+
+    info: ChainInfo
+    row: RunRow
+
+
+def read_members(
+    runs: Sequence[PlacedRun], read: Callable[[RunRow], bytes], *, kinds: frozenset[str] | None = None
+) -> Iterator[FactRecord]:
+    """Yield the facts of *runs* whose kind is wanted (all when None), run by run.
+
+    ~3 µs a fact of a run that holds a wanted kind. Raises ``LogDamaged`` naming the place when bytes are not what was
+    sealed.
+    """
+    needles = None if kinds is None else [f'"k":"{kind}"'.encode() for kind in kinds]
+    for info, row in runs:
+        data = read(row)
+        if needles is not None and not any(needle in data for needle in needles):
+            continue
+        for record in parse_run(info, row, data):
+            if kinds is None or record.kind in kinds:
+                yield record
+
+
+def parse_run(info: ChainInfo, row: RunRow, data: bytes) -> tuple[FactRecord, ...]:
+    """Turn a run's bytes (fact lines and the seal line) back into records, checking that they end in its last id."""
+    place = f"log file {row.file_number}, bytes {row.offset}..{row.offset + row.length}"
+    lines = data.split(b"\n")[: row.last_seq - row.first_seq + 1]
+    try:
+        parsed = [parse_line(line) for line in lines]
+    except InvalidLine as problem:
+        raise LogDamaged(
+            f"{place}: {problem}; run antiphon verify, and sync with a peer that holds these facts"
+        ) from problem
+    ids = link_ids(FactId(row.first_previous_id), parsed)
+    if not ids or ids[-1] != row.last_id:
+        raise LogDamaged(
+            f"{place} is not what was sealed; run antiphon verify, and sync with a peer that holds these facts"
+        )
+    return build_records(info, lines, parsed, ids)

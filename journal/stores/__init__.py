@@ -1,0 +1,1 @@
+"""Stores: the one place below the runtime that touches the disk and DuckDB."""

@@ -1,0 +1,304 @@
+"""A journal's folder: its lock, its keys, and what it tells about how the last owner left.
+
+Holds the lock for as long as it lives; decides nothing about chains except whether they may be continued. Never opens
+``journal.duckdb`` (closing such a handle would drop DuckDB's own lock).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from antiphon.facts import InvalidLine
+
+from ..errors import FormatTooNew, JournalHeld, NotAJournal, StoreUnavailable
+from ..frame import FORMAT_NUMBER, parse_file_header
+from .log import LOG_FOLDER, log_files
+from .position import LogPosition
+
+LOCK_FILE = "LOCK"
+KEYS_FOLDER = "keys"
+DATABASE_FILE = "journal.duckdb"
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "fuse.sshfs", "ceph", "lustre", "glusterfs"}
+)
+
+RandomBytes = Callable[[int], bytes]
+
+
+class Leave(NamedTuple):
+    """How the last owner left: cleanly at *frame*, on which host, boot and inode."""
+
+    is_clean: bool
+    host: str
+    boot: str
+    inode: int
+    frame: str
+
+
+class KeySigner:
+    """An Ed25519 key kept in a file that only its owner may read."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self._public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32 raw bytes of the public key."""
+        return self._public
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte signature of *message*; ~20 µs."""
+        return self._private.sign(message)
+
+
+@dataclass(slots=True)
+class JournalFolder:
+    """An opened and locked folder.
+
+    ``leave`` is None for a new journal (and for one whose lock file was lost); ``journal_id`` names the journal for
+    ever.
+    """
+
+    path: Path
+    journal_id: str
+    leave: Leave | None
+    authority: KeySigner
+    writer: KeySigner
+    label: str
+    label_changed: bool
+    is_new: bool
+    _descriptor: int
+
+    def mark_open(self, frame: str) -> None:
+        """Note that an owner is at work; until ``mark_closed`` the journal counts as left uncleanly."""
+        self._write_lock(is_clean=False, frame=frame)
+
+    def release(self, position: LogPosition | None) -> None:
+        """Give the lock back; with *position* the journal counts as closed cleanly there."""
+        if position is not None:
+            self._write_lock(is_clean=True, frame=position.frame_hash)
+        os.close(self._descriptor)
+
+    def may_continue(self, head_frame: str) -> bool:
+        """Whether the old chains may be continued: same folder, and left cleanly here or uncleanly in this very boot.
+
+        Otherwise bytes may have been lost, or the folder is a copy whose original writes on: a new incarnation it is.
+        """
+        leave = self.leave
+        if leave is None or leave.inode != os.fstat(self._descriptor).st_ino or leave.host != host_id():
+            return False
+        return leave.frame == head_frame if leave.is_clean else leave.boot == boot_id()
+
+    def _write_lock(self, *, is_clean: bool, frame: str) -> None:
+        text = orjson.dumps(
+            {
+                "boot": boot_id(),
+                "clean": is_clean,
+                "format": FORMAT_NUMBER,
+                "frame": frame,
+                "host": host_id(),
+                "inode": os.fstat(self._descriptor).st_ino,
+                "journal": self.journal_id,
+                "pid": os.getpid(),
+            },
+            option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
+        )
+        try:
+            os.pwrite(self._descriptor, text, 0)
+            os.ftruncate(self._descriptor, len(text))
+            os.fsync(self._descriptor)
+        except OSError as problem:
+            raise StoreUnavailable(
+                f"cannot write {LOCK_FILE}: {problem.strerror}; free the disk or make it writable"
+            ) from problem
+
+
+def open_folder(path: Path, *, label: str | None, random_bytes: RandomBytes, may_create: bool = True) -> JournalFolder:
+    """Create or open a journal's folder and take its lock.
+
+    Raises ``NotAJournal``, ``JournalHeld`` (naming the pid), ``FormatTooNew`` or ``StoreUnavailable``.
+    """
+    check_platform(path)
+    is_new = not is_journal(path)
+    if is_new:
+        check_creatable(path, may_create=may_create)
+    try:
+        (path / LOG_FOLDER).mkdir(parents=True, exist_ok=True)
+        (path / KEYS_FOLDER).mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise StoreUnavailable(
+            f"cannot open {path} for writing: {problem.strerror}; make it writable, or read it with open_history"
+        ) from problem
+    try:
+        return _open_locked(path, descriptor, label=label, random_bytes=random_bytes, is_new=is_new)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _open_locked(
+    path: Path, descriptor: int, *, label: str | None, random_bytes: RandomBytes, is_new: bool
+) -> JournalFolder:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        raise JournalHeld(
+            f"journal {path} is held by {_holder(descriptor)}; close it there, or read it with open_history"
+        ) from problem
+    stored = _read_lock(descriptor)
+    if int(stored.get("format", FORMAT_NUMBER)) > FORMAT_NUMBER:
+        raise FormatTooNew(
+            f"journal {path} has format {stored['format']}; this antiphon reads up to {FORMAT_NUMBER}, so upgrade it"
+        )
+    journal_id = str(stored.get("journal") or journal_id_of(path) or random_bytes(16).hex())
+    authority, writer = (_key(path, name, random_bytes) for name in ("authority", "writer"))
+    label_path = path / KEYS_FOLDER / "label"
+    old_label = label_path.read_text(encoding="utf-8") if label_path.exists() else None
+    new_label = label if label is not None else old_label if old_label is not None else "anonymous"
+    if new_label != old_label:
+        _write_private(label_path, new_label.encode())
+    _sync_folders(path)
+    leave = (
+        Leave(
+            bool(stored["clean"]), str(stored["host"]), str(stored["boot"]), int(stored["inode"]), str(stored["frame"])
+        )
+        if stored.keys() >= {"clean", "host", "boot", "inode", "frame"}
+        else None
+    )
+    return JournalFolder(
+        path=path,
+        journal_id=journal_id,
+        leave=leave,
+        authority=authority,
+        writer=writer,
+        label=new_label,
+        label_changed=old_label is not None and new_label != old_label,
+        is_new=is_new,
+        _descriptor=descriptor,
+    )
+
+
+def is_journal(path: Path) -> bool:
+    """Whether *path* holds a journal: a lock file or at least one log file."""
+    return (path / LOCK_FILE).is_file() or bool(log_files(path))
+
+
+def check_creatable(path: Path, *, may_create: bool = True) -> None:
+    """Refuse a path where no journal is and none may be made."""
+    if path.exists() and not path.is_dir():
+        raise NotAJournal(f"{path} is a file; a journal is a folder, so name another path")
+    if path.is_dir() and any(path.iterdir()):
+        raise NotAJournal(f"{path} holds other files and no journal; name an empty or a new folder")
+    if not may_create:
+        raise NotAJournal(f"there is no journal at {path}; check the path, or create it by opening it as an author")
+
+
+def journal_id_of(path: Path) -> str | None:
+    """The id that the first readable log file names."""
+    for file in log_files(path).values():
+        with file.open("rb") as log, contextlib.suppress(InvalidLine):
+            return parse_file_header(log.readline().rstrip(b"\n")).journal
+    return None
+
+
+def check_platform(path: Path) -> None:
+    """Refuse what cannot keep the promise of a synced write: Windows and network file systems."""
+    if sys.platform == "win32":
+        raise StoreUnavailable("antiphon keeps its promises on Linux and macOS only; on Windows run it inside WSL")
+    kind = _file_system(path)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise StoreUnavailable(f"{path} lies on {kind}; locks and syncs are not reliable there, so use a local disk")
+
+
+def boot_id() -> str:
+    """Names the current boot of this machine."""
+    if sys.platform == "darwin":
+        return subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def host_id() -> str:
+    """Names this machine; the host name where no machine id is kept."""
+    machine = Path("/etc/machine-id")
+    text = machine.read_text(encoding="ascii").strip() if machine.is_file() else ""
+    return text or platform.node()
+
+
+def _file_system(path: Path) -> str:
+    mounts = Path("/proc/self/mountinfo")
+    if not mounts.exists():
+        return ""
+    existing = next(parent for parent in (path.resolve(), *path.resolve().parents) if parent.exists())
+    best, kind = "", ""
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = fields.split()[4]
+        if (str(existing) + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+            best, kind = point, rest.split()[0]
+    return kind
+
+
+def _read_lock(descriptor: int) -> dict[str, int | str | bool]:
+    try:
+        stored = orjson.loads(os.pread(descriptor, 4096, 0))
+    except orjson.JSONDecodeError:
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def _holder(descriptor: int) -> str:
+    pid = _read_lock(descriptor).get("pid")
+    if pid == os.getpid():
+        return f"this process (pid {pid})"
+    return f"process {pid}" if pid else "another process"
+
+
+def _key(path: Path, name: str, random_bytes: RandomBytes) -> KeySigner:
+    file = path / KEYS_FOLDER / f"{name}.key"
+    try:
+        if not file.exists():
+            _write_private(file, random_bytes(32).hex().encode())
+        return KeySigner(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file.read_text(encoding="ascii"))))
+    except ValueError as problem:
+        raise NotAJournal(f"{file} is not a key of 64 hex digits; restore it from a backup") from problem
+    except OSError as problem:
+        raise StoreUnavailable(f"cannot read or write {file}: {problem.strerror}") from problem
+
+
+def _write_private(file: Path, data: bytes) -> None:
+    """Write a whole file that only its owner may read, durably: a half-written key would be a lost author."""
+    staged = file.with_suffix(".new")
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    staged.rename(file)
+
+
+def _sync_folders(path: Path) -> None:
+    for folder in (path.parent, path, path / KEYS_FOLDER, path / LOG_FOLDER):
+        with contextlib.suppress(PermissionError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,294 @@
+"""The signals of one engine: who owns them, what they hold, who listens.
+
+Not a module-wide registry: two engines have two hubs. Runs on one thread (the engine's loop), starts no task, and
+calls subscribers only from `emit` and `emit_all`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from .errors import EmissionFailed, HandlerUnavailable, SignalAlreadyRegistered, SignalNotFound, TypeMismatch
+from .signal import ERROR_SIGNAL, AppError, Signal, Snapshot
+from .subscription import CAPACITY, DeliveryMode, LagWarning, Subscription
+
+if TYPE_CHECKING:
+    from reactivex import Observable
+    from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class SignalOwner(Generic[T]):
+    """The right to emit into one signal; `register` gives it to whoever registered the signal, and to nobody else."""
+
+    signal: Signal[T]
+    snapshot: Snapshot[T]
+    is_external: bool
+    subscribers: dict[Subscription[T], None] = field(default_factory=dict)
+    lagged_count: int = 0
+
+
+class SignalStatistics(NamedTuple):
+    """One signal's insides: `lagged_count` sums over all its subscribers, past ones too."""
+
+    signal_id: str
+    version: int
+    is_ready: bool
+    subscriber_count: int
+    lagged_count: int
+
+
+class SignalHub:
+    """Registers, reads, emits and subscribes signals.
+
+    Emitting to n subscribers costs n constant-time offers; a value equal to the current one costs one comparison and
+    is not emitted. `ERROR_SIGNAL` is registered from the start. `on_lag` is told of subscribers that fell behind, once
+    an episode, and `on_failure` of subscribers that raised (and were detached): without it, `ERROR_SIGNAL` says so.
+
+    >>> hub = SignalHub()
+    >>> COUNT_SIGNAL = Signal("app:count", int)
+    >>> owner = hub.register(COUNT_SIGNAL, 0, external=True)
+    >>> subscription = hub.subscribe(COUNT_SIGNAL)
+    >>> hub.emit(COUNT_SIGNAL, 1)
+    True
+    >>> [subscription.try_recv().value, subscription.try_recv().value, subscription.try_recv()]
+    [0, 1, None]
+    """
+
+    def __init__(
+        self,
+        *,
+        on_lag: Callable[[LagWarning], None] | None = None,
+        on_failure: Callable[[str, Exception], None] | None = None,
+    ) -> None:
+        self._on_lag = on_lag
+        self._on_failure = on_failure
+        self._owners: dict[str, SignalOwner[object]] = {}
+        self._deliveries: deque[tuple[SignalOwner[object], Snapshot[object]]] = deque()
+        self._reports: deque[Callable[[], object]] = deque()
+        self._is_delivering = False
+        self._is_closed = False
+        self.register(ERROR_SIGNAL, None, external=True)
+
+    def register(self, signal: Signal[T], initial: T, *, external: bool = False) -> SignalOwner[T]:
+        """Create `signal` with its first value, version 0; an `external` one may be emitted into by anyone.
+
+        Raises `SignalAlreadyRegistered`, `TypeMismatch` for an initial value of another type, `HandlerUnavailable`
+        after `close`.
+        """
+        if self._is_closed:
+            raise HandlerUnavailable(f"register {signal.signal_id!r}")
+        if signal.signal_id in self._owners:
+            raise SignalAlreadyRegistered(signal.signal_id)
+        check_state(signal, initial)
+        owner = SignalOwner(signal, Snapshot(initial, 0, 0, True), external)
+        self._owners[signal.signal_id] = owner  # type: ignore[assignment]  # keys of many types share one table
+        return owner
+
+    def unregister(self, owner: SignalOwner[T]) -> None:
+        """Forget the signal and end its subscriptions; its id may be registered again. Forgetting twice is fine."""
+        if self._owners.get(owner.signal.signal_id) is owner:
+            del self._owners[owner.signal.signal_id]
+        self._end_all(tuple(owner.subscribers))
+
+    def is_registered(self, signal: Signal[T]) -> bool:
+        """Whether the id of `signal` is known here."""
+        return signal.signal_id in self._owners
+
+    def read(self, signal: Signal[T]) -> T:
+        """The current value. Raises `SignalNotFound`, or `TypeMismatch` for a key of another state type."""
+        return self._owner_of(signal).snapshot.value
+
+    def snapshot(self, signal: Signal[T]) -> Snapshot[T]:
+        """The current value with its version, its batch and whether history is fully in it. Raises as `read`."""
+        return self._owner_of(signal).snapshot
+
+    def emit(self, signal: Signal[T], value: T) -> bool:
+        """Set an external signal; False, and nothing else happens, when `value` equals what it holds.
+
+        Raises `SignalNotFound`, `TypeMismatch`, and `EmissionFailed` when a view owns the signal or the hub is closed.
+        """
+        owner = self._owner_of(signal)
+        if not owner.is_external:
+            raise EmissionFailed(
+                signal.signal_id, seen="a view owns it", attempt="commit a fact instead, or register it as external"
+            )
+        if self._is_closed:
+            raise EmissionFailed(signal.signal_id, seen="the hub is closed", attempt="open the engine again first")
+        check_state(signal, value)
+        if is_same(owner.snapshot.value, value):
+            return False
+        self.emit_all(owner.snapshot.batch_id, [(owner, value)])
+        return True
+
+    def report_error(self, error: AppError) -> None:
+        """Put a trouble into `ERROR_SIGNAL`; nothing happens after `close`."""
+        if not self._is_closed:
+            self.emit(ERROR_SIGNAL, error)
+
+    def emit_all(self, batch_id: int, changes: Sequence[tuple[SignalOwner[T], T]]) -> None:
+        """Set the signals of one batch: all are set before the first subscriber is called, so no one sees a mixture.
+
+        Values are taken as changed and checked; the caller has compared them. Nothing happens after `close`.
+        """
+        self._store(batch_id, changes)
+        self._dispatch()
+
+    def mark_unready(self, owner: SignalOwner[T]) -> None:
+        """Say that history is still being replayed into this signal; `emit_ready` ends that."""
+        owner.snapshot = owner.snapshot._replace(ready=False)
+
+    def emit_ready(self, batch_id: int, values: Sequence[tuple[SignalOwner[T], T]]) -> None:
+        """End a replay: every one of these signals becomes ready and is emitted once, together."""
+        for owner, _ in values:
+            owner.snapshot = owner.snapshot._replace(ready=True)
+        self.emit_all(batch_id, values)
+
+    def subscribe(
+        self,
+        signal: Signal[T],
+        *,
+        policy: DeliveryMode = "buffer",
+        capacity: int = CAPACITY,
+        replay_current: bool = True,
+    ) -> Subscription[T]:
+        """Listen to `signal`, from its current value on, or with `replay_current=False` from the next one on.
+
+        No emission is missed or repeated between the current value and the first update. Raises `SignalNotFound` and
+        `TypeMismatch` at the call, `HandlerUnavailable` after `close`, `ValueError` for an unknown policy.
+        """
+        owner = self._owner_of(signal)
+        if self._is_closed:
+            raise HandlerUnavailable(f"subscribe to {signal.signal_id!r}")
+        subscription = Subscription[T](
+            signal.signal_id,
+            mode=policy,
+            capacity=capacity,
+            version=owner.snapshot.version - 1 if replay_current else owner.snapshot.version,
+            detach=partial(self._detach, owner),
+            on_lag=self._report_lag,
+            on_failure=self._report_failure,
+        )
+        owner.subscribers[subscription] = None
+        if replay_current:
+            subscription.offer(owner.snapshot)
+        return subscription
+
+    def as_observable(self, signal: Signal[T]) -> Observable[T]:
+        """The signal as an Rx observable of its values: the current one first, completed by `close`.
+
+        Every Rx subscriber gets a subscription of its own, so one that raises never stops another; disposing it
+        unsubscribes. Raises as `read`, at the call.
+        """
+        from reactivex import Observable  # here: importing Rx costs 50 ms that an engine without it need not pay
+        from reactivex.disposable import Disposable
+
+        self._owner_of(signal)
+
+        def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None = None) -> DisposableBase:
+            subscription = self.subscribe(signal)
+            subscription.for_each(lambda update: observer.on_next(update.value), on_end=observer.on_completed)
+            return Disposable(subscription.close)
+
+        return Observable(subscribe)
+
+    def close(self) -> None:
+        """End every subscription; what they hold can still be read, and so can the signals. Closing twice is fine."""
+        self._is_closed = True
+        self._end_all([subscriber for owner in self._owners.values() for subscriber in tuple(owner.subscribers)])
+
+    def statistics(self) -> tuple[SignalStatistics, ...]:
+        """One frozen record for each signal, in order of registration."""
+        return tuple(
+            SignalStatistics(
+                signal_id=signal_id,
+                version=owner.snapshot.version,
+                is_ready=owner.snapshot.ready,
+                subscriber_count=len(owner.subscribers),
+                lagged_count=owner.lagged_count + sum(each.lagged_count for each in owner.subscribers),
+            )
+            for signal_id, owner in self._owners.items()
+        )
+
+    def _owner_of(self, signal: Signal[T]) -> SignalOwner[T]:
+        owner = self._owners.get(signal.signal_id)
+        if owner is None:
+            raise SignalNotFound(signal.signal_id, known=self._owners)
+        if owner.signal is not signal and owner.signal != signal:
+            raise TypeMismatch(
+                signal.signal_id, seen=f"a key of type {signal.type_name}", expected=owner.signal.type_name
+            )
+        return owner  # type: ignore[return-value]  # the comparison above is what makes the type true
+
+    def _store(self, batch_id: int, changes: Sequence[tuple[SignalOwner[T], T]]) -> None:
+        if self._is_closed:
+            return
+        for owner, value in changes:
+            before = owner.snapshot
+            owner.snapshot = after = Snapshot(value, before.version + 1, batch_id, before.ready)
+            self._deliveries.append((owner, after))  # type: ignore[arg-type]  # many types share one queue
+
+    def _dispatch(self) -> None:
+        """Deliver in order of emission; what a subscriber emits meanwhile is stored at once and delivered after."""
+        if self._is_delivering:
+            return
+        self._is_delivering = True
+        deliveries = self._deliveries
+        try:
+            while deliveries:
+                owner, snapshot = deliveries.popleft()
+                for subscriber in tuple(owner.subscribers):
+                    subscriber.offer(snapshot)
+        finally:
+            self._is_delivering = False
+        self._send_reports()
+
+    def _end_all(self, subscribers: Iterable[Subscription[T]]) -> None:
+        for subscriber in subscribers:
+            subscriber.end()
+        self._send_reports()
+
+    def _detach(self, owner: SignalOwner[T], subscription: Subscription[T]) -> None:
+        if subscription in owner.subscribers:
+            del owner.subscribers[subscription]
+            owner.lagged_count += subscription.lagged_count
+
+    def _report_lag(self, warning: LagWarning) -> None:
+        if self._on_lag is not None:
+            self._reports.append(partial(self._on_lag, warning))
+
+    def _report_failure(self, signal_id: str, failure: Exception) -> None:
+        self._reports.append(partial(self._on_failure or self._emit_failure, signal_id, failure))
+        if not self._is_delivering:  # it raised while it subscribed, not during an emission
+            self._send_reports()
+
+    def _send_reports(self) -> None:
+        """Tell the owner only when every subscriber has been served: what the owner does cannot harm them."""
+        while self._reports and not self._is_delivering:
+            self._reports.popleft()()
+
+    def _emit_failure(self, signal_id: str, failure: Exception) -> None:
+        text = f"a subscriber of {signal_id} raised {type(failure).__name__}: {failure}; it was detached"
+        self.report_error(AppError("subscriber_failed", text))
+
+
+def check_state(signal: Signal[T], value: object) -> None:
+    """Raise `TypeMismatch` when `value` cannot be a state of `signal`."""
+    if not signal.accepts(value):
+        raise TypeMismatch(signal.signal_id, seen=f"a {type(value).__name__}", expected=signal.type_name)
+
+
+def is_same(before: object, after: object) -> bool:
+    """Whether a screen would show the same; a comparison that fails or has no plain answer counts as a change."""
+    if before is after:
+        return True
+    try:
+        return bool(before == after)
+    except Exception:  # the user's own __eq__ (an array, say): emitting once too often is the harmless side
+        return False

@@ -1,0 +1,636 @@
+"""The reactive scheduler: facts in windows, views in order, one emission a batch.
+
+Performs no I/O, starts no task and reads no clock of its own: time is the `clock` and the Rx `scheduler` it is given,
+so a test runs it on virtual time. It does not make facts durable; what reaches it may be shown. Rx sees windows,
+never single facts. Belongs to one thread. `streams.ReactiveScheduler` adds what can be awaited.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+
+from .commit import CommitTable, PendingCommit, SeenIds
+from .errors import BackPressure, SchedulerShutdown
+from .hub import SignalHub, SignalOwner, check_state, is_same
+from .signal import AppError
+from .view import UNCHANGED, Batch, Unchanged, View, WakingView, plan_order
+from .window import COUNT_MAX, WINDOW_MS, Window
+
+if TYPE_CHECKING:
+    from reactivex import Observable
+    from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+
+F = TypeVar("F")
+S = TypeVar("S")
+C = TypeVar("C", bound=PendingCommit)
+
+# Enough for a stable p95; older latencies say nothing about now.
+LATENCY_SAMPLES_MAX = 1024
+
+# A view that asks again and again for a moment that is past is woken after 1, 2, 4, … ms, never faster than this cap.
+STALLED_WAKEUP_MS_MAX = 1024
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+class Clock(Protocol):
+    """The time that views see."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the Unix epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    """The scheduler's limits; the defaults are the documented ones.
+
+    `publish_capacity` and `queued_fact_max` bound what waits in front of the window while a batch is being processed
+    or the scheduler is paused. `seen_fact_max` is how many ids of published facts are remembered against duplicates.
+    """
+
+    batch_window_ms: float = WINDOW_MS
+    max_batch_size: int = COUNT_MAX
+    publish_capacity: int = 256
+    queued_fact_max: int = 100_000
+    seen_fact_max: int = 100_000
+    collect_stats: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChanged:
+    """A view's signal holds a new snapshot."""
+
+    view_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone:
+    """A batch was folded by every view and its signals were emitted. `fact_ids` are without duplicates."""
+
+    batch_id: int
+    fact_ids: tuple[Hashable, ...]
+    count: int
+    changed_views: tuple[str, ...]
+
+
+class ViewStatistics(NamedTuple):
+    """How often a view ran, gave a new snapshot, and failed; and when it wants to run again, if it does."""
+
+    view_id: str
+    run_count: int
+    change_count: int
+    failure_count: int
+    wakeup_ms: int | None
+
+
+class SchedulerStatistics(NamedTuple):
+    """The insides of a scheduler. Latencies, in microseconds, are None unless `collect_stats` is on.
+
+    A latency runs from the first fact of a window to the end of its emission.
+    """
+
+    batch_count: int
+    fact_count: int
+    duplicate_count: int
+    queued_publish_count: int
+    queued_fact_count: int
+    window_count: int
+    awaited_fact_count: int
+    is_timer_armed: bool
+    latency_p50_us: float | None
+    latency_p95_us: float | None
+    views: tuple[ViewStatistics, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Node(Generic[F]):
+    """A registered view with what the scheduler keeps about it."""
+
+    view_id: str
+    kinds: frozenset[str] | None
+    depends_on: tuple[str, ...]
+    owner: SignalOwner[object]
+    update: Callable[[Batch[F]], object | Unchanged]
+    next_wakeup_ms: Callable[[], int | None] | None
+    wakeup_ms: int | None = None
+    stalled_count: int = 0
+    run_count: int = 0
+    change_count: int = 0
+    failure_count: int = 0
+
+
+class _Delivery(NamedTuple, Generic[F]):
+    facts: Sequence[F]
+    is_unique: bool
+    accepted_at: float | None
+
+
+class SchedulerCore(Generic[F, C]):
+    """Folds facts into views and emits their signals; see `streams.ReactiveScheduler` for the public face.
+
+    `kind_of` and `id_of` read a fact's kind and id; `size_of`, if given, its bytes. `new_commit` makes what `publish`
+    hands out. `on_view_failure` is told of a view that raised, after the batch; `ERROR_SIGNAL` says so in any case.
+    """
+
+    def __init__(
+        self,
+        hub: SignalHub,
+        scheduler: SchedulerBase,
+        clock: Clock,
+        *,
+        kind_of: Callable[[F], str],
+        id_of: Callable[[F], Hashable],
+        new_commit: Callable[[Iterable[Hashable]], C],
+        config: SchedulerConfig | None = None,
+        size_of: Callable[[F], int] | None = None,
+        monotonic: Callable[[], float] | None = None,
+        on_view_failure: Callable[[str, Exception], None] | None = None,
+    ) -> None:
+        self.config = config or SchedulerConfig()
+        self._hub = hub
+        self._scheduler = scheduler
+        self._clock = clock
+        self._kind_of = kind_of
+        self._id_of = id_of
+        self._size_of = size_of
+        self._new_commit = new_commit
+        self._monotonic = monotonic or (lambda: clock.now_ms() / 1000)
+        self._on_view_failure = on_view_failure
+        self._window: Window[F] = Window(
+            scheduler,
+            self._on_window_closed,
+            window_ms=self.config.batch_window_ms,
+            count_max=self.config.max_batch_size,
+            size_of=size_of,
+        )
+        self._window_opened_at: float | None = None
+        self._nodes: dict[str, _Node[F]] = {}
+        self._order: tuple[_Node[F], ...] = ()
+        self._snapshots: dict[str, object] = {}
+        self._inputs = MappingProxyType(self._snapshots)
+        self._input: deque[Sequence[F]] = deque()
+        self._queued_fact_count = 0
+        self._backlog: deque[_Delivery[F]] = deque()
+        self._seen = SeenIds(self.config.seen_fact_max)
+        self._commits = CommitTable()
+        self._in_progress: Sequence[Hashable] = ()
+        self._settled_in_replay: list[Hashable] = []
+        self._observers: dict[ObserverBase[BatchDone | ViewChanged], None] = {}
+        self._room_waiters: list[Callable[[], object]] = []
+        self._timer: DisposableBase | None = None
+        self._timer_at_ms: int | None = None
+        self._failures: list[tuple[str, Exception, AppError]] = []
+        self._latencies: deque[float] = deque(maxlen=LATENCY_SAMPLES_MAX)
+        self._batch_id = 0
+        self._fact_count = 0
+        self._duplicate_count = 0
+        self._is_running = False
+        self._is_paused = False
+        self._is_replaying = False
+        self._is_shutting_down = False
+        self._is_closed = False
+
+    # Views
+
+    def register_view(self, view: View[F, S], initial: S) -> None:
+        """Run `view` from now on; its signal is registered with `initial`, which may be a snapshot already folded.
+
+        Raises `CycleDetected`, `SignalAlreadyRegistered`, `TypeMismatch`, `SchedulerShutdown`, and `ValueError` for a
+        view id that is taken; nothing is registered then.
+        """
+        if self._is_shutting_down:
+            raise SchedulerShutdown(f"register view {view.view_id!r}")
+        if view.view_id in self._nodes:
+            raise ValueError(f"view_id={view.view_id!r} is registered already; expected an id of its own for each view")
+        order = plan_order({**self._dependencies(), view.view_id: tuple(view.depends_on)})
+        owner = self._hub.register(view.signal, initial)
+        if self._is_replaying:
+            self._hub.mark_unready(owner)
+        node = _Node[F](
+            view_id=view.view_id,
+            kinds=view.kinds,
+            depends_on=tuple(view.depends_on),
+            owner=owner,  # type: ignore[arg-type]  # views of many state types share one table
+            update=view.update,
+            next_wakeup_ms=view.next_wakeup_ms if isinstance(view, WakingView) else None,
+        )
+        self._nodes[view.view_id] = node
+        self._order = tuple(self._nodes[view_id] for view_id in order)
+        self._snapshots[view.view_id] = initial
+        self._note_wakeup(node, self._clock.now_ms())
+        self._arm_timer()
+        if not self._is_running:
+            self._emit_errors()
+            self._report_failures()
+
+    def unregister_view(self, view_id: str) -> None:
+        """Stop running a view and forget its signal; its subscriptions end. Raises `KeyError` for an unknown id."""
+        node = self._nodes.pop(view_id)
+        del self._snapshots[view_id]
+        self._order = tuple(self._nodes[each] for each in plan_order(self._dependencies()))
+        self._hub.unregister(node.owner)
+        self._arm_timer()
+
+    def snapshots(self) -> Mapping[str, object]:
+        """The newest snapshot of every view by id, live and read-only: what a view that joins late starts from."""
+        return self._inputs
+
+    def _dependencies(self) -> dict[str, tuple[str, ...]]:
+        return {view_id: node.depends_on for view_id, node in self._nodes.items()}
+
+    # Facts in
+
+    def try_publish(self, facts: Sequence[F]) -> C:
+        """Put facts into the window; they are folded when it closes. What was seen before is dropped there.
+
+        Raises `BackPressure` when a batch is being processed, or the scheduler is paused, and too much waits already;
+        nothing is taken then. Raises `SchedulerShutdown` after `shutdown`.
+        """
+        if self._is_shutting_down:
+            raise SchedulerShutdown(f"publish {len(facts)} facts")
+        is_busy = self._is_running or self._is_paused
+        if is_busy and not self._has_room(len(facts)):
+            raise BackPressure(
+                queued_publish_count=len(self._input),
+                queued_fact_count=self._queued_fact_count,
+                publish_max=self.config.publish_capacity,
+                fact_max=self.config.queued_fact_max,
+            )
+        commit = self.commit_of(map(self._id_of, facts))
+        if is_busy:
+            self._input.append(facts)
+            self._queued_fact_count += len(facts)
+        else:
+            self._offer(facts)
+        return commit
+
+    def deliver(self, facts: Sequence[F], *, unique: bool = False, accepted_at: float | None = None) -> None:
+        """Fold a window that was closed elsewhere, as one batch, before this returns.
+
+        (When called from inside a batch, by a view or a subscriber, it is folded right after that batch; while paused,
+        after `resume`.) `unique` promises that no fact comes twice, so none is looked up or remembered. `accepted_at`
+        is the monotonic time of the first fact, for the latency figures. Raises `SchedulerShutdown`.
+        """
+        if self._is_closed:
+            raise SchedulerShutdown(f"fold {len(facts)} facts")
+        if accepted_at is None and self.config.collect_stats:
+            accepted_at = self._monotonic()
+        self._backlog.append(_Delivery(facts, unique, accepted_at))
+        self._drain()
+
+    def commit_of(self, fact_ids: Iterable[Hashable]) -> C:
+        """What tells when these facts are visible. Ask before they are delivered; published ones seen already count."""
+        commit = self._new_commit(fact_ids)
+        self._commits.add(commit)
+        self._commits.settle_in(commit, self._is_visible)
+        return commit
+
+    def flush(self) -> None:
+        """Close the window now, and fold what is in it."""
+        self._window.flush()
+
+    def pause(self) -> None:
+        """Fold nothing until `resume`: publishes wait in the bounded input, then their producers do."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Fold what waited, and go on."""
+        self._is_paused = False
+        self._drain()
+        self._arm_timer()
+
+    def when_room(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once, when something that waited in the input was taken, or will never be."""
+        self._room_waiters.append(callback)
+
+    def _has_room(self, fact_count: int) -> bool:
+        if not self._input:  # one publish may be larger than the limit; it is in memory already
+            return True
+        return (
+            len(self._input) < self.config.publish_capacity
+            and self._queued_fact_count + fact_count <= self.config.queued_fact_max
+        )
+
+    def _is_visible(self, fact_id: Hashable) -> bool:
+        """Whether a published fact was folded and emitted already."""
+        return fact_id in self._seen and fact_id not in self._in_progress and not self._is_replaying
+
+    def _offer(self, facts: Sequence[F]) -> None:
+        if self.config.collect_stats and not self._window.pending_count:
+            self._window_opened_at = self._monotonic()
+        size = sum(map(self._size_of, facts)) if self._size_of is not None else 0
+        self._window.offer(facts, size)
+
+    def _on_window_closed(self, facts: list[F]) -> None:
+        self._backlog.append(_Delivery(facts, False, self._window_opened_at))
+        self._drain()
+
+    # Batches
+
+    def _drain(self) -> None:
+        """Process everything that is ready; a nested call leaves its work to the one that is running."""
+        if self._is_running or self._is_paused:
+            return
+        self._is_running = True
+        try:
+            while (self._backlog or self._input) and not self._is_paused:
+                if self._backlog:
+                    self._process(self._backlog.popleft())
+                else:
+                    self._take_input()
+        finally:
+            self._is_running = False
+        if self._is_shutting_down and not self._is_closed:
+            self._finish_shutdown()
+
+    def _take_input(self) -> None:
+        while self._input:
+            facts = self._input.popleft()
+            self._queued_fact_count -= len(facts)
+            self._offer(facts)
+        self._wake_waiters()
+
+    def _process(self, delivery: _Delivery[F]) -> None:
+        now_ms = self._clock.now_ms()
+        facts, fact_ids = self._without_duplicates(delivery)
+        if facts or self._is_wakeup_due(now_ms):
+            self._batch_id += 1
+            self._fact_count += len(facts)
+            changed = self._run_views(tuple(facts), now_ms)
+            self._emit(changed)
+            self._settle(delivery, fact_ids)
+            self._announce(facts, changed)
+            self._note_latency(delivery.accepted_at)
+        else:
+            self._settle(delivery, fact_ids)
+        self._arm_timer()
+        self._report_failures()
+
+    def _without_duplicates(self, delivery: _Delivery[F]) -> tuple[Sequence[F], Sequence[Hashable] | None]:
+        """The facts to fold, and the ids of all that came: what was seen before is as visible as what was folded."""
+        if delivery.is_unique or not delivery.facts:
+            return delivery.facts, None
+        fact_ids = list(map(self._id_of, delivery.facts))
+        self._in_progress = fact_ids
+        facts, _ = self._seen.select_new(delivery.facts, fact_ids)
+        self._duplicate_count += len(fact_ids) - len(facts)
+        return facts, fact_ids
+
+    def _run_views(self, facts: tuple[F, ...], now_ms: int) -> list[_Node[F]]:
+        kinds = list(map(self._kind_of, facts))
+        present = frozenset(kinds)
+        changed: list[_Node[F]] = []
+        changed_ids = _NOTHING
+        for node in self._order:
+            wanted = self._select(node, facts, kinds, present)
+            is_due = node.wakeup_ms is not None and node.wakeup_ms <= now_ms
+            if not wanted and not is_due and changed_ids.isdisjoint(node.depends_on):
+                continue
+            if self._run_view(node, Batch(self._batch_id, wanted, now_ms, changed_ids, self._inputs)):
+                changed.append(node)
+                changed_ids |= {node.view_id}
+        return changed
+
+    def _select(
+        self, node: _Node[F], facts: tuple[F, ...], kinds: Sequence[str], present: frozenset[str]
+    ) -> tuple[F, ...]:
+        """The facts of the node's kinds; all or none of them in the usual cases, without looking at each."""
+        wanted = node.kinds
+        if wanted is None or present <= wanted:
+            return facts
+        if present.isdisjoint(wanted):
+            return ()
+        return tuple([fact for fact, kind in zip(facts, kinds, strict=True) if kind in wanted])
+
+    def _run_view(self, node: _Node[F], batch: Batch[F]) -> bool:
+        """Run one view; True when its snapshot is another one now. What it raises stays with it."""
+        node.run_count += 1
+        is_changed = False
+        try:
+            snapshot = node.update(batch)
+            is_changed = snapshot is not UNCHANGED and not is_same(self._snapshots[node.view_id], snapshot)
+            if is_changed:
+                check_state(node.owner.signal, snapshot)
+                self._snapshots[node.view_id] = snapshot
+                node.change_count += 1
+        except Exception as failure:  # a view ends here: it keeps its old snapshot, the others go on
+            is_changed = False
+            self._note_failure(node, failure, batch.facts)
+        if node.next_wakeup_ms is not None:
+            self._note_wakeup(node, batch.now_ms)
+        return is_changed
+
+    def _emit(self, changed: Sequence[_Node[F]]) -> None:
+        if changed and not self._is_replaying:
+            self._hub.emit_all(self._batch_id, [(node.owner, self._snapshots[node.view_id]) for node in changed])
+        self._emit_errors()
+
+    def _emit_errors(self) -> None:
+        """Views that failed show as `ERROR_SIGNAL` only now, when every other view has had its turn."""
+        for _, _, error in self._failures:
+            self._hub.report_error(error)
+
+    def _settle(self, delivery: _Delivery[F], fact_ids: Sequence[Hashable] | None) -> None:
+        self._in_progress = ()
+        if not len(self._commits):
+            return
+        settled = fact_ids if fact_ids is not None else list(map(self._id_of, delivery.facts))
+        if self._is_replaying:
+            self._settled_in_replay.extend(settled)
+        else:
+            self._commits.settle(settled)
+
+    def _note_latency(self, accepted_at: float | None) -> None:
+        if accepted_at is not None:
+            self._latencies.append((self._monotonic() - accepted_at) * 1e6)
+
+    # Replay
+
+    def begin_replay(self) -> None:
+        """Hold all emissions: what is delivered until `end_replay` is history. The signals are not `ready` meanwhile.
+
+        Facts published meanwhile are folded too, once each if they are history at the same time.
+        """
+        self._is_replaying = True
+        self._arm_timer()
+        for node in self._order:
+            self._hub.mark_unready(node.owner)
+
+    def end_replay(self) -> None:
+        """Emit every view's snapshot once, together, as ready; then waiting commits settle and timers run."""
+        if not self._is_replaying:
+            return
+        self._is_replaying = False
+        self._hub.emit_ready(self._batch_id, [(node.owner, self._snapshots[node.view_id]) for node in self._order])
+        settled, self._settled_in_replay = self._settled_in_replay, []
+        self._commits.settle(settled)
+        self._arm_timer()
+
+    # Wake-ups
+
+    def _note_wakeup(self, node: _Node[F], now_ms: int) -> None:
+        if node.next_wakeup_ms is None:
+            return
+        try:
+            wakeup_ms = node.next_wakeup_ms()
+        except Exception as failure:  # as for update
+            self._note_failure(node, failure, ())
+            wakeup_ms = None
+        if wakeup_ms is not None and wakeup_ms <= now_ms:
+            wakeup_ms = now_ms + min(1 << min(node.stalled_count, 16), STALLED_WAKEUP_MS_MAX)
+            node.stalled_count += 1
+        else:
+            node.stalled_count = 0
+        node.wakeup_ms = wakeup_ms
+
+    def _is_wakeup_due(self, now_ms: int) -> bool:
+        return any(node.wakeup_ms is not None and node.wakeup_ms <= now_ms for node in self._order)
+
+    def _arm_timer(self) -> None:
+        """Keep exactly one timer, for the earliest wake-up; none when no view asks for one."""
+        wakeups = [node.wakeup_ms for node in self._order if node.wakeup_ms is not None]
+        is_held = self._is_replaying or self._is_paused or self._is_shutting_down
+        earliest_ms = None if is_held or not wakeups else min(wakeups)
+        if earliest_ms == self._timer_at_ms:
+            return
+        self._disarm_timer()
+        if earliest_ms is not None:
+            delay_seconds = max(0, earliest_ms - self._clock.now_ms()) / 1000
+            self._timer_at_ms = earliest_ms
+            self._timer = self._scheduler.schedule_relative(delay_seconds, self._on_timer)
+
+    def _disarm_timer(self) -> None:
+        timer, self._timer, self._timer_at_ms = self._timer, None, None
+        if timer is not None:
+            timer.dispose()
+
+    def _on_timer(self, _scheduler: SchedulerBase, _state: object = None) -> None:
+        self._timer, self._timer_at_ms = None, None
+        if self._is_wakeup_due(self._clock.now_ms()):
+            self._backlog.append(_Delivery((), True, None))
+            self._drain()
+        else:  # the wall clock was set back since the timer was armed
+            self._arm_timer()
+
+    # Failures
+
+    def _note_failure(self, node: _Node[F], failure: Exception, facts: Sequence[F]) -> None:
+        node.failure_count += 1
+        kinds = {self._kind_of(fact) for fact in facts}
+        error = AppError(
+            code="view_failed",
+            text=f"{node.view_id} raised {type(failure).__name__}: {failure}; it keeps its previous snapshot",
+            type_id=kinds.pop() if len(kinds) == 1 else None,
+            fact_id=str(self._id_of(facts[0])) if len(facts) == 1 else None,
+        )
+        self._failures.append((node.view_id, failure, error))
+
+    def _report_failures(self) -> None:
+        """Tell the owner after the batch: a reporter that raises cannot keep a view from running."""
+        failures, self._failures = self._failures, []
+        for view_id, failure, _ in failures:
+            if self._on_view_failure is not None:
+                self._on_view_failure(view_id, failure)
+
+    # News about batches
+
+    def updates(self) -> Observable[BatchDone | ViewChanged]:
+        """What happened, batch by batch, after its signals were emitted; completed by `shutdown`.
+
+        An observer that raises is detached, and `ERROR_SIGNAL` says so.
+        """
+        from reactivex import Observable  # here: importing Rx costs 50 ms that an engine without it need not pay
+        from reactivex.disposable import Disposable
+
+        def subscribe(
+            observer: ObserverBase[BatchDone | ViewChanged], scheduler: SchedulerBase | None = None
+        ) -> DisposableBase:
+            if self._is_closed:
+                observer.on_completed()
+                return Disposable()
+            self._observers[observer] = None
+            return Disposable(lambda: self._observers.pop(observer, None))
+
+        return Observable(subscribe)
+
+    def _announce(self, facts: Sequence[F], changed: Sequence[_Node[F]]) -> None:
+        if not self._observers:
+            return
+        for node in changed:
+            self._tell(ViewChanged(node.view_id, node.owner.snapshot.version))
+        self._tell(
+            BatchDone(
+                batch_id=self._batch_id,
+                fact_ids=tuple(map(self._id_of, facts)),
+                count=len(facts),
+                changed_views=tuple(node.view_id for node in changed),
+            )
+        )
+
+    def _tell(self, news: BatchDone | ViewChanged) -> None:
+        for observer in tuple(self._observers):
+            try:
+                observer.on_next(news)
+            except Exception as failure:  # an observer ends here, like any subscriber
+                self._observers.pop(observer, None)
+                text = f"an observer of batches raised {type(failure).__name__}: {failure}; it was detached"
+                self._hub.report_error(AppError("subscriber_failed", text))
+
+    # The end, and insides
+
+    def shutdown(self) -> None:
+        """Fold and emit what was taken so far, then refuse everything; what still waits fails. Twice is fine.
+
+        Called from inside a batch, it happens right after that batch. Does not close the hub.
+        """
+        if self._is_shutting_down:
+            return
+        self._is_shutting_down = True
+        self._is_paused = False
+        self._drain()
+
+    def _finish_shutdown(self) -> None:
+        self._window.flush()
+        if self._is_closed:  # the flush came back here through its own batch
+            return
+        self._is_closed = True
+        self._disarm_timer()
+        self._commits.fail_all(SchedulerShutdown("process these facts"))
+        self._wake_waiters()
+        observers, self._observers = self._observers, {}
+        for observer in observers:
+            observer.on_completed()
+
+    def _wake_waiters(self) -> None:
+        waiters, self._room_waiters = self._room_waiters, []
+        for waiter in waiters:
+            waiter()
+
+    def statistics(self) -> SchedulerStatistics:
+        """A frozen record of the insides."""
+        latencies = sorted(self._latencies)
+        return SchedulerStatistics(
+            batch_count=self._batch_id,
+            fact_count=self._fact_count,
+            duplicate_count=self._duplicate_count,
+            queued_publish_count=len(self._input),
+            queued_fact_count=self._queued_fact_count,
+            window_count=self._window.pending_count,
+            awaited_fact_count=len(self._commits),
+            is_timer_armed=self._timer is not None,
+            latency_p50_us=_percentile(latencies, 50),
+            latency_p95_us=_percentile(latencies, 95),
+            views=tuple(
+                ViewStatistics(node.view_id, node.run_count, node.change_count, node.failure_count, node.wakeup_ms)
+                for node in self._order
+            ),
+        )
+
+
+def _percentile(ordered: Sequence[float], percent: int) -> float | None:
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else None

@@ -1,0 +1,208 @@
+"""Bounded delivery to one subscriber: it drops to newer snapshots instead of growing, and says that it lagged.
+
+Knows no task and no event loop: it is polled with `try_recv`, or calls back. Waiting for the next update is
+`streams.SignalStream`. Belongs to the thread of its hub.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+from .errors import SubscriptionClosed
+from .signal import Snapshot, Update
+
+T = TypeVar("T")
+
+DeliveryMode = Literal["buffer", "latest"]
+"""`"buffer"` keeps up to a capacity of snapshots; `"latest"` keeps only the newest, which is what a screen wants."""
+
+# Four windows a frame for a whole second: who is further behind is better served by the newest snapshot.
+CAPACITY = 256
+
+
+class LagWarning(NamedTuple):
+    """A subscriber has fallen behind its buffer: the oldest snapshot it held was dropped, the newest was kept.
+
+    Given once an episode; an episode ends when the subscriber has caught up. `lagged_count` is the subscriber's total.
+    """
+
+    signal_id: str
+    capacity: int
+    lagged_count: int
+
+
+class Subscription(Generic[T]):
+    """What one subscriber has not read yet of one signal.
+
+    Rely on: the newest snapshot is never dropped, versions strictly increase, the producer never waits. An offer costs
+    a constant. Close it when done: until then the hub holds it.
+    """
+
+    __slots__ = (
+        "_callback",
+        "_detach",
+        "_is_closed",
+        "_is_delivering",
+        "_is_lagging",
+        "_lagged_count",
+        "_mode",
+        "_on_end",
+        "_on_failure",
+        "_on_lag",
+        "_on_ready",
+        "_queue",
+        "_skipped",
+        "_version",
+        "capacity",
+        "signal_id",
+    )
+
+    def __init__(
+        self,
+        signal_id: str,
+        *,
+        mode: DeliveryMode,
+        capacity: int,
+        version: int,
+        detach: Callable[[Subscription[T]], None],
+        on_lag: Callable[[LagWarning], None],
+        on_failure: Callable[[str, Exception], None],
+    ) -> None:
+        if mode not in ("buffer", "latest"):
+            raise ValueError(f"policy={mode!r}; expected 'buffer' or 'latest'")
+        if capacity < 1:
+            raise ValueError(f"capacity={capacity}; expected room for at least one snapshot")
+        self.signal_id = signal_id
+        self.capacity = 1 if mode == "latest" else capacity
+        self._mode = mode
+        self._version = version
+        self._detach = detach
+        self._on_lag = on_lag
+        self._on_failure = on_failure
+        self._queue: deque[Snapshot[T]] = deque()
+        self._skipped = 0
+        self._lagged_count = 0
+        self._is_lagging = False
+        self._is_closed = False
+        self._is_delivering = False
+        self._callback: Callable[[Update[T]], object] | None = None
+        self._on_ready: Callable[[], object] | None = None
+        self._on_end: Callable[[], object] | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more will be added; what was held by then can still be read unless it closed itself."""
+        return self._is_closed
+
+    @property
+    def pending_count(self) -> int:
+        """How many snapshots wait to be read; at most `capacity`."""
+        return len(self._queue)
+
+    @property
+    def lagged_count(self) -> int:
+        """How many snapshots were dropped since the subscription began."""
+        return self._lagged_count
+
+    def try_recv(self) -> Update[T] | None:
+        """The oldest unread update, or None when there is none yet.
+
+        Raises `SubscriptionClosed` when the subscription has ended and all it held has been read.
+        """
+        if not self._queue:
+            if self._is_closed:
+                raise SubscriptionClosed(self.signal_id)
+            return None
+        snapshot = self._queue.popleft()
+        skipped, self._skipped = self._skipped, 0
+        if not self._queue:
+            self._is_lagging = False
+        return Update(snapshot.value, snapshot.version, skipped, snapshot.ready)
+
+    def for_each(self, callback: Callable[[Update[T]], object], *, on_end: Callable[[], object] | None = None) -> None:
+        """Call `callback` with what waits now and then with every update, inside the emission itself.
+
+        A callback that raises is detached and reported to the hub's owner; other subscribers and the producer do not
+        notice. `on_end` is called once if the hub ends the subscription, not if its owner closes it.
+        """
+        if self._callback is not None:
+            raise ValueError(f"the subscription to {self.signal_id!r} has a callback; subscribe again for a second one")
+        self._callback = callback
+        self._on_end = on_end
+        self._deliver()
+        if self._is_closed:
+            self._announce_end()
+
+    def notify(self, on_ready: Callable[[], object] | None) -> None:
+        """Call `on_ready` whenever something can be read or the end has come; None stops that. One at a time."""
+        self._on_ready = on_ready
+
+    def close(self) -> None:
+        """End it from the subscriber's side: unread snapshots are given up. Closing twice is fine."""
+        self._queue.clear()
+        self._on_end = None
+        self._finish()
+
+    def offer(self, snapshot: Snapshot[T]) -> None:
+        """Add a snapshot, unless it is not newer than the last one. The hub calls this."""
+        if snapshot.version <= self._version or self._is_closed:
+            return
+        self._version = snapshot.version
+        queue = self._queue
+        if len(queue) >= self.capacity:
+            self._drop_oldest()
+        queue.append(snapshot)
+        if self._callback is not None:
+            self._deliver()
+        elif self._on_ready is not None:
+            self._on_ready()
+
+    def end(self) -> None:
+        """End it from the hub's side: what waits can still be read."""
+        self._finish()
+        self._announce_end()
+
+    def _drop_oldest(self) -> None:
+        self._queue.popleft()
+        self._skipped += 1
+        self._lagged_count += 1
+        # Overwriting is what "latest" asked for: counted, but nothing to warn of.
+        if self._mode == "buffer" and not self._is_lagging:
+            self._is_lagging = True
+            self._on_lag(LagWarning(self.signal_id, self.capacity, self._lagged_count))
+
+    def _deliver(self) -> None:
+        """Hand all that waits to the callback; a nested offer is taken up by the outer loop, so order holds."""
+        callback = self._callback
+        if self._is_delivering or callback is None:
+            return
+        self._is_delivering = True
+        try:
+            while self._queue:
+                update = self.try_recv()
+                if update is not None:
+                    callback(update)
+        except Exception as failure:  # a subscriber ends here: it is detached, its owner is told
+            self.close()
+            self._on_failure(self.signal_id, failure)
+        finally:
+            self._is_delivering = False
+
+    def _finish(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._detach(self)
+        if self._on_ready is not None:
+            self._on_ready()
+
+    def _announce_end(self) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is None:
+            return
+        try:
+            on_end()
+        except Exception as failure:  # as for the callback: told, and nobody else is touched
+            self._on_failure(self.signal_id, failure)

@@ -1,0 +1,186 @@
+"""Keeping DuckDB just behind the log: windows gather for a quarter of a second, then go over in bulk on a thread of
+their own.
+
+Never holds up a commit. When DuckDB is locked or failing the windows wait (up to a bound, then the log itself is read
+again); an owner's query waits for what was committed before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from antiphon.facts import ChainInfo, FactRecord, Registration
+from antiphon.journal import LogPosition, RunRow, StoreUnavailable
+from antiphon.journal.stores.duckdb import DuckdbFollower
+
+R = TypeVar("R")
+
+# A person does not notice a quarter of a second in a history query, and 2,500 facts amortise a DuckDB commit.
+FOLLOW_MS = 250
+# Above this a batch is applied at once: memory is not a queue.
+FOLLOW_FACTS_MAX = 20_000
+# While DuckDB refuses, this much is kept; beyond it the follower reads the log again when it recovers.
+BACKLOG_FACTS_MAX = 200_000
+
+
+@dataclass(slots=True)
+class _Batch:
+    records: list[FactRecord] = field(default_factory=list)
+    runs: list[RunRow] = field(default_factory=list)
+    registrations: list[Registration] = field(default_factory=list)
+    chains: list[ChainInfo] = field(default_factory=list)
+    hidden: dict[int, str] = field(default_factory=dict)
+    position: LogPosition | None = None
+
+
+class FollowerStatistics(NamedTuple):
+    """The insides of a follower service."""
+
+    waiting_facts: int
+    apply_count: int
+    is_available: bool
+    problem: str
+
+
+class FollowerService:
+    """Owns DuckDB's thread. ``open_database`` runs on it and may be tried again later."""
+
+    def __init__(
+        self,
+        open_database: Callable[[], DuckdbFollower],
+        database: DuckdbFollower | None,
+        *,
+        catch_up: Callable[[DuckdbFollower], None],
+        thread: ThreadPoolExecutor,
+    ) -> None:
+        self._open_database = open_database
+        self._catch_up = catch_up
+        self._database = database
+        self._thread = thread
+        self._loop = asyncio.get_running_loop()
+        self._waiting = _Batch()
+        self._timer: asyncio.TimerHandle | None = None
+        self._applying: asyncio.Future[None] | None = None
+        self._apply_count = 0
+        self._problem = "" if database is not None else "not opened"
+        self._is_behind = database is None
+        self._is_closed = False
+
+    def offer(
+        self,
+        records: Sequence[FactRecord],
+        position: LogPosition,
+        runs: Sequence[RunRow],
+        registrations: Sequence[Registration],
+        chains: Sequence[ChainInfo],
+        hidden: Mapping[int, str],
+    ) -> None:
+        """Queue a durable window; DuckDB has it within 250 ms, or when somebody asks."""
+        waiting = self._waiting
+        for place, reason in hidden.items():
+            waiting.hidden[len(waiting.records) + place] = reason
+        waiting.records.extend(records)
+        waiting.runs.extend(runs)
+        waiting.registrations.extend(registrations)
+        waiting.chains.extend(chains)
+        waiting.position = position
+        if len(waiting.records) > BACKLOG_FACTS_MAX:
+            self._waiting = _Batch()
+            self._is_behind = True
+        if self._timer is None:
+            self._timer = self._loop.call_later(FOLLOW_MS / 1000, self._due)
+        if len(waiting.records) >= FOLLOW_FACTS_MAX and self._applying is None:
+            self._start()
+
+    async def run(self, work: Callable[[DuckdbFollower], R]) -> R:
+        """Do *work* on DuckDB's thread, after everything offered so far was applied."""
+        await self.barrier()
+        database = self._database
+        if database is None:
+            raise StoreUnavailable(
+                f"history is not available just now: {self._problem}; the journal goes on, ask again later"
+            )
+        return await self._loop.run_in_executor(self._thread, work, database)
+
+    async def barrier(self) -> None:
+        """Return when DuckDB holds everything offered so far, or has refused it."""
+        while self._applying is not None:
+            await asyncio.shield(self._applying)
+        if self._waiting.position is not None or self._is_behind:
+            self._start()
+            assert self._applying is not None, "starting leaves an apply under way"
+            await asyncio.shield(self._applying)
+
+    async def close(self) -> None:
+        """Apply what waits, close the database and end the thread."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await self.barrier()
+        if self._timer is not None:
+            self._timer.cancel()
+        database, self._database = self._database, None
+        if database is not None:
+            await self._loop.run_in_executor(self._thread, database.close)
+        self._thread.shutdown(wait=True)
+
+    def statistics(self) -> FollowerStatistics:
+        """A frozen record of the insides."""
+        return FollowerStatistics(
+            len(self._waiting.records), self._apply_count, self._database is not None, self._problem
+        )
+
+    def _due(self) -> None:
+        self._timer = None
+        if self._applying is None and self._waiting.position is not None:
+            self._start()
+
+    def _start(self) -> None:
+        batch, self._waiting = self._waiting, _Batch()
+        self._applying = self._loop.create_future()
+        is_behind = self._is_behind
+        self._thread.submit(self._apply, batch, is_behind)
+
+    def _apply(self, batch: _Batch, is_behind: bool) -> None:
+        """On DuckDB's thread."""
+        try:
+            if self._database is None:
+                self._database = self._open_database()
+            if is_behind:
+                self._catch_up(self._database)
+            if batch.position is not None and batch.position.fact_count > self._database.position.fact_count:
+                self._database.apply(
+                    batch.records,
+                    position=batch.position,
+                    hidden=batch.hidden,
+                    registrations=batch.registrations,
+                    chains=batch.chains,
+                    runs=batch.runs,
+                )
+        except Exception as problem:  # the database ends here; the log has everything and the journal goes on
+            self._loop.call_soon_threadsafe(self._refused, str(problem))
+        else:
+            self._loop.call_soon_threadsafe(self._applied)
+
+    def _applied(self) -> None:
+        self._apply_count += 1
+        self._is_behind = False
+        self._problem = ""
+        self._settle()
+        if self._waiting.position is not None and self._timer is None and not self._is_closed:
+            self._timer = self._loop.call_later(FOLLOW_MS / 1000, self._due)
+
+    def _refused(self, problem: str) -> None:
+        # What was in this batch is in the log: the next attempt reads it from there.
+        self._is_behind = True
+        self._problem = problem
+        self._settle()
+
+    def _settle(self) -> None:
+        applying, self._applying = self._applying, None
+        if applying is not None and not applying.done():
+            applying.set_result(None)

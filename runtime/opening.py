@@ -1,0 +1,310 @@
+"""Opening a journal's folder: take the lock, find where the log ends, decide whether old chains go on, start the
+engine.
+
+Reads everything before it writes anything. The blocking half runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from antiphon.facts import DEFAULT_NAMESPACE, ChainId, Clock, Fact, FactProblem, FactRegistry, Namespace, Registration
+from antiphon.facts.catalog import build_fact_registry
+from antiphon.journal import (
+    Continuation,
+    Disk,
+    Head,
+    JournalFolder,
+    JournalIndex,
+    LogCursor,
+    LogDamage,
+    LogFrame,
+    LogPosition,
+    LogWriter,
+    OwnChain,
+    StoreUnavailable,
+    open_folder,
+    read_log,
+    sync_existing,
+)
+from antiphon.journal.stores.duckdb import DuckdbFollower, set_aside
+from antiphon.journal.stores.folder import DATABASE_FILE
+from antiphon.journal.stores.log import file_path, log_files
+
+from .clock import SystemClock
+from .engine import JournalEngine
+from .entropy import system_random
+from .follower import FollowerService
+
+# One DuckDB transaction of this many facts costs about as much memory as it saves time.
+CATCH_UP_FACTS = 50_000
+
+
+@dataclass(slots=True)
+class _Recovered:
+    folder: JournalFolder
+    index: JournalIndex
+    cursor: LogCursor
+    registrations: list[Registration]
+    database: DuckdbFollower | None
+    problems: list[str] = field(default_factory=list)
+    has_tail: bool = False
+
+
+async def open_engine(
+    path: Path,
+    *,
+    author: str | None = None,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    types: Iterable[type[Fact]] = (),
+    clock: Clock | None = None,
+    random_bytes: Callable[[int], bytes] = system_random,
+    disk: Disk | None = None,
+    may_create: bool = True,
+) -> JournalEngine:
+    """Open or create the journal at *path* and start its engine on the running loop.
+
+    Raises ``NotAJournal``, ``JournalHeld``, ``FormatTooNew``, ``StoreUnavailable``, or ``SchemaDrift`` when one of
+    *types* differs from what the journal knows.
+    """
+    clock = clock or SystemClock()
+    registry = build_fact_registry()
+    for model in types:
+        registry.register(model)
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="antiphon-duckdb")
+    loop = asyncio.get_running_loop()
+    opening = loop.run_in_executor(
+        thread,
+        lambda: _recover(
+            path, author=author, registry=registry, clock=clock, random_bytes=random_bytes, may_create=may_create
+        ),
+    )
+    try:
+        recovered = await asyncio.shield(opening)
+    except BaseException:
+        opening.add_done_callback(_give_back)
+        thread.shutdown(wait=False)
+        raise
+    folder = recovered.folder
+    try:
+        registry.remember(recovered.registrations)
+        disk = disk or Disk()
+        position = recovered.cursor.position
+        continues = folder.is_new or folder.may_continue(position.frame_hash)
+        if not (folder.leave is not None and folder.leave.is_clean) and position.file_number:
+            sync_existing(folder.path, position, disk)
+        folder.mark_open(position.frame_hash)
+        writer = LogWriter(
+            folder.path,
+            journal=folder.journal_id,
+            last=position,
+            may_append=continues and not recovered.has_tail and folder.leave is not None and folder.leave.is_clean,
+            disk=disk,
+        )
+        own = _own_chains(recovered.index, folder) if continues and not folder.label_changed else []
+        follower = FollowerService(
+            lambda: _open_database(folder, clock.now_ms()),
+            recovered.database,
+            catch_up=lambda database: _catch_up(folder.path, database, registry),
+            thread=thread,
+        )
+    except BaseException:
+        _close(recovered)
+        thread.shutdown(wait=False)
+        raise
+    return JournalEngine(
+        folder=folder,
+        index=recovered.index,
+        writer=writer,
+        registry=registry,
+        follower=follower,
+        clock=clock,
+        random_bytes=random_bytes,
+        namespace=namespace,
+        own_chains=own,
+        problems=recovered.problems,
+    )
+
+
+def _recover(
+    path: Path,
+    *,
+    author: str | None,
+    registry: FactRegistry,
+    clock: Clock,
+    random_bytes: Callable[[int], bytes],
+    may_create: bool,
+) -> _Recovered:
+    folder = open_folder(path, label=author, random_bytes=random_bytes, may_create=may_create)
+    recovered = _Recovered(folder, JournalIndex(), LogCursor.at_start(), [], None)
+    try:
+        try:
+            recovered.database = _open_database(folder, clock.now_ms())
+            if recovered.database.opening == "rebuilt":
+                recovered.problems.append(f"journal.duckdb was rebuilt from the log: {recovered.database.reason}")
+        except StoreUnavailable as problem:
+            recovered.problems.append(str(problem))
+        if recovered.database is not None and not _resume(recovered):
+            recovered.problems.append("journal.duckdb knows more than the log holds; the log was read anew")
+            recovered.database.close()
+            set_aside(folder.path / DATABASE_FILE, now_ms=clock.now_ms())
+            recovered.database = _open_database(folder, clock.now_ms())
+        _read_tail(recovered, registry)
+    except BaseException:
+        _close(recovered)
+        raise
+    return recovered
+
+
+def _resume(recovered: _Recovered) -> bool:
+    """Take index and position from DuckDB; False when the log does not reach as far as DuckDB says."""
+    database = recovered.database
+    assert database is not None, "the caller opened it"
+    position = database.position
+    if not position.file_number:
+        return True
+    folder = recovered.folder.path
+    file = file_path(folder, position.file_number)
+    if not file.is_file() or file.stat().st_size < position.offset:
+        return False
+    index = _load_index(database)
+    if index.fact_count != position.fact_count:
+        return False
+    recovered.index = index
+    recovered.cursor = _cursor_at(position, index)
+    recovered.registrations.extend(database.load_registrations())
+    return True
+
+
+def _load_index(database: DuckdbFollower) -> JournalIndex:
+    index = JournalIndex()
+    stored = database.load_chains()
+    for chain in stored:
+        index.introduce(chain.info)
+    for row in database.load_runs():
+        index.admit(row, hlc=0)
+    for chain in stored:
+        state = index.introduce(chain.info)
+        state.head = Head(chain.last_seq, chain.last_id, chain.last_hlc)
+        index.hlc_seen = max(index.hlc_seen, chain.last_hlc)
+    for link in database.load_links():
+        chain_state = index.chain(ChainId(link.chain))
+        if chain_state is not None:
+            chain_state.links[ChainId(link.other)] = link.seq
+    return index
+
+
+def _cursor_at(position: LogPosition, index: JournalIndex) -> LogCursor:
+    return LogCursor(position, {state.info.chain: (state.info, state.head) for state in index.chains()})
+
+
+def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
+    folder = recovered.folder.path
+    gathered: list[LogFrame] = []
+    for frame in read_log(folder, recovered.cursor):
+        if isinstance(frame, LogDamage):
+            recovered.problems.append(
+                f"log file {frame.file_number}, bytes {frame.offset}..{frame.offset + frame.length}: {frame.reason}; "
+                "sync with a peer that holds these facts"
+            )
+            continue
+        recovered.registrations.extend(frame.registrations)
+        gathered.append(_admit(recovered.index, frame))
+        if sum(len(each.runs) for each in gathered) >= 1_000:
+            _apply(recovered.database, gathered, registry)
+            gathered = []
+    _apply(recovered.database, gathered, registry)
+    position = recovered.cursor.position
+    if position.file_number:
+        recovered.has_tail = file_path(folder, position.file_number).stat().st_size != position.offset or any(
+            number > position.file_number for number in log_files(folder)
+        )
+
+
+def _admit(index: JournalIndex, frame: LogFrame) -> LogFrame:
+    """Admit a frame's runs; what does not continue its chain (behind a damaged frame, or a repair's copy) is left
+    out."""
+    admitted = []
+    for info in frame.chains:
+        index.introduce(info)
+    for run in frame.runs:
+        index.introduce(run.info)
+        if index.classify(run.row) is Continuation.NEXT:
+            index.admit(run.row, hlc=run.records[-1].hlc, records=run.records)
+            admitted.append(run)
+    return frame._replace(runs=tuple(admitted))
+
+
+def _apply(database: DuckdbFollower | None, frames: list[LogFrame], registry: FactRegistry) -> None:
+    if database is None or not frames:
+        return
+    records = [record for frame in frames for record in frame.records]
+    hidden = {
+        place: decoded.code
+        for place, record in enumerate(records)
+        if isinstance(decoded := registry.decode(record), FactProblem)
+    }
+    database.apply(
+        records,
+        position=frames[-1].position._replace(fact_count=database.position.fact_count + len(records)),
+        hidden=hidden,
+        registrations=[each for frame in frames for each in frame.registrations],
+        chains=[run.info for frame in frames for run in frame.runs],
+        runs=[run.row for frame in frames for run in frame.runs],
+    )
+
+
+def _catch_up(folder: Path, database: DuckdbFollower, registry: FactRegistry) -> None:
+    """Feed the database everything after its position, from the log."""
+    index = _load_index(database)
+    cursor = _cursor_at(database.position, index)
+    gathered: list[LogFrame] = []
+    count = 0
+    for frame in read_log(folder, cursor):
+        if isinstance(frame, LogFrame):
+            gathered.append(_admit(index, frame))
+            count += len(frame.records)
+        if count >= CATCH_UP_FACTS:
+            _apply(database, gathered, registry)
+            gathered, count = [], 0
+    _apply(database, gathered, registry)
+
+
+def _open_database(folder: JournalFolder, now_ms: int) -> DuckdbFollower:
+    is_unclean = folder.leave is None or not folder.leave.is_clean
+    return DuckdbFollower.open(
+        folder.path / DATABASE_FILE,
+        journal_id=folder.journal_id,
+        now_ms=now_ms,
+        is_unclean=is_unclean and not folder.is_new,
+    )
+
+
+def _own_chains(index: JournalIndex, folder: JournalFolder) -> list[OwnChain]:
+    """The chain that this journal last opened in each namespace."""
+    latest: dict[Namespace, OwnChain] = {}
+    mine = [state for state in index.chains() if state.runs and state.info.public_key == folder.writer.public_key]
+    for state in sorted(mine, key=lambda state: (state.runs[0].file_number, state.runs[0].offset)):
+        foreign = {
+            other.info.chain for other in index.chains(state.info.namespace) if other is not state and other.head.seq
+        }
+        latest[state.info.namespace] = OwnChain(
+            state.info, state.head, is_introduced=True, fresh=foreign, covered=dict(state.links)
+        )
+    return list(latest.values())
+
+
+def _give_back(opening: asyncio.Future[_Recovered]) -> None:
+    """An open that was cancelled half-way finishes in its thread; give back what it took."""
+    if not opening.cancelled() and opening.exception() is None:
+        _close(opening.result())
+
+
+def _close(recovered: _Recovered) -> None:
+    if recovered.database is not None:
+        recovered.database.close()
+    recovered.folder.release(None)

@@ -1,0 +1,1 @@
+"""Moving frames of bytes between two parties."""

@@ -1,0 +1,511 @@
+"""The chat view against a fold written twice: once incrementally, once slowly and plainly below."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from antiphon.facts import (
+    AuthorityId,
+    ChannelClosed,
+    ChannelCreated,
+    ChannelUpdated,
+    Fact,
+    MembershipChanged,
+    MembershipImported,
+    MessageDeleted,
+    MessageDeliveryUpdated,
+    MessageEdited,
+    MessageImported,
+    MessageRead,
+    MessageSent,
+)
+from antiphon.reactive import UNCHANGED, Batch, Unchanged
+from antiphon.testing.strategies import ADA, BEN, CONTEXT, EVE, actor_of, chat_facts, commit_by, deliveries, histories
+from antiphon.views import CHAT_SIGNAL, ChatSignalView, ChatState, Message, UnreadCountView
+
+RANKS = ["sending", "failed", "sent", "delivered", "read"]
+
+
+def stamp(fact: Fact) -> tuple[int, int, bytes]:
+    return fact.record.stamp
+
+
+def expected_chat(history: Iterable[Fact], me: str, *, shown_max: int = 500) -> dict[str, object]:
+    """The whole table of rules, for a set of facts at once."""
+    facts = {fact.record.fact_id: fact for fact in history}.values()
+    groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
+    for fact in facts:
+        if actor_of(fact) in (None, fact.record.chain.authority):
+            groups[fact.record.chain.namespace, fact.channel_id].append(fact)  # type: ignore[attr-defined]
+    channels = [channel for key in sorted(groups) if (channel := expected_channel(key, groups[key], me, shown_max))]
+    return {"total_unread": sum(channel["unread_count"] for channel in channels), "channels": channels}
+
+
+def expected_channel(key: tuple[str, str], facts: list[Fact], me: str, shown_max: int) -> dict | None:
+    facts = sorted(facts, key=stamp)
+    created = [fact for fact in facts if isinstance(fact, ChannelCreated)]
+    updated = [fact for fact in facts if isinstance(fact, ChannelUpdated)]
+    closed = [stamp(fact) for fact in facts if isinstance(fact, ChannelClosed)]
+    naming = [fact for fact in (*created, *updated) if fact.name is not None]
+    naming.sort(key=stamp)
+    opening = created or naming
+    if not opening or (closed and stamp(opening[-1]) <= closed[-1]):
+        return None
+    own_words = [fact.event for fact in facts if isinstance(fact, MembershipChanged) and fact.participant_id == me]
+    if own_words and own_words[-1] == "left":
+        return None
+
+    messages = expected_messages(facts, me, hidden_until=closed[-1][0] if closed else None)
+    stated = [fact for fact in facts if isinstance(fact, ChannelCreated | ChannelUpdated)]
+    topics = [fact.topic for fact in stated if fact.topic is not None]
+    counts = [fact.member_count for fact in updated if fact.member_count is not None]
+    is_dm = created[0].is_dm if created else False
+    members = expected_members(facts, created, updated, me, is_dm=is_dm)
+    shown = messages[-shown_max:]
+    times = [fact.record.at for fact in (*created, *updated)] + [message["timestamp"] for message in messages]
+    return {
+        "id": key[1],
+        "context_id": key[0],
+        "name": naming[-1].name,
+        "topic": (topics[-1] or None) if topics else None,
+        "channel_type": "direct_message" if is_dm else "home",
+        "is_dm": is_dm,
+        "creator_id": created[0].creator_id if created else None,
+        "created_at": created[0].created_at if created else None,
+        "unread_count": sum(not message["is_read"] for message in messages),
+        "message_count": len(messages),
+        "has_more": len(messages) > shown_max,
+        "member_ids": tuple(sorted(members)),
+        "member_count": max([*counts[-1:], len(members), 2 if is_dm else 0]),
+        "last_message": messages[-1]["content"] if messages else None,
+        "last_message_time": messages[-1]["timestamp"] if messages else None,
+        "last_activity": max(times),
+        "messages": shown,
+    }
+
+
+def expected_messages(facts: list[Fact], me: str, *, hidden_until: int | None) -> list[dict]:
+    first: dict[str, MessageSent | MessageImported] = {}
+    for fact in facts:
+        if isinstance(fact, MessageSent | MessageImported):
+            first.setdefault(fact.message_id, fact)
+    messages = []
+    for message_id, fact in first.items():
+        author = fact.record.chain.authority
+        about = [each for each in facts if getattr(each, "message_id", None) == message_id]
+        if any(isinstance(each, MessageDeleted) and each.deleter_id == author for each in about):
+            continue
+        if hidden_until is not None and fact.sent_at <= hidden_until:
+            continue
+        edits = [each for each in about if isinstance(each, MessageEdited) and each.editor_id == author]
+        readers = {each.reader_id for each in about if isinstance(each, MessageRead)}
+        is_own = author == me and fact.sender_id == me
+        statuses = [each.delivery_status for each in about if isinstance(each, MessageDeliveryUpdated)]
+        statuses.append("sent" if is_own else "delivered")
+        if is_own and readers - {me}:
+            statuses.append("read")
+        imported = fact if isinstance(fact, MessageImported) else None
+        messages.append(
+            {
+                "id": message_id,
+                "channel_id": fact.channel_id,
+                "sender_id": fact.sender_id,
+                "sender_name": fact.sender_name,
+                "content": edits[-1].new_text if edits else fact.text,
+                "timestamp": fact.sent_at,
+                "reply_to": fact.reply_to,
+                "is_own": is_own,
+                "is_read": is_own or me in readers,
+                "delivery_status": max(statuses, key=RANKS.index),
+                "epoch_hint": None if imported else fact.epoch_hint,
+                "style": imported.style if imported else "message",
+                "edited_at": edits[-1].edited_at if edits else None,
+                "edit_count": len(edits),
+                "read_by": tuple(sorted(readers - {me})),
+                "imported_by": author if imported else None,
+                "imported_by_label": imported.record.chain.label if imported else None,
+                "source": imported.source if imported else None,
+                "line": imported.line if imported else None,
+            }
+        )
+    return messages
+
+
+def expected_members(
+    facts: list[Fact], created: list[ChannelCreated], updated: list[ChannelUpdated], me: str, *, is_dm: bool
+) -> set[str]:
+    founders = ({created[0].creator_id} | ({me} if is_dm else set())) if created else set()
+    lists = [fact for fact in updated if fact.member_ids is not None]
+    said = [fact for fact in facts if isinstance(fact, MembershipChanged)]
+    heard = [fact for fact in facts if isinstance(fact, MembershipImported) and fact.participant_id != me]
+    listed = {member for fact in lists for member in fact.member_ids or ()}
+    members = set()
+    for person in founders | listed | {fact.participant_id for fact in (*said, *heard)}:
+        words = [(stamp(fact), fact.event == "joined") for fact in said if fact.participant_id == person]
+        words += [(stamp(created[0]), True)] if person in founders else []
+        if not words:
+            words = [(stamp(fact), fact.event == "joined") for fact in heard if fact.participant_id == person]
+        words += [(stamp(fact), person in (fact.member_ids or ())) for fact in lists]
+        if max(words)[1]:
+            members.add(person)
+    return members
+
+
+def window(facts: Sequence[Fact], *, now_ms: int = 0) -> Batch[Fact]:
+    return Batch(batch_id=1, facts=facts, now_ms=now_ms, changed=frozenset(), inputs={})
+
+
+def fold(*windows: Sequence[Fact], me: AuthorityId = ADA) -> ChatSignalView:
+    view = ChatSignalView(me)
+    for facts in windows:
+        view.update(window(facts))
+    return view
+
+
+def check_chat(windows: Sequence[Sequence[Fact]], *, me: AuthorityId = ADA, shown_max: int = 500) -> None:
+    """After every window the snapshot is that of the set so far, and ``UNCHANGED`` is only said when it is."""
+    view = ChatSignalView(me)
+    seen: list[Fact] = []
+    for facts in windows:
+        before = view.state
+        result = view.update(window(facts))
+        seen += facts
+        assert view.state.to_json() == expected_chat(seen, me, shown_max=shown_max)
+        assert (result is UNCHANGED) == (view.state is before)
+        assert result is UNCHANGED or view.state != before
+
+
+@given(st.data())
+@settings(max_examples=500)
+def test_a_snapshot_is_a_function_of_the_set_of_facts(data: st.DataObject) -> None:
+    history = data.draw(histories(chat_facts()))
+    check_chat(data.draw(deliveries(history)), me=data.draw(st.sampled_from([ADA, BEN])))
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_the_newest_shown_messages_are_a_function_of_the_set_of_facts(data: st.DataObject) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # Small enough that histories overflow it, and that late messages come in more runs than are moved one by one.
+        patch.setattr("antiphon.views.message_log.MESSAGE_COUNT_MAX", 2)
+        patch.setattr("antiphon.views.message_log._RUN_COUNT_MAX", 1)
+        check_chat(data.draw(deliveries(data.draw(histories(chat_facts(), count_max=60)))), shown_max=2)
+
+
+def busy_history(count: int, *, seed: int) -> list[Fact]:
+    """A long history of two channels with a bit of everything."""
+    rng = random.Random(seed)
+    facts: list[Fact] = [commit_by(BEN, created("general", at=0)), commit_by(EVE, created("other", at=1, by=EVE))]
+    for index in range(count):
+        who = rng.choice([ADA, BEN, EVE])
+        about = {"context_id": CONTEXT, "channel_id": rng.choice(["general", "other"])}
+        target = about | {"message_id": f"m{rng.randrange(count)}"}
+        at = rng.randrange(1, count)
+        choices: list[Fact] = [
+            said(f"m{index}", by=who, at=at, channel=about["channel_id"]),
+            said(f"m{index}", by=who, at=at, channel=about["channel_id"]),
+            MessageRead(**target, reader_id=who, read_at=at),
+            MessageEdited(**target, editor_id=who, new_text=f"edit {index}", edited_at=at),
+            MessageDeleted(**target, deleter_id=who, deleted_at=at),
+        ]
+        facts.append(commit_by(who, rng.choice(choices), hlc=rng.randrange(3), seq=index))
+    return facts
+
+
+def test_five_hundred_arrival_orders_of_a_busy_history_give_one_snapshot() -> None:
+    history = busy_history(150, seed=7)
+    expected = expected_chat(history, ADA)
+    rng = random.Random(1)
+    for _ in range(500):
+        order = history + rng.sample(history, 10)
+        rng.shuffle(order)
+        size = rng.randrange(1, len(order))
+        view = fold(*[order[start : start + size] for start in range(0, len(order), size)])
+        assert view.state.to_json() == expected
+
+
+def created(channel: str = "general", *, at: int = 0, by: str = BEN, **fields: object) -> ChannelCreated:
+    defaults = {"context_id": CONTEXT, "name": channel}
+    return ChannelCreated(channel_id=channel, created_at=at, creator_id=by, **defaults | fields)
+
+
+def said(
+    message_id: str, *, at: int, by: str = BEN, text: str = "hello", channel: str = "general", context: str = CONTEXT
+) -> MessageSent:
+    return MessageSent(
+        context_id=context,
+        channel_id=channel,
+        message_id=message_id,
+        sender_id=by,
+        sender_name="somebody",
+        text=text,
+        sent_at=at,
+    )
+
+
+def on(kind: type[Fact], message_id: str = "m", **fields: object) -> Fact:
+    return kind(context_id=CONTEXT, channel_id="general", message_id=message_id, **fields)
+
+
+def shown(view: ChatSignalView) -> tuple[Message, ...]:
+    return view.state.messages_in("general")
+
+
+OPEN = commit_by(BEN, created())
+HELLO = commit_by(BEN, said("m", at=10))
+
+
+def test_a_late_old_message_appears_in_its_place_and_the_501st_drops_the_oldest() -> None:
+    facts = [commit_by(BEN, said(f"m{index}", at=10 * index)) for index in range(1, 501)]
+    view = fold([OPEN], facts)
+    assert [message.timestamp for message in shown(view)] == [10 * index for index in range(1, 501)]
+    view.update(window([commit_by(BEN, said("late", at=4995))]))
+    assert [message.id for message in shown(view)][-3:] == ["m499", "late", "m500"]
+    channel = view.state.channel("general")
+    assert channel is not None
+    assert (shown(view)[0].id, len(shown(view)), channel.message_count, channel.has_more) == ("m2", 500, 501, True)
+    assert channel.unread_count == 501
+
+
+def test_the_oldest_shown_message_returns_when_a_newer_one_is_deleted() -> None:
+    facts = [commit_by(BEN, said(f"m{index}", at=10 * index)) for index in range(1, 502)]
+    view = fold([OPEN, *facts])
+    assert shown(view)[0].id == "m2"
+    view.update(window([commit_by(BEN, on(MessageDeleted, "m300", deleter_id=BEN, deleted_at=1))]))
+    assert (shown(view)[0].id, len(shown(view))) == ("m1", 500)
+
+
+def test_many_late_messages_between_many_others_are_placed_at_once() -> None:
+    even = [commit_by(BEN, said(f"m{at}", at=at)) for at in range(0, 2000, 2)]
+    odd = [commit_by(BEN, said(f"m{at}", at=at)) for at in range(1, 2000, 2)]
+    view = fold([OPEN], even, odd)
+    assert [message.timestamp for message in shown(view)] == list(range(1500, 2000))
+
+
+def test_an_edit_before_its_message_applies_when_the_message_comes() -> None:
+    edit = commit_by(BEN, on(MessageEdited, editor_id=BEN, new_text="better", edited_at=11))
+    view = fold([OPEN, edit])
+    assert shown(view) == ()
+    view.update(window([HELLO]))
+    assert (shown(view)[0].content, shown(view)[0].edited_at, shown(view)[0].edit_count) == ("better", 11, 1)
+
+
+def test_only_the_author_edits_and_the_later_edit_counts() -> None:
+    edits = [
+        commit_by(EVE, on(MessageEdited, editor_id=EVE, new_text="stolen", edited_at=99)),
+        commit_by(BEN, on(MessageEdited, editor_id=BEN, new_text="second", edited_at=30)),
+        commit_by(BEN, on(MessageEdited, editor_id=BEN, new_text="first", edited_at=20)),
+    ]
+    view = fold([OPEN, HELLO], edits)
+    assert (shown(view)[0].content, shown(view)[0].edit_count) == ("second", 2)
+    assert view.statistics().void_count == 1
+
+
+def test_a_message_deleted_before_it_came_never_shows_whatever_follows() -> None:
+    view = fold([OPEN, commit_by(BEN, on(MessageDeleted, deleter_id=BEN, deleted_at=1))])
+    later = [
+        HELLO,
+        commit_by(BEN, said("m", at=50, text="again"), seq=2),
+        commit_by(BEN, on(MessageEdited, editor_id=BEN, new_text="edited", edited_at=60)),
+    ]
+    assert view.update(window(later)) is UNCHANGED
+    assert shown(view) == ()
+
+
+def test_somebody_else_cannot_delete_a_message() -> None:
+    view = fold([OPEN, HELLO, commit_by(EVE, on(MessageDeleted, deleter_id=EVE, deleted_at=20))])
+    assert [message.id for message in shown(view)] == ["m"]
+    assert view.statistics().void_count == 1
+
+
+def test_a_fact_whose_actor_did_not_sign_it_is_ignored_and_counted() -> None:
+    view = fold([OPEN, commit_by(EVE, said("m", at=10, by=BEN))])
+    assert shown(view) == ()
+    assert (view.statistics().wrong_actor_count, view.statistics().applied_count) == (1, 1)
+
+
+def test_own_reads_lower_unread_and_reads_of_others_mark_own_messages() -> None:
+    mine = commit_by(ADA, said("mine", at=5, by=ADA))
+    read_by_me = commit_by(ADA, on(MessageRead, reader_id=ADA, read_at=11))
+    read_by_eve = [commit_by(EVE, on(MessageRead, name, reader_id=EVE, read_at=11)) for name in ("mine", "m")]
+    view = fold([OPEN, mine, HELLO])
+    assert view.state.total_unread == 1
+    assert [message.delivery_status for message in shown(view)] == ["sent", "delivered"]
+    view.update(window([read_by_me, read_by_me, *read_by_eve]))
+    assert view.state.total_unread == 0
+    assert [(message.delivery_status, message.read_by) for message in shown(view)] == [
+        ("read", (EVE,)),
+        ("delivered", (EVE,)),
+    ]
+
+
+def test_a_read_before_its_message_counts() -> None:
+    view = fold([OPEN, commit_by(ADA, on(MessageRead, reader_id=ADA, read_at=1))], [HELLO])
+    assert view.state.total_unread == 0
+    assert shown(view)[0].is_read
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"), [(["read", "failed"], "read"), (["failed"], "sent"), (["delivered"], "delivered")]
+)
+def test_a_delivery_status_never_falls(statuses: list[str], expected: str) -> None:
+    updates = [
+        commit_by(BEN, on(MessageDeliveryUpdated, delivery_status=status, updated_at=at, actor_id=BEN))
+        for at, status in enumerate(statuses)
+    ]
+    view = fold([OPEN, *updates], [commit_by(ADA, said("m", at=5, by=ADA))])
+    assert shown(view)[0].delivery_status == expected
+
+
+def test_a_closed_channel_is_gone_and_what_was_said_stays_hidden_when_it_opens_again() -> None:
+    closing = ChannelClosed(context_id=CONTEXT, channel_id="general", closed_at=20, actor_id=BEN)
+    view = fold([OPEN, HELLO], [commit_by(BEN, closing)])
+    assert view.state == ChatState()
+    after = [commit_by(BEN, said("new", at=31)), commit_by(BEN, said("late", at=19)), commit_by(BEN, created(at=30))]
+    view.update(window(after))
+    assert [message.id for message in shown(view)] == ["new"]
+    assert view.state.total_unread == 1
+
+
+def test_a_channel_that_the_owner_left_is_hidden_until_they_return() -> None:
+    def moved(event: str, at: int, who: AuthorityId = ADA, signer: AuthorityId = ADA) -> Fact:
+        fields = {"participant_id": who, "participant_name": "x", "event": event, "changed_at": at}
+        return commit_by(signer, MembershipChanged(context_id=CONTEXT, channel_id="general", **fields))
+
+    view = fold([OPEN, HELLO, moved("left", 50, BEN, BEN)])
+    assert view.state.channel("general") is not None
+    assert view.update(window([moved("left", 60, ADA, EVE)])) is UNCHANGED
+    view.update(window([moved("left", 30)]))
+    assert (view.state.channel("general"), view.state.total_unread) == (None, 0)
+    view.update(window([moved("joined", 40)]))
+    assert view.state.total_unread == 1
+
+
+def test_an_import_cannot_move_those_who_speak_for_themselves() -> None:
+    def heard(who: str, event: str) -> Fact:
+        fact = MembershipImported(
+            context_id=CONTEXT,
+            channel_id="general",
+            participant_id=who,
+            participant_name="x",
+            event=event,
+            changed_at=90,
+            source="a.txt",
+            line=0,
+        )
+        return commit_by(EVE, fact)
+
+    view = fold([OPEN, heard("irc:nick", "joined"), heard(BEN, "left"), heard(ADA, "left")])
+    channel = view.state.channel("general")
+    assert channel is not None
+    assert channel.member_ids == (BEN, "irc:nick")
+
+
+def test_an_imported_message_shows_its_nick_and_who_imported_it() -> None:
+    fact = on(
+        MessageImported,
+        sender_id="irc:nick",
+        sender_name="nick",
+        text="hi",
+        style="action",
+        sent_at=5,
+        source="2004-07-05.txt",
+        line=12,
+    )
+    (message,) = shown(fold([OPEN, commit_by(EVE, fact)]))
+    assert (message.sender_name, message.content, message.style) == ("nick", "hi", "action")
+    assert (message.imported_by, message.imported_by_label, message.source, message.line) == (
+        EVE,
+        "eve",
+        "2004-07-05.txt",
+        12,
+    )
+    assert not message.is_own
+
+
+def test_an_importer_cannot_put_words_into_the_owners_mouth() -> None:
+    fact = on(MessageImported, sender_id=ADA, sender_name="ada", text="I owe eve", sent_at=5, source="x", line=0)
+    view = fold([OPEN, commit_by(EVE, fact)])
+    assert not shown(view)[0].is_own
+    assert view.state.total_unread == 1
+
+
+def test_channels_of_one_name_in_two_contexts_are_apart() -> None:
+    elsewhere = commit_by(EVE, said("m", at=1, by=EVE, context="work"))
+    other = commit_by(EVE, created(by=EVE, context_id="work"))
+    view = fold([OPEN, HELLO, other, elsewhere])
+    assert [key.context_id for key in view.state.channels] == ["home", "work"]
+    assert [message.sender_id for message in view.state.messages_in("general", context_id="work")] == [EVE]
+
+
+def test_messages_of_an_unknown_channel_wait_for_it() -> None:
+    view = ChatSignalView(ADA)
+    assert view.update(window([HELLO])) is UNCHANGED
+    view.update(window([OPEN]))
+    assert [message.id for message in shown(view)] == ["m"]
+
+
+def test_a_named_update_makes_an_unknown_channel_and_an_empty_topic_clears() -> None:
+    def updated(at: int, **fields: object) -> Fact:
+        about = {"context_id": CONTEXT, "channel_id": "general", "actor_id": BEN}
+        return commit_by(BEN, ChannelUpdated(updated_at=at, **about, **fields))
+
+    view = fold([updated(1, topic="old")])
+    assert view.state.channel("general") is None
+    view.update(window([updated(2, name="hall")]))
+    channel = view.state.channel("general")
+    assert channel is not None
+    assert (channel.name, channel.topic, channel.creator_id) == ("hall", "old", None)
+    view.update(window([updated(3, topic="")]))
+    channel = view.state.channel("general")
+    assert channel is not None
+    assert (channel.topic, channel.last_activity) == (None, 3)
+
+
+def test_a_second_delivery_and_foreign_kinds_change_nothing() -> None:
+    view = fold([OPEN, HELLO])
+    assert view.update(window([OPEN, HELLO])) is UNCHANGED
+    assert view.update(window([])) is UNCHANGED
+
+
+def test_snapshots_share_what_did_not_change() -> None:
+    view = fold([OPEN, commit_by(EVE, created("other", by=EVE)), HELLO])
+    before = view.state
+    view.update(window([commit_by(BEN, said("m2", at=20))]))
+    after = view.state
+    assert after.messages_in("other") is before.messages_in("other")
+    assert after.channel("other") is before.channel("other")
+    assert after.messages_in("general")[0] is before.messages_in("general")[0]
+    assert [message.id for message in before.messages_in("general")] == ["m"]
+
+
+def test_snapshots_cannot_be_changed() -> None:
+    state = fold([OPEN, HELLO]).state
+    with pytest.raises(TypeError):
+        del state.channels[next(iter(state.channels))]  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        state.total_unread = 5  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        state.messages_in("general")[0].content = "x"  # type: ignore[misc]
+
+
+def test_the_unread_count_follows_the_chat_snapshot() -> None:
+    chat, badge = fold([OPEN, HELLO]), UnreadCountView()
+    inputs: dict[str, object] = {"signals:chat": chat.state}
+    batch: Batch[Fact] = Batch(2, (), 0, frozenset({"signals:chat"}), inputs)
+    assert badge.update(batch) == 1
+    assert badge.update(batch) is UNCHANGED
+    assert isinstance(badge.update(window([])), Unchanged)
+
+
+def test_the_view_names_its_signal_and_its_kinds() -> None:
+    view = ChatSignalView(ADA)
+    assert (view.view_id, view.signal, view.depends_on) == ("signals:chat", CHAT_SIGNAL, ())
+    assert {"chat.message_sent", "chat.membership_imported"} <= view.kinds
+    assert CHAT_SIGNAL.accepts(view.state)

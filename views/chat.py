@@ -1,0 +1,429 @@
+"""The chat view: facts about channels and messages in, one snapshot of all open channels out.
+
+A snapshot is a pure function of the set of facts: conflicts are settled by stamp, what comes early is kept, and rights
+are judged by who signed. Decrypts nothing and asks nobody: moderation and sealed payloads are not judged here.
+
+Rules. A fact whose named actor did not sign it is ignored and counted; an imported one is shown with its importer. A
+channel is open while its newest creation is newer than its newest closing (one that is only known from a named update,
+while that is), and the owner has not left it. A message belongs to who signed it: only they edit it (the latest edit
+counts) and delete it (for ever).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable
+from operator import attrgetter
+from sys import intern
+from types import MappingProxyType
+from typing import Any
+
+from antiphon.facts import AuthorityId, Fact, FactRecord, Stamp
+from antiphon.facts.chat import (
+    CHAT_FACTS,
+    ChannelClosed,
+    ChannelCreated,
+    ChannelUpdated,
+    MembershipChanged,
+    MembershipImported,
+    MessageDeleted,
+    MessageDeliveryUpdated,
+    MessageEdited,
+    MessageImported,
+    MessageRead,
+    MessageSent,
+)
+from antiphon.facts.fact import get_record
+from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
+
+from .chat_state import Channel, ChannelKey, ChatState, Message
+from .message_log import MessageLog
+from .signals import CHAT_SIGNAL, UNREAD_COUNT_SIGNAL
+from .view import ActorOf, FoldStatistics, Register, is_after, latest, newer
+
+CHAT_VIEW_ID = "signals:chat"
+
+
+class ChatSignalView:
+    """Folds chat facts into `ChatState` as *authority* sees them, for the signal ``app:chat``.
+
+    A window costs about 4 µs a message and 30 µs a channel it touches, however long the history.
+
+    >>> view = ChatSignalView(AuthorityId("00" * 16))
+    >>> view.signal.signal_id, view.state.total_unread
+    ('app:chat', 0)
+    """
+
+    def __init__(self, authority: AuthorityId) -> None:
+        self._authority = authority
+        self._folds: dict[tuple[str, str], _ChannelFold] = {}
+        self._channels: dict[ChannelKey, Channel] = {}
+        self._messages: dict[ChannelKey, tuple[Message, ...]] = {}
+        self._total_unread = 0
+        self._applied_count = 0
+        self._wrong_actor_count = 0
+        self.state = ChatState()
+
+    @property
+    def view_id(self) -> str:
+        """``signals:chat``."""
+        return CHAT_VIEW_ID
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """All chat kinds."""
+        return _KINDS
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """No other view."""
+        return ()
+
+    @property
+    def signal(self) -> Signal[ChatState]:
+        """``app:chat``."""
+        return CHAT_SIGNAL
+
+    def update(self, batch: Batch[Fact], /) -> ChatState | Unchanged:
+        """Fold a window; the new snapshot, or ``UNCHANGED`` when a screen would look the same."""
+        touched: dict[tuple[str, str], _ChannelFold] = {}
+        for fact in batch.facts:
+            record = get_record(fact)
+            rule = _RULES.get(record.kind)
+            if rule is None:
+                continue
+            actor_of, apply = rule
+            chain = record.chain
+            if actor_of is not None and (actor_of(fact) != chain.authority or not chain.authority):
+                self._wrong_actor_count += 1
+                continue
+            key = (chain.namespace, fact.channel_id)  # type: ignore[attr-defined]  # every chat fact has one
+            fold = touched.get(key)
+            if fold is None:
+                fold = touched[key] = self._fold_of(key)
+            apply(fold, fact, record)
+            self._applied_count += 1
+        changes = [self._settle(fold) for fold in touched.values()]
+        if True not in changes:
+            return UNCHANGED
+        self.state = ChatState(
+            MappingProxyType(self._channels.copy()), MappingProxyType(self._messages.copy()), self._total_unread
+        )
+        return self.state
+
+    def statistics(self) -> FoldStatistics:
+        """What was folded and what was not; O(edits and deletions)."""
+        return FoldStatistics(
+            applied_count=self._applied_count,
+            wrong_actor_count=self._wrong_actor_count,
+            foreign_count=0,
+            void_count=sum(fold.log.void_count for fold in self._folds.values()),
+        )
+
+    def _fold_of(self, key: tuple[str, str]) -> _ChannelFold:
+        fold = self._folds.get(key)
+        if fold is None:
+            fold = self._folds[key] = _ChannelFold(ChannelKey(*key), self._authority)
+        return fold
+
+    def _settle(self, fold: _ChannelFold) -> bool:
+        """Bring one channel up to date; whether a screen would show a difference."""
+        fold.settle()
+        key = fold.key
+        before = self._channels.get(key)
+        after = fold.draw()
+        if after is None:
+            if before is None:
+                return False
+            del self._channels[key], self._messages[key]
+            self._total_unread -= before.unread_count
+            return True
+        messages = fold.log.shown
+        if before == after and self._messages[key] is messages:
+            return False
+        self._channels[key] = after
+        self._messages[key] = messages
+        self._total_unread += after.unread_count - (before.unread_count if before else 0)
+        return True
+
+
+class UnreadCountView:
+    """The number for a badge, drawn from the chat view's snapshot, for the signal ``app:unread_count``."""
+
+    def __init__(self) -> None:
+        self.state = 0
+
+    @property
+    def view_id(self) -> str:
+        """``signals:unread_count``."""
+        return "signals:unread_count"
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """No facts of its own."""
+        return frozenset()
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """The chat view."""
+        return (CHAT_VIEW_ID,)
+
+    @property
+    def signal(self) -> Signal[int]:
+        """``app:unread_count``."""
+        return UNREAD_COUNT_SIGNAL
+
+    def update(self, batch: Batch[Fact], /) -> int | Unchanged:
+        """The total of the chat snapshot, when it is another one."""
+        chat = batch.inputs.get(CHAT_VIEW_ID)
+        if not isinstance(chat, ChatState) or chat.total_unread == self.state:
+            return UNCHANGED
+        self.state = chat.total_unread
+        return self.state
+
+
+class _ChannelFold:
+    """All that is known of one channel, known to exist or not."""
+
+    def __init__(self, key: ChannelKey, owner: str) -> None:
+        self.key = key
+        self.log = MessageLog(owner, key.channel_id)
+        self.members = _Members(owner)
+        self.owner = owner
+        self.first_created: tuple[Stamp, str, bool] | None = None  # stamp, creator, whether a direct message
+        self.last_created: Stamp | None = None
+        self.last_named: Stamp | None = None
+        self.last_closed: Stamp | None = None
+        self.name: Register[str] | None = None
+        self.topic: Register[str] | None = None
+        self.member_count: Register[int] | None = None
+        self.last_updated_at: int | None = None
+
+    def take_created(self, fact: ChannelCreated, record: FactRecord) -> None:
+        stamp = record.stamp
+        if self.first_created is None or stamp < self.first_created[0]:
+            self.first_created = (stamp, fact.creator_id, fact.is_dm)
+            self.members.seed(stamp, {fact.creator_id, self.owner} if fact.is_dm else {fact.creator_id})
+        self.last_created = latest(self.last_created, stamp)
+        self.name = newer(self.name, stamp, fact.name)
+        if fact.topic is not None:
+            self.topic = newer(self.topic, stamp, fact.topic)
+        self._note_activity(stamp[0])
+
+    def take_updated(self, fact: ChannelUpdated, record: FactRecord) -> None:
+        stamp = record.stamp
+        if fact.name is not None:
+            self.name = newer(self.name, stamp, fact.name)
+            self.last_named = latest(self.last_named, stamp)
+        if fact.topic is not None:
+            self.topic = newer(self.topic, stamp, fact.topic)
+        if fact.member_count is not None:
+            self.member_count = newer(self.member_count, stamp, fact.member_count)
+        if fact.member_ids is not None:
+            self.members.list_all(stamp, frozenset(fact.member_ids))
+        self._note_activity(stamp[0])
+
+    def take_closed(self, fact: ChannelClosed, record: FactRecord) -> None:
+        self.last_closed = latest(self.last_closed, record.stamp)
+        self.log.hide_until(record.at)
+
+    def take_sent(self, fact: MessageSent, record: FactRecord) -> None:
+        author = record.chain.authority
+        self.log.say(
+            (
+                record.at,
+                record.hlc,
+                record.fact_id,
+                fact.message_id,
+                author,
+                author,
+                intern(fact.sender_name),
+                fact.text,
+                fact.reply_to,
+                fact.epoch_hint,
+                "message",
+                None,
+                None,
+                None,
+            )
+        )
+
+    def take_imported(self, fact: MessageImported, record: FactRecord) -> None:
+        chain = record.chain
+        self.log.say(
+            (
+                record.at,
+                record.hlc,
+                record.fact_id,
+                fact.message_id,
+                chain.authority,
+                intern(fact.sender_id),
+                intern(fact.sender_name),
+                fact.text,
+                fact.reply_to,
+                None,
+                fact.style,
+                chain.label,
+                intern(fact.source),
+                fact.line,
+            )
+        )
+
+    def take_read(self, fact: MessageRead, record: FactRecord) -> None:
+        self.log.read(fact.message_id, reader=fact.reader_id)
+
+    def take_edited(self, fact: MessageEdited, record: FactRecord) -> None:
+        self.log.edit(fact.message_id, editor=fact.editor_id, stamp=record.stamp, text=fact.new_text)
+
+    def take_delivered(self, fact: MessageDeliveryUpdated, record: FactRecord) -> None:
+        self.log.deliver(fact.message_id, fact.delivery_status)
+
+    def take_deleted(self, fact: MessageDeleted, record: FactRecord) -> None:
+        self.log.delete(fact.message_id, deleter=fact.deleter_id)
+
+    def take_membership(self, fact: MembershipChanged, record: FactRecord) -> None:
+        self.members.say(fact.participant_id, record.stamp, is_joining=fact.event == "joined")
+
+    def take_imported_membership(self, fact: MembershipImported, record: FactRecord) -> None:
+        self.members.hear(fact.participant_id, record.stamp, is_joining=fact.event == "joined")
+
+    def settle(self) -> None:
+        self.log.settle()
+        self.members.settle()
+
+    @property
+    def is_open(self) -> bool:
+        opened = self.last_named if self.last_created is None else self.last_created
+        return is_after(opened, self.last_closed) and not self.members.has_owner_left
+
+    def draw(self) -> Channel | None:
+        """The channel as a screen shows it; None while it is not open."""
+        if not self.is_open:
+            return None
+        assert self.name is not None, "what opens a channel names it"
+        created, creator, is_dm = self.first_created or (None, None, False)
+        log, member_ids = self.log, self.members.shown
+        last = log.shown[-1] if log.shown else None
+        times = [time for time in (self.last_updated_at, last.timestamp if last else None) if time is not None]
+        return Channel(
+            id=self.key.channel_id,
+            context_id=self.key.context_id,
+            name=self.name[1],
+            topic=(self.topic[1] or None) if self.topic else None,
+            channel_type="direct_message" if is_dm else "home",
+            is_dm=is_dm,
+            creator_id=creator,
+            created_at=created[0] if created else None,
+            unread_count=log.unread_count,
+            message_count=log.visible_count,
+            has_more=log.visible_count > len(log.shown),
+            member_ids=member_ids,
+            member_count=max(self.member_count[1] if self.member_count else 0, len(member_ids), 2 if is_dm else 0),
+            last_message=last.content if last else None,
+            last_message_time=last.timestamp if last else None,
+            last_activity=max(times),
+        )
+
+    def _note_activity(self, at: int) -> None:
+        if self.last_updated_at is None or at > self.last_updated_at:
+            self.last_updated_at = at
+
+
+class _Members:
+    """Who is in a channel: for each participant the newest statement counts.
+
+    What participants sign themselves, the founding of the channel and the newest full list are statements; an import
+    speaks only of participants who have said nothing themselves and did not found it, and never for the owner.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.said: dict[str, Register[bool]] = {}
+        self.heard: dict[str, Register[bool]] = {}
+        self.founders: Register[frozenset[str]] | None = None
+        self.listed: Register[frozenset[str]] | None = None
+        self.order: list[str] = []
+        self.touched: set[str] = set()
+        self.is_stale = False
+        self.shown: tuple[str, ...] = ()
+
+    @property
+    def has_owner_left(self) -> bool:
+        """Whether the owner's own newest word is that they left."""
+        said = self.said.get(self.owner)
+        return said is not None and not said[1]
+
+    def seed(self, stamp: Stamp, founders: set[str]) -> None:
+        self.founders = (stamp, frozenset(founders))
+        self.is_stale = True
+
+    def list_all(self, stamp: Stamp, members: frozenset[str]) -> None:
+        before, self.listed = self.listed, newer(self.listed, stamp, members)
+        self.is_stale = self.is_stale or self.listed is not before
+
+    def say(self, participant: str, stamp: Stamp, *, is_joining: bool) -> None:
+        self.said[participant] = newer(self.said.get(participant), stamp, is_joining)
+        self.touched.add(participant)
+
+    def hear(self, participant: str, stamp: Stamp, *, is_joining: bool) -> None:
+        participant = intern(participant)
+        self.heard[participant] = newer(self.heard.get(participant), stamp, is_joining)
+        self.touched.add(participant)
+
+    def settle(self) -> None:
+        if self.is_stale:
+            founders = self.founders[1] if self.founders else frozenset()
+            listed = self.listed[1] if self.listed else frozenset()
+            self.order = sorted(filter(self._is_in, {*self.said, *self.heard, *founders, *listed}))
+            is_changed = True
+        else:
+            is_changed = True in [self._place(participant) for participant in self.touched]
+        self.is_stale = False
+        self.touched.clear()
+        if is_changed:
+            self.shown = tuple(self.order)
+
+    def _place(self, participant: str) -> bool:
+        place = bisect_left(self.order, participant)
+        was_in = place < len(self.order) and self.order[place] == participant
+        is_in = self._is_in(participant)
+        if is_in and not was_in:
+            insort(self.order, participant)
+        elif was_in and not is_in:
+            del self.order[place]
+        return was_in != is_in
+
+    def _is_in(self, participant: str) -> bool:
+        statements: list[Register[bool]] = []
+        if self.founders is not None and participant in self.founders[1]:
+            statements.append((self.founders[0], True))
+        if participant in self.said:
+            statements.append(self.said[participant])
+        if not statements and participant in self.heard and participant != self.owner:
+            statements.append(self.heard[participant])
+        if self.listed is not None:
+            statements.append((self.listed[0], participant in self.listed[1]))
+        return max(statements)[1] if statements else False
+
+
+_Apply = Callable[[_ChannelFold, Any, FactRecord], None]
+
+# By kind: which field names the actor (none for what was imported), and what the fact does.
+_RULES: dict[str, tuple[ActorOf | None, _Apply]] = {
+    model.fact_type.kind: (attrgetter(actor) if actor else None, apply)
+    for model, actor, apply in (
+        (ChannelCreated, "creator_id", _ChannelFold.take_created),
+        (ChannelUpdated, "actor_id", _ChannelFold.take_updated),
+        (ChannelClosed, "actor_id", _ChannelFold.take_closed),
+        (MessageSent, "sender_id", _ChannelFold.take_sent),
+        (MessageImported, "", _ChannelFold.take_imported),
+        (MessageRead, "reader_id", _ChannelFold.take_read),
+        (MessageEdited, "editor_id", _ChannelFold.take_edited),
+        (MessageDeliveryUpdated, "actor_id", _ChannelFold.take_delivered),
+        (MessageDeleted, "deleter_id", _ChannelFold.take_deleted),
+        (MembershipChanged, "participant_id", _ChannelFold.take_membership),
+        (MembershipImported, "", _ChannelFold.take_imported_membership),
+    )
+}
+_KINDS = frozenset(_RULES)
+assert {model.fact_type.kind for model in CHAT_FACTS} == _KINDS, "every chat fact has its rule"
