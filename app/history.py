@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +24,11 @@ import duckdb
 from antiphon.facts import FactRecord, LocalViolation
 from antiphon.facts.encoding import is_canonical
 from antiphon.journal.errors import NotAJournal
+from antiphon.journal.index import Continuation, JournalIndex
+from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.folder import is_journal
-from antiphon.journal.stores.log import LogCursor, LogDamage, LogFrame, log_files, read_log
-from antiphon.journal.stores.tables import FactTables, Parameters, Row, check_readable, connect, create_tables
+from antiphon.journal.stores.log import LogCursor, LogDamage, LogFrame, LoggedRun, log_files, read_log
+from antiphon.journal.stores.tables import RESULT_TABLE, FactTables, Parameters, Row, ask, connect, create_tables
 
 if TYPE_CHECKING:
     import pandas
@@ -40,6 +42,8 @@ Moment = int | str | datetime
 _FACTS_A_BATCH = 50_000
 _ROWS_SHOWN = 20
 _MILLISECOND = 1_000
+_CLOSED = "what was asked is closed; open the history (or the journal) again"
+_ZONED = "a time with a zone cannot be fetched into Python; write `… AT TIME ZONE 'UTC'` or use at_time, which has none"
 _ENVELOPE = "kind, version, fact_id, author, authority, chain, seq, at_ms, at_time, hlc, namespace, payload"
 _WITH_HIDDEN = f"{_ENVELOPE}, is_erased, hidden"
 
@@ -49,7 +53,7 @@ class HistoryError(LocalViolation):
 
 
 class KindSummary(NamedTuple):
-    """A kind in a history: its SQL view, its newest registered version (None when it is not registered) and how many facts."""
+    """A kind in a history: its SQL view, its newest registered version (None when there is none), how many facts."""
 
     kind: str
     sql_name: str
@@ -72,14 +76,12 @@ class HistoryStatistics(NamedTuple):
 class Result:
     """The rows of one query, as they were when it was asked.
 
-    Shows itself in a notebook; hands itself to polars, pandas, altair or anything else that speaks Arrow.
+    Shows itself in a notebook; hands itself to polars, pandas, altair or anything else that speaks Arrow. Rows stay
+    inside DuckDB until they are fetched, and go when the history (or the journal) that was asked is closed.
     """
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, query: str, parameters: Parameters) -> None:
-        self._cursor = cursor
-        self._query = query
-        self._parameters = parameters
-        self._relation = self._open()
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._relation = cursor.sql(f"FROM {RESULT_TABLE}")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -93,14 +95,14 @@ class Result:
 
     def fetchall(self) -> list[Row]:
         """All rows as tuples."""
-        with self._guarded():
+        with _told():
             rows: list[Row] = self._relation.fetchall()
             return rows
 
     def df(self) -> pandas.DataFrame:
         """All rows as a pandas DataFrame; needs the ``notebook`` extra."""
         _require("pandas")
-        with self._guarded():
+        with _told():
             return self._relation.df()
 
     def pl(self) -> polars.DataFrame:
@@ -115,11 +117,11 @@ class Result:
     def arrow(self) -> pyarrow.Table:
         """All rows as an Arrow table; needs the ``notebook`` extra."""
         _require("pyarrow")
-        with self._guarded():
+        with _told():
             return self._relation.to_arrow_table()
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        with self._guarded():
+        with _told():
             return self._relation.__arrow_c_stream__(requested_schema)
 
     def __iter__(self) -> Iterator[Row]:
@@ -129,47 +131,17 @@ class Result:
         return f"Result(columns={list(self.columns)})"
 
     def _repr_html_(self) -> str:
-        with self._guarded():
+        with _told():
             rows = self._relation.limit(_ROWS_SHOWN + 1).fetchall()
         return _html_table(self.columns, rows)
-
-    def _open(self) -> duckdb.DuckDBPyRelation:
-        # The transaction stays open for the result's life: that is what keeps its rows still while the history is refreshed.
-        self._cursor.execute("BEGIN TRANSACTION READ ONLY")
-        return self._cursor.sql(self._query, params=self._parameters)
-
-    def _guarded(self) -> _ResultGuard:
-        return _ResultGuard(self)
-
-    def _recover(self) -> None:
-        """An error ends DuckDB's transaction; a new one lets the other methods be tried."""
-        with suppress(duckdb.Error):
-            self._cursor.execute("ROLLBACK")
-        with suppress(duckdb.Error):
-            self._relation = self._open()
-
-
-@dataclass(frozen=True, slots=True)
-class _ResultGuard:
-    """Turns what DuckDB reports while rows are computed into ``HistoryError``."""
-
-    result: Result
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(problem, duckdb.Error):
-            self.result._recover()
-            raise _history_error(problem) from problem
 
 
 @dataclass(frozen=True, slots=True)
 class FactQuery:
     """Facts of some kinds, narrowed step by step; nothing is read before rows are asked for.
 
-    Rows are in stamp order, one a fact: the envelope and the payload as JSON text. A kind's fields as typed columns are in the view of
-    its name, through ``History.sql``. A pattern that matches no kind gives no rows.
+    Rows are in stamp order, one a fact: the envelope and the payload as JSON text. A kind's fields as typed columns
+    are in the view of its name, through ``History.sql``. A pattern that matches no kind gives no rows.
     """
 
     history: History
@@ -207,7 +179,7 @@ class FactQuery:
         )
 
     def with_hidden(self) -> FactQuery:
-        """Also facts that views do not show, erased ones too, with the columns ``is_erased`` and ``hidden`` (the reason)."""
+        """Also facts that views do not show, with the columns ``is_erased`` and ``hidden`` (the reason)."""
         return replace(self, has_hidden=True)
 
     def count(self) -> int:
@@ -220,7 +192,9 @@ class FactQuery:
         """Run the query as it stands."""
         condition, parameters = self._condition()
         columns = _WITH_HIDDEN if self.has_hidden else _ENVELOPE
-        return self.history.sql(f"SELECT {columns} FROM history WHERE {condition} ORDER BY at_ms, hlc, fact_id", parameters)
+        return self.history.sql(
+            f"SELECT {columns} FROM history WHERE {condition} ORDER BY at_ms, hlc, fact_id", parameters
+        )
 
     def fetchall(self) -> list[Row]:
         """All rows as tuples."""
@@ -265,8 +239,9 @@ class FactQuery:
 class History:
     """The facts of a journal as they were written up to the last ``refresh``.
 
-    Every kind is an SQL view (``demo.message_sent`` is ``demo_message_sent``) with its fields as typed columns and the envelope after them; ``history``
-    is the view of all facts. Holds everything in memory: ~350 bytes a fact. Use it from one thread at a time.
+    Every kind is an SQL view (``demo.message_sent`` is ``demo_message_sent``) with its fields as typed columns and
+    the envelope after them; ``history`` is the view of all facts. Holds everything in memory: ~250 bytes a fact. Use
+    it from one thread at a time.
 
     SQL that reaches it can read this journal and nothing else: no file, no network, no extension, no setting.
     """
@@ -274,6 +249,7 @@ class History:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._cursor = LogCursor.at_start()
+        self._index = JournalIndex()
         self._damages: list[LogDamage] = []
         workspace = Path(tempfile.mkdtemp(prefix="antiphon-history-")).resolve()
         self._discard = weakref.finalize(self, shutil.rmtree, workspace, ignore_errors=True)
@@ -298,24 +274,14 @@ class History:
         Raises ``HistoryError`` with DuckDB's words when the SQL is wrong or would change anything.
         """
         self._check_open()
-        cursor = self._connection.cursor()
-        try:
-            check_readable(cursor, query)
-            return Result(cursor, query, parameters)
-        except BaseException as problem:
-            with suppress(duckdb.Error):
-                cursor.close()
-            if isinstance(problem, duckdb.Error):
-                raise _history_error(problem) from problem
-            if isinstance(problem, LocalViolation):
-                raise HistoryError(str(problem)) from problem
-            raise
+        with _told():
+            return Result(ask(self._connection, query, parameters))
 
     def kinds(self) -> tuple[KindSummary, ...]:
         """Every kind met, by name, with its view and the number of its facts, hidden ones included."""
         rows = self.sql(
-            "SELECT t.kind, t.sql_name, t.current_version, count(f.kind) FROM fact_types AS t LEFT JOIN facts AS f ON f.kind = t.kind "
-            "GROUP BY ALL ORDER BY t.kind"
+            "SELECT t.kind, t.sql_name, t.current_version, count(f.kind) FROM fact_types AS t "
+            "LEFT JOIN facts AS f ON f.kind = t.kind GROUP BY ALL ORDER BY t.kind"
         ).fetchall()
         return tuple(KindSummary(*row) for row in rows)  # type: ignore[arg-type]  # rows are untyped
 
@@ -324,15 +290,19 @@ class History:
         self._check_open()
         before = self._tables.position.fact_count
         pending: list[LogFrame] = []
+        pending_count = 0
         try:
             for item in read_log(self.folder, self._cursor):
                 if isinstance(item, LogDamage):
-                    self._damages.append(item)
+                    # A file that cannot be entered is met again by every reading.
+                    if item not in self._damages:
+                        self._damages.append(item)
                     continue
                 pending.append(item)
-                if item.position.fact_count - self._tables.position.fact_count >= _FACTS_A_BATCH:
+                pending_count += len(item.records)
+                if pending_count >= _FACTS_A_BATCH:
                     self._apply(pending)
-                    pending = []
+                    pending, pending_count = [], 0
         finally:
             # The cursor has moved past these frames, so they are applied even when reading on failed.
             self._apply(pending)
@@ -349,7 +319,7 @@ class History:
         return HistoryStatistics(facts or 0, kinds or 0, authors or 0, first, last, size, len(self._damages))
 
     def close(self) -> None:
-        """Let go of the memory; results already taken stay readable. Twice is once."""
+        """Let go of the memory, and of every result's rows that were not fetched yet. Twice is once."""
         if self._is_open:
             self._is_open = False
             self._connection.close()
@@ -358,7 +328,9 @@ class History:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -368,7 +340,10 @@ class History:
     def _repr_html_(self) -> str:
         found = self.statistics()
         span = f"{_show_time(found.first_ms)} – {_show_time(found.last_ms)}" if found.first_ms is not None else "–"
-        authors = [str(row[0]) for row in self.sql("SELECT DISTINCT author FROM history ORDER BY author LIMIT ?", [_ROWS_SHOWN]).fetchall()]
+        authors = [
+            str(row[0])
+            for row in self.sql("SELECT DISTINCT author FROM history ORDER BY author LIMIT ?", [_ROWS_SHOWN]).fetchall()
+        ]
         lines = [
             ("folder", str(self.folder)),
             ("facts", f"{found.fact_count:,}"),
@@ -378,32 +353,46 @@ class History:
         ]
         if found.damage_count:
             lines.append(("damaged", f"{found.damage_count:,} stretches of the log could not be read"))
-        card = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in lines)
+        card = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in lines
+        )
         kinds = [tuple(kind) for kind in self.kinds()]
         return f"<table>{card}</table>{_html_table(('kind', 'view', 'version', 'facts'), kinds)}"
 
     def _apply(self, frames: Sequence[LogFrame]) -> None:
         if not frames:
             return
-        records = [record for frame in frames for record in frame.records]
+        records = [record for frame in frames for run in self._admitted(frame) for record in run.records]
+        count = self._tables.position.fact_count + len(records)
         self._tables.apply(
             records,
-            position=frames[-1].position,
+            position=frames[-1].position._replace(fact_count=count),
             hidden=_hidden(records),
             registrations=[registration for frame in frames for registration in frame.registrations],
             chains=[info for frame in frames for info in frame.chains],
         )
 
+    def _admitted(self, frame: LogFrame) -> Iterator[LoggedRun]:
+        """The runs that continue their chains, as the journal decides when it opens: what stands behind a damaged
+        stretch, or is there twice because it was repaired, is not a member."""
+        for info in frame.chains:
+            self._index.introduce(info)
+        for run in frame.runs:
+            self._index.introduce(run.info)
+            if self._index.classify(run.row) is Continuation.NEXT:
+                self._index.admit(run.row, hlc=run.records[-1].hlc)
+                yield run
+
     def _check_open(self) -> None:
         if not self._is_open:
-            raise HistoryError("this history was closed; open it again with open_history")
+            raise HistoryError(_CLOSED)
 
 
 def open_history(path: str | Path) -> History:
     """Open the journal in the folder *path* for reading; works while another process writes it.
 
-    Reads the whole log once, ~8 µs a fact; ``refresh`` reads what was added. Raises ``NotAJournal`` when the folder holds none,
-    ``FormatTooNew`` or ``StoreUnavailable`` when its log cannot be read.
+    Reads the whole log once, ~8 µs a fact; ``refresh`` reads what was added. Raises ``NotAJournal`` when the folder
+    holds none, ``FormatTooNew`` or ``StoreUnavailable`` when its log cannot be read.
     """
     folder = Path(path)
     if not is_journal(folder):
@@ -418,6 +407,15 @@ def open_history(path: str | Path) -> History:
     return history
 
 
+def query_owner(database: DuckdbFollower, query: str, parameters: Parameters = None) -> Result:
+    """Ask the table of an open journal, on the thread that owns it; the result may be read by another thread.
+
+    Raises ``HistoryError`` as ``History.sql`` does, and ``StoreUnavailable`` when DuckDB is at fault.
+    """
+    with _told():
+        return Result(database.ask(query, parameters))
+
+
 def to_ms(moment: Moment) -> int:
     """Milliseconds since 1970; raises ``HistoryError`` for text that is no ISO time.
 
@@ -430,7 +428,9 @@ def to_ms(moment: Moment) -> int:
         try:
             moment = datetime.fromisoformat(moment)
         except ValueError as problem:
-            raise HistoryError(f"{moment!r} is no time; expected an ISO date or time such as 2026-11-20T08:30, or milliseconds") from problem
+            raise HistoryError(
+                f"{moment!r} is no time; expected an ISO date or time such as 2026-11-20T08:30, or milliseconds"
+            ) from problem
     if not isinstance(moment, datetime):
         raise HistoryError(f"{moment!r} is no time; expected milliseconds since 1970, ISO text or a datetime")
     if moment.tzinfo is None:
@@ -449,18 +449,29 @@ def _hidden(records: Sequence[FactRecord]) -> dict[int, str]:
     return found
 
 
-def _history_error(problem: duckdb.Error) -> HistoryError:
-    text = str(problem)
-    if "pytz" in text:
-        return HistoryError("a time with a zone cannot be fetched into Python; write `… AT TIME ZONE 'UTC'` or use at_time, which has none")
-    return HistoryError(f"the query failed: {text}")
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what DuckDB reports into ``HistoryError``."""
+    try:
+        yield
+    except HistoryError:
+        raise
+    except (duckdb.Error, LocalViolation) as problem:
+        text = str(problem)
+        if "already been closed" in text or "already closed" in text:
+            raise HistoryError(_CLOSED) from problem
+        if "pytz" in text:
+            raise HistoryError(_ZONED) from problem
+        raise HistoryError(text if isinstance(problem, LocalViolation) else f"the query failed: {text}") from problem
 
 
 def _require(module: str) -> None:
     try:
         importlib.import_module(module)
     except ImportError as problem:
-        raise HistoryError(f"{module} is not installed; run pip install 'antiphon[notebook]', or use .fetchall()") from problem
+        raise HistoryError(
+            f"{module} is not installed; run pip install 'antiphon[notebook]', or use .fetchall()"
+        ) from problem
 
 
 def _html_table(columns: Sequence[str], rows: Sequence[Row]) -> str:
@@ -497,5 +508,6 @@ __all__ = [
     "Moment",
     "Result",
     "open_history",
+    "query_owner",
     "to_ms",
 ]

@@ -18,6 +18,7 @@ from antiphon.reactive.subscription import CAPACITY, DeliveryMode
 from antiphon.runtime.engine import CommitResult, EngineStatistics, JournalEngine
 from antiphon.runtime.entropy import system_random
 from antiphon.runtime.opening import open_engine
+from antiphon.runtime.view_host import CheckpointKey
 from antiphon.views import APP_VIEWS, FoldView, ViewSpec
 
 if TYPE_CHECKING:
@@ -215,9 +216,7 @@ class Journal:
         self._check_open()
         self._check_source(source)
         if isinstance(source, ViewSpec):
-            self._engine.register(source.models)
-            view = FoldView(source, on_problem=self._engine.hub.report_error)
-            await self._engine.views.wake(view, source.initial, owner=source)
+            await self._wake_fold(source)
         elif source.signal_id in APP_VIEWS:
             await self._wake_app_view(source.signal_id)
 
@@ -225,6 +224,19 @@ class Journal:
         """Wake the views that ship (chat, contacts, invitations, unread), so that their signals can be read at once."""
         for signal_id in APP_VIEWS:
             await self._wake_app_view(signal_id)
+
+    async def _wake_fold(self, spec: ViewSpec[Any]) -> None:
+        engine = self._engine
+        if engine.views.is_awake(spec.view_id, spec):
+            return
+        engine.register(spec.models)
+        ladder, position = None, 0
+        if spec.version is not None:
+            kept = await engine.load_checkpoint(CheckpointKey(spec.view_id, spec.version, spec.schema_hash))
+            ladder = spec.restore(kept.state) if kept is not None else None
+            position = kept.position if kept is not None and ladder is not None else 0
+        view = FoldView(spec, on_problem=engine.hub.report_error, ladder=ladder)
+        await engine.views.wake(view, view.value, owner=spec, after_position=position)
 
     async def _wake_app_view(self, signal_id: str) -> None:
         app_view = APP_VIEWS[signal_id]

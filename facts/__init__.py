@@ -46,7 +46,7 @@ from .errors import (
     UnencodableFact,
     VersionMismatch,
 )
-from .fact import Fact, FactMeta, FactType, upcast, with_record
+from .fact import Fact, FactMeta, FactType, take_back, upcast, with_record
 from .ids import DEFAULT_NAMESPACE, AuthorityId, ChainId, ChainInfo, FactId, Namespace, authority_id, chain_id
 from .invitations import (
     ChannelInvitation,
@@ -105,6 +105,7 @@ __all__ = [
     "hlc_ms",
     "next_hlc",
     "parse_line",
+    "take_back",
     "upcast",
     "with_record",
     "STANDARD_FACTS",

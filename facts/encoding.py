@@ -32,6 +32,7 @@ LINE_BYTES_MAX = PAYLOAD_BYTES_MAX + 8 * 1024
 
 KIND_PATTERN = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NATURAL = rb"(0|[1-9][0-9]{0,18})"
 _AFTER_ENTRY = rb'\["[0-9a-f]{32}",[1-9][0-9]{0,18},"[0-9a-f]{32}"\]'
 _HEADER = re.compile(
@@ -151,14 +152,28 @@ def canonical_bytes(value: object) -> bytes:
     return dump_sorted(value)
 
 
-def dump_sorted(value: object) -> bytes:
-    """Encode what is already known to be canonical data; text that is not UTF-8 is refused."""
+def dump_sorted(value: object, *, where: str = "payload") -> bytes:
+    """Encode what is already known to be canonical data; text that is not UTF-8 is refused, naming the place."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError as problem:
+        place = find_broken_text(value, where=where)
+        text = f"{place} holds half a surrogate pair, which is no text" if place else f"{where}: {problem}"
         raise UnencodableFact(
-            f"no canonical form: {problem}; expected text, integers, bools, lists and maps"
+            f"no canonical form: {text}; expected valid text, integers, bools, lists, maps"
         ) from problem
+
+
+def find_broken_text(value: object, *, where: str) -> str | None:
+    """The place of the first text that has no UTF-8 form, or None."""
+    if isinstance(value, str):
+        return None if value.isascii() or not _SURROGATE.search(value) else where
+    parts: list[tuple[str, object]] = []
+    if isinstance(value, dict):
+        parts = [part for key, item in value.items() for part in ((f"a key of {where}", key), (f"{where}.{key}", item))]
+    elif isinstance(value, list | tuple):
+        parts = [(f"{where}[{index}]", item) for index, item in enumerate(value)]
+    return next((place for name, item in parts if (place := find_broken_text(item, where=name))), None)
 
 
 def is_canonical(payload: bytes) -> bool:
@@ -267,6 +282,8 @@ def _parse_after(text: bytes) -> tuple[AfterLink, ...]:
     links = tuple(
         AfterLink(ChainId(bytes.fromhex(chain)), seq, bytes.fromhex(short)) for chain, seq, short in orjson.loads(text)
     )
+    if any(link.seq > INTEGER_MAX for link in links):
+        raise InvalidLine("a causal link's number is beyond 64 bits")
     if len(links) > AFTER_COUNT_MAX or list(links) != sorted(set(links)):
         raise InvalidLine(f"causal links are sorted, distinct and at most {AFTER_COUNT_MAX}; got {len(links)}")
     return links

@@ -71,9 +71,9 @@ class FactRegistry:
         taken by another declaration, ``SchemaDrift`` when the journal knows this version with other fields.
         """
         fact_type: FactType | None = getattr(model, "fact_type", None)
-        if fact_type is None:
+        if fact_type is None or fact_type.model is not model:
             raise RegistrationError(
-                f"{model.__name__} has no kind; declare it as class {model.__name__}(Fact, kind=..., version=...)"
+                f"{model.__name__} has no kind of its own; declare it as class {model.__name__}(Fact, kind=..., version=...)"
             )
         current = self._types.get(fact_type.kind)
         if current is not None and (current.version, current.schema_hash) != (fact_type.version, fact_type.schema_hash):
@@ -82,12 +82,13 @@ class FactRegistry:
                 f"{model.__qualname__} v{fact_type.version} has other fields, so give it another kind or the next "
                 "version"
             )
-        holder = self._sql_names.setdefault(fact_type.sql_name, fact_type.kind)
+        holder = self._sql_names.get(fact_type.sql_name, fact_type.kind)
         if holder != fact_type.kind:
             raise DuplicateFactType(
                 f"{fact_type.kind} and {holder} would share the SQL name {fact_type.sql_name}; rename one"
             )
         self._refuse_drift(fact_type)
+        self._sql_names[fact_type.sql_name] = fact_type.kind
         self._types[fact_type.kind] = fact_type
         return fact_type
 

@@ -112,7 +112,9 @@ def field_type(node: SchemaNode) -> SchemaNode:
 
 
 def is_flat(node: SchemaNode) -> bool:
-    """Whether a value of this type needs no walk before encoding: text, bool, null and enums of text only."""
-    if isinstance(node, Mapping) and "any" in node:
-        return all(is_flat(option) for option in node["any"])
+    """Whether a value of this type needs no walk before encoding: text, bool, null and literals of text only."""
+    if isinstance(node, Mapping):
+        if "literal" in node:
+            return all(isinstance(option, str) and option[:1] in ("'", '"') for option in node["literal"])
+        return "any" in node and all(is_flat(option) for option in node["any"])
     return node in ("text", "boolean", "null")

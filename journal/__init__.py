@@ -20,6 +20,7 @@ from .errors import (
 from .index import ChainState, Continuation, JournalIndex
 from .replay import PlacedRun, parse_run, read_members
 from .sealing import BuiltFrame, Draft, OwnChain, SealedRun, build_frame, open_chain, seal_run, with_links
+from .state import JournalState
 from .stores.folder import JournalFolder, KeySigner, is_journal, open_folder
 from .stores.log import (
     Disk,
@@ -50,6 +51,7 @@ __all__ = [
     "JournalFolder",
     "JournalHeld",
     "JournalIndex",
+    "JournalState",
     "KeySigner",
     "LogCursor",
     "LogDamage",

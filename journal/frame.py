@@ -16,6 +16,7 @@ import orjson
 from antiphon.facts import ChainInfo, InvalidLine, Registration, canonical_bytes
 
 from .chain import make_chain_info
+from .errors import UnsealedBytes
 
 FRAME_PREFIX = b"antiphon.frame.1"
 FORMAT_NUMBER = 1
@@ -26,6 +27,10 @@ _CLOSING = re.compile(
 )
 _TAG = re.compile(rb'\{"([a-z_]+)(\?)?":')
 _KNOWN_TAGS = frozenset({b"chain", b"e", b"file", b"frame", b"h", b"local", b"seal"})
+
+
+class UnknownTag(InvalidLine):
+    """A line that must be understood and is not."""
 
 
 class Closing(NamedTuple):
@@ -64,8 +69,14 @@ def build_closing(closing: Closing) -> bytes:
 
 def parse_closing(line: bytes) -> Closing | None:
     """Read a closing line, or None when it is something else."""
-    match = _CLOSING.fullmatch(line)
-    return Closing(int(match[1]), match[2].decode(), match[3].decode()) if match else None
+    found = match_closing(line, 0)
+    return found[0] if found is not None and found[1] == len(line) else None
+
+
+def match_closing(data: bytes, start: int) -> tuple[Closing, int] | None:
+    """Read the closing line that begins at *start*, and where it ends, whatever stands behind it."""
+    match = _CLOSING.match(data, start)
+    return (Closing(int(match[1]), match[2].decode(), match[3].decode()), match.end()) if match else None
 
 
 def build_file_header(header: FileHeader) -> bytes:
@@ -104,7 +115,7 @@ def parse_chain_line(line: bytes) -> ChainInfo:
             nonce=bytes.fromhex(data["nonce"]),
             namespace=data["namespace"],
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, UnsealedBytes) as problem:
         raise InvalidLine(f"not a chain line: {line[:120]!r}") from problem
 
 
@@ -135,7 +146,7 @@ def tag_of(line: bytes) -> tuple[bytes, bool]:
         raise InvalidLine(f"a log line without a tag: {line[:80]!r}")
     tag, optional = match.groups()
     if tag not in _KNOWN_TAGS and optional is None:
-        raise InvalidLine(
+        raise UnknownTag(
             f"a log line with the unknown tag {tag.decode()!r}; it was written by a newer antiphon, so upgrade"
         )
     return tag, optional is None

@@ -107,6 +107,10 @@ class JournalIndex:
         """Causal links that are not members yet: facts that carry them wait."""
         return tuple(link for record in records for link in record.after if not self._has(link))
 
+    def clocks(self) -> Iterator[int]:
+        """Each chain's last HLC."""
+        return (state.head.hlc for state in self._chains.values())
+
     def root(self, namespace: Namespace) -> bytes:
         """Hash of the sorted heads: equal on replicas that hold the same facts of *namespace*. O(chains) when a head
         moved."""

@@ -24,19 +24,30 @@ class PlacedRun(NamedTuple):
 
 
 def read_members(
-    runs: Sequence[PlacedRun], read: Callable[[RunRow], bytes], *, kinds: frozenset[str] | None = None
+    runs: Sequence[PlacedRun],
+    read: Callable[[RunRow], bytes],
+    *,
+    kinds: frozenset[str] | None = None,
+    on_damage: Callable[[LogDamaged], None] | None = None,
 ) -> Iterator[FactRecord]:
     """Yield the facts of *runs* whose kind is wanted (all when None), run by run.
 
     ~3 µs a fact of a run that holds a wanted kind. Raises ``LogDamaged`` naming the place when bytes are not what was
-    sealed.
+    sealed, or hands that to *on_damage* and goes on behind it.
     """
     needles = None if kinds is None else [f'"k":"{kind}"'.encode() for kind in kinds]
     for info, row in runs:
         data = read(row)
         if needles is not None and not any(needle in data for needle in needles):
             continue
-        for record in parse_run(info, row, data):
+        try:
+            records = parse_run(info, row, data)
+        except LogDamaged as problem:
+            if on_damage is None:
+                raise
+            on_damage(problem)
+            continue
+        for record in records:
             if kinds is None or record.kind in kinds:
                 yield record
 

@@ -118,6 +118,7 @@ class _Node(Generic[F]):
     update: Callable[[Batch[F]], object | Unchanged]
     next_wakeup_ms: Callable[[], int | None] | None
     wakeup_ms: int | None = None
+    is_touched: bool = False
     stalled_count: int = 0
     run_count: int = 0
     change_count: int = 0
@@ -283,6 +284,13 @@ class SchedulerCore(Generic[F, C]):
         self._backlog.append(_Delivery(facts, unique, accepted_at))
         self._drain()
 
+    def touch(self, view_id: str) -> None:
+        """Run a view without facts, now: its state changed by other means (a refold elsewhere). Unknown ids are ignored."""
+        node = self._nodes.get(view_id)
+        if node is not None and not self._is_closed:
+            node.is_touched = True
+            self.deliver((), unique=True)
+
     def commit_of(self, fact_ids: Iterable[Hashable]) -> C:
         """What tells when these facts are visible. Ask before they are delivered; published ones seen already count."""
         commit = self._new_commit(fact_ids)
@@ -388,7 +396,8 @@ class SchedulerCore(Generic[F, C]):
         changed_ids = _NOTHING
         for node in self._order:
             wanted = self._select(node, facts, kinds, present)
-            is_due = node.wakeup_ms is not None and node.wakeup_ms <= now_ms
+            is_due = node.is_touched or (node.wakeup_ms is not None and node.wakeup_ms <= now_ms)
+            node.is_touched = False
             if not wanted and not is_due and changed_ids.isdisjoint(node.depends_on):
                 continue
             if self._run_view(node, Batch(self._batch_id, wanted, now_ms, changed_ids, self._inputs)):
@@ -489,7 +498,9 @@ class SchedulerCore(Generic[F, C]):
         node.wakeup_ms = wakeup_ms
 
     def _is_wakeup_due(self, now_ms: int) -> bool:
-        return any(node.wakeup_ms is not None and node.wakeup_ms <= now_ms for node in self._order)
+        return any(
+            node.is_touched or (node.wakeup_ms is not None and node.wakeup_ms <= now_ms) for node in self._order
+        )
 
     def _arm_timer(self) -> None:
         """Keep exactly one timer, for the earliest wake-up; none when no view asks for one."""

@@ -111,21 +111,16 @@ class FollowerService:
         while self._applying is not None:
             await asyncio.shield(self._applying)
         if self._waiting.position is not None or self._is_behind:
-            self._start()
-            assert self._applying is not None, "starting leaves an apply under way"
-            await asyncio.shield(self._applying)
+            await asyncio.shield(self._start())
 
     async def close(self) -> None:
         """Apply what waits, close the database and end the thread."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        await self.barrier()
+        if not self._is_closed:
+            await self.barrier()
+            self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        database, self._database = self._database, None
-        if database is not None:
-            await self._loop.run_in_executor(self._thread, database.close)
+        await asyncio.shield(self._loop.run_in_executor(self._thread, self._close_database))
         self._thread.shutdown(wait=True)
 
     def statistics(self) -> FollowerStatistics:
@@ -139,20 +134,21 @@ class FollowerService:
         if self._applying is None and self._waiting.position is not None:
             self._start()
 
-    def _start(self) -> None:
+    def _start(self) -> asyncio.Future[None]:
         batch, self._waiting = self._waiting, _Batch()
-        self._applying = self._loop.create_future()
-        is_behind = self._is_behind
-        self._thread.submit(self._apply, batch, is_behind)
+        applying = self._applying = self._loop.create_future()
+        self._thread.submit(self._apply, batch, self._is_behind)
+        return applying
 
     def _apply(self, batch: _Batch, is_behind: bool) -> None:
         """On DuckDB's thread."""
         try:
             if self._database is None:
                 self._database = self._open_database()
-            if is_behind:
+            if is_behind or not _continues(batch, self._database.position):
+                # Everything in the batch is in the log as well.
                 self._catch_up(self._database)
-            if batch.position is not None and batch.position.fact_count > self._database.position.fact_count:
+            elif batch.position is not None:
                 self._database.apply(
                     batch.records,
                     position=batch.position,
@@ -162,9 +158,17 @@ class FollowerService:
                     runs=batch.runs,
                 )
         except Exception as problem:  # the database ends here; the log has everything and the journal goes on
+            # What DuckDB calls fatal leaves the connection useless for ever: the next attempt opens another.
+            self._close_database()
             self._loop.call_soon_threadsafe(self._refused, str(problem))
         else:
             self._loop.call_soon_threadsafe(self._applied)
+
+    def _close_database(self) -> None:
+        """On DuckDB's thread."""
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
 
     def _applied(self) -> None:
         self._apply_count += 1
@@ -184,3 +188,7 @@ class FollowerService:
         applying, self._applying = self._applying, None
         if applying is not None and not applying.done():
             applying.set_result(None)
+
+
+def _continues(batch: _Batch, position: LogPosition) -> bool:
+    return batch.position is None or batch.position.fact_count - len(batch.records) == position.fact_count

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,8 @@ from .follower import FollowerService
 
 # One DuckDB transaction of this many facts costs about as much memory as it saves time.
 CATCH_UP_FACTS = 50_000
+# Frames hold 1,000 facts at most, and usually far fewer.
+FRAMES_AT_ONCE = 1_000
 
 
 @dataclass(slots=True)
@@ -53,6 +56,8 @@ class _Recovered:
     database: DuckdbFollower | None
     problems: list[str] = field(default_factory=list)
     has_tail: bool = False
+    is_damaged: bool = False
+    """Whether the log lost something that was in it, so that its heads are not where this journal's chains end."""
 
 
 async def open_engine(
@@ -85,16 +90,21 @@ async def open_engine(
     )
     try:
         recovered = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await _give_back(opening)
+        thread.shutdown(wait=True)
+        raise
     except BaseException:
-        opening.add_done_callback(_give_back)
-        thread.shutdown(wait=False)
+        thread.shutdown(wait=True)
         raise
     folder = recovered.folder
     try:
         registry.remember(recovered.registrations)
         disk = disk or Disk()
-        position = recovered.cursor.position
-        continues = folder.is_new or folder.may_continue(position.frame_hash)
+        # The count goes by members: frames that were left out (damage before them, a repair's copy) hold none.
+        position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
+        may_continue = folder.is_new or folder.may_continue(position.frame_hash)
+        continues = may_continue and not (recovered.is_damaged or recovered.cursor.is_cut)
         if not (folder.leave is not None and folder.leave.is_clean) and position.file_number:
             sync_existing(folder.path, position, disk)
         folder.mark_open(position.frame_hash)
@@ -105,11 +115,12 @@ async def open_engine(
             may_append=continues and not recovered.has_tail and folder.leave is not None and folder.leave.is_clean,
             disk=disk,
         )
-        own = _own_chains(recovered.index, folder) if continues and not folder.label_changed else []
+        chains = _own_chains(recovered.index, folder)
+        own = chains if continues and not folder.label_changed else []
         follower = FollowerService(
             lambda: _open_database(folder, clock.now_ms()),
             recovered.database,
-            catch_up=lambda database: _catch_up(folder.path, database, registry),
+            catch_up=lambda database: _catch_up(folder, database, registry, writer.synced),
             thread=thread,
         )
     except BaseException:
@@ -126,6 +137,7 @@ async def open_engine(
         random_bytes=random_bytes,
         namespace=namespace,
         own_chains=own,
+        frozen_chains={} if own else {chain.info.namespace: chain.info.chain for chain in chains},
         problems=recovered.problems,
     )
 
@@ -140,7 +152,7 @@ def _recover(
     may_create: bool,
 ) -> _Recovered:
     folder = open_folder(path, label=author, random_bytes=random_bytes, may_create=may_create)
-    recovered = _Recovered(folder, JournalIndex(), LogCursor.at_start(), [], None)
+    recovered = _Recovered(folder, JournalIndex(), LogCursor.at_start(journal=folder.journal_id), [], None)
     try:
         try:
             recovered.database = _open_database(folder, clock.now_ms())
@@ -148,16 +160,38 @@ def _recover(
                 recovered.problems.append(f"journal.duckdb was rebuilt from the log: {recovered.database.reason}")
         except StoreUnavailable as problem:
             recovered.problems.append(str(problem))
-        if recovered.database is not None and not _resume(recovered):
-            recovered.problems.append("journal.duckdb knows more than the log holds; the log was read anew")
-            recovered.database.close()
-            set_aside(folder.path / DATABASE_FILE, now_ms=clock.now_ms())
-            recovered.database = _open_database(folder, clock.now_ms())
+        _resume_or_restart(recovered, clock)
         _read_tail(recovered, registry)
     except BaseException:
         _close(recovered)
         raise
     return recovered
+
+
+def _resume_or_restart(recovered: _Recovered, clock: Clock) -> None:
+    """Start from what DuckDB knows, or, where that is more than the log holds, from the log alone."""
+    folder = recovered.folder
+    try:
+        if recovered.database is None or _resume(recovered):
+            return
+        recovered.is_damaged = True
+        recovered.problems.append(
+            "journal.duckdb knows more than the log holds; the log was read anew, so sync with a peer that holds the rest"
+        )
+        recovered.database.close()
+        recovered.database = None
+        set_aside(folder.path / DATABASE_FILE, now_ms=clock.now_ms())
+        recovered.database = _open_database(folder, clock.now_ms())
+    except StoreUnavailable as problem:
+        _do_without_database(recovered, problem)
+
+
+def _do_without_database(recovered: _Recovered, problem: StoreUnavailable) -> None:
+    """Go on with the log alone; the follower tries DuckDB again later."""
+    recovered.problems.append(str(problem))
+    database, recovered.database = recovered.database, None
+    if database is not None:
+        database.close()
 
 
 def _resume(recovered: _Recovered) -> bool:
@@ -175,8 +209,8 @@ def _resume(recovered: _Recovered) -> bool:
     if index.fact_count != position.fact_count:
         return False
     recovered.index = index
-    recovered.cursor = _cursor_at(position, index)
     recovered.registrations.extend(database.load_registrations())
+    recovered.cursor = _cursor_at(position, index, folder=recovered.folder)
     return True
 
 
@@ -198,8 +232,9 @@ def _load_index(database: DuckdbFollower) -> JournalIndex:
     return index
 
 
-def _cursor_at(position: LogPosition, index: JournalIndex) -> LogCursor:
-    return LogCursor(position, {state.info.chain: (state.info, state.head) for state in index.chains()})
+def _cursor_at(position: LogPosition, index: JournalIndex, *, folder: JournalFolder) -> LogCursor:
+    chains = {state.info.chain: (state.info, state.head) for state in index.chains()}
+    return LogCursor(position, chains, folder.journal_id)
 
 
 def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
@@ -207,6 +242,7 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
     gathered: list[LogFrame] = []
     for frame in read_log(folder, recovered.cursor):
         if isinstance(frame, LogDamage):
+            recovered.is_damaged = True
             recovered.problems.append(
                 f"log file {frame.file_number}, bytes {frame.offset}..{frame.offset + frame.length}: {frame.reason}; "
                 "sync with a peer that holds these facts"
@@ -214,15 +250,23 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
             continue
         recovered.registrations.extend(frame.registrations)
         gathered.append(_admit(recovered.index, frame))
-        if sum(len(each.runs) for each in gathered) >= 1_000:
-            _apply(recovered.database, gathered, registry)
+        if len(gathered) >= FRAMES_AT_ONCE:
+            _apply_or_go_on(recovered, gathered, registry)
             gathered = []
-    _apply(recovered.database, gathered, registry)
-    position = recovered.cursor.position
+    _apply_or_go_on(recovered, gathered, registry)
+    # What the log holds twice (a repair's copy) counts once, so that positions mean members everywhere.
+    position = recovered.cursor.position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
     if position.file_number:
         recovered.has_tail = file_path(folder, position.file_number).stat().st_size != position.offset or any(
             number > position.file_number for number in log_files(folder)
         )
+
+
+def _apply_or_go_on(recovered: _Recovered, frames: list[LogFrame], registry: FactRegistry) -> None:
+    try:
+        _apply(recovered.database, frames, registry)
+    except StoreUnavailable as problem:
+        _do_without_database(recovered, problem)
 
 
 def _admit(index: JournalIndex, frame: LogFrame) -> LogFrame:
@@ -258,14 +302,19 @@ def _apply(database: DuckdbFollower | None, frames: list[LogFrame], registry: Fa
     )
 
 
-def _catch_up(folder: Path, database: DuckdbFollower, registry: FactRegistry) -> None:
-    """Feed the database everything after its position, from the log."""
+def _catch_up(folder: JournalFolder, database: DuckdbFollower, registry: FactRegistry, end: LogPosition) -> None:
+    """Feed the database everything after its position and up to *end*, from the log.
+
+    Not beyond: a frame that is being written may yet turn out to be void.
+    """
     index = _load_index(database)
-    cursor = _cursor_at(database.position, index)
+    cursor = _cursor_at(database.position, index, folder=folder)
     gathered: list[LogFrame] = []
     count = 0
-    for frame in read_log(folder, cursor):
+    for frame in read_log(folder.path, cursor):
         if isinstance(frame, LogFrame):
+            if frame.position[:2] > end[:2]:
+                break
             gathered.append(_admit(index, frame))
             count += len(frame.records)
         if count >= CATCH_UP_FACTS:
@@ -298,8 +347,11 @@ def _own_chains(index: JournalIndex, folder: JournalFolder) -> list[OwnChain]:
     return list(latest.values())
 
 
-def _give_back(opening: asyncio.Future[_Recovered]) -> None:
-    """An open that was cancelled half-way finishes in its thread; give back what it took."""
+async def _give_back(opening: asyncio.Future[_Recovered]) -> None:
+    """An open that was cancelled half-way finishes in its thread, and nothing is left behind; give back what it took."""
+    while not opening.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((opening,))
     if not opening.cancelled() and opening.exception() is None:
         _close(opening.result())
 

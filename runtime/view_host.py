@@ -7,18 +7,73 @@ follows. Folding is the views' own business, emission the scheduler's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from antiphon.facts import Clock, Fact, FactRecord
 from antiphon.facts.fact import get_record
-from antiphon.journal import PlacedRun, RunRow, read_members
-from antiphon.reactive import UNCHANGED, Batch, ReactiveScheduler, SignalHub, View
+from antiphon.facts.time import SKEW_MS_MAX
+from antiphon.journal import LogDamaged, PlacedRun, RunRow, read_members
+from antiphon.reactive import UNCHANGED, AppError, Batch, ReactiveScheduler, SignalHub, View
+
+from .not_due import NotDue
 
 if TYPE_CHECKING:
-    from reactivex.abc import SchedulerBase
+    from reactivex.abc import DisposableBase, SchedulerBase
 
-ReadHistory = Callable[[frozenset[str] | None], tuple[list[PlacedRun], Callable[[RunRow], bytes]]]
+ReadHistory = Callable[[int], tuple[list[PlacedRun], Callable[[RunRow], bytes]]]
+
+
+class Refold(Protocol):
+    """Work that a view wants done in a thread."""
+
+    def run(self, read_history: Callable[[], Iterable[Fact]], /) -> Any:
+        """Do it; *read_history* gives the members of the view's kinds, as often as it is called."""
+
+
+@runtime_checkable
+class RefoldingView(Protocol):
+    """A view that leaves its long folds to its host (``antiphon.views.FoldView`` is one)."""
+
+    @property
+    def view_id(self) -> str:
+        """The name it runs under."""
+
+    @property
+    def kinds(self) -> frozenset[str] | None:
+        """The kinds it folds."""
+
+    @property
+    def value(self) -> object:
+        """The newest value."""
+
+    @property
+    def needs_refold(self) -> bool:
+        """Whether a refold should begin."""
+
+    def begin_refold(self, *, from_history: bool = False) -> Refold:
+        """Say what to fold."""
+
+    def finish_refold(self, result: Any, /) -> None:
+        """Take what ``Refold.run`` returned."""
+
+    def abandon_refold(self) -> None:
+        """Give it up."""
+
+    @property
+    def checkpoint_key(self) -> tuple[str, int, str] | None:
+        """Name, version and schema hash under which its state is kept, for a view that wants it kept."""
+
+    def checkpoint(self) -> bytes | None:
+        """The state in bytes."""
+
+
+class CheckpointKey(NamedTuple):
+    """What a checkpoint is kept under."""
+
+    view: str
+    version: int
+    schema_hash: str
 
 
 class ViewHost:
@@ -32,6 +87,7 @@ class ViewHost:
         *,
         read_history: ReadHistory,
         decode: Callable[[FactRecord], Fact | None],
+        on_damage: Callable[[LogDamaged], None],
     ) -> None:
         self.hub = hub
         self.scheduler: ReactiveScheduler[Fact] = ReactiveScheduler(
@@ -40,17 +96,29 @@ class ViewHost:
         self._clock = clock
         self._read_history = read_history
         self._decode = decode
+        self._on_damage = on_damage
         self._awake: dict[str, object] = {}
         self._waking: dict[str, asyncio.Future[None]] = {}
         self._missed: dict[str, list[Fact]] = {}
         self._wanted: dict[str, frozenset[str] | None] = {}
+        self._refolding: dict[str, RefoldingView] = {}
+        self._jobs: set[asyncio.Future[Any]] = set()
+        self._rx = scheduler
+        self._not_due = NotDue()
+        self._timer: DisposableBase | None = None
+        self._timer_at_ms: int | None = None
 
-    def is_awake(self, view_id: str) -> bool:
-        """Whether the view's signal can be read now."""
-        return view_id in self._awake
+    def is_awake(self, view_id: str, owner: object = None) -> bool:
+        """Whether the view that *owner* declared is folded and followed now."""
+        return view_id in self._awake and self._awake[view_id] is owner
 
     def deliver(self, facts: Sequence[Fact]) -> None:
-        """Fold one durable window into the views that are awake; those that are waking up get it right after."""
+        """Fold one durable window into the views that are awake; those that are waking up get it right after.
+
+        Facts of more than five minutes ahead wait until they are due.
+        """
+        facts = self._not_due.sift(facts, self._clock.now_ms())
+        self._arm_timer()
         if not facts:
             return
         for view_id, missed in self._missed.items():
@@ -58,58 +126,140 @@ class ViewHost:
             missed.extend(fact for fact in facts if wanted is None or kind_of(fact) in wanted)
         if self._awake:
             self.scheduler.deliver(facts, unique=True)
+            for view in self._refolding.values():
+                self._refold_if_needed(view)
 
-    async def wake(self, view: View[Fact, Any], initial: object, *, owner: object = None) -> None:
+    async def wake(
+        self, view: View[Fact, Any], initial: object, *, owner: object = None, after_position: int = 0
+    ) -> None:
         """Fold the history of the view's kinds and follow from there; returns when its signal can be read.
 
         Costs one pass over the members of its kinds (about 5 µs each), in a thread; windows that become durable
         meanwhile are kept and folded next. Waking a view that is awake is free. *owner* is what declared the view:
         another declaration under the same id (a notebook cell run again) takes the place of the first, whose watchers
-        end.
+        end. A view restored from a checkpoint names the log position it holds in *after_position*.
         """
         view_id = view.view_id
-        if view_id in self._awake:
-            if self._awake[view_id] is owner:
-                return
-            del self._awake[view_id]
-            self.scheduler.unregister_view(view_id)
-        waking = self._waking.get(view_id)
-        if waking is not None:
+        while (waking := self._waking.get(view_id)) is not None:
+            # How it ends is the other caller's news: cancelled or failed there, it is tried again here.
             await asyncio.shield(waking)
+        if self.is_awake(view_id, owner):
             return
+        if view_id in self._awake:
+            self._put_to_sleep(view_id)
         waking = self._waking[view_id] = asyncio.get_running_loop().create_future()
         self._wanted[view_id] = view.kinds
         self._missed[view_id] = []
         try:
-            await self._catch_up(view, initial, owner)
-        except BaseException as problem:
-            waking.set_exception(problem if isinstance(problem, Exception) else asyncio.CancelledError())
-            waking.exception()
-            raise
-        else:
-            waking.set_result(None)
+            await self._catch_up(view, initial, after_position)
+            self._awake[view_id] = owner
         finally:
             del self._waking[view_id], self._missed[view_id], self._wanted[view_id]
+            waking.set_result(None)
 
-    def close(self) -> None:
-        """Fold what is left and end every subscription."""
+    def checkpoints(self) -> list[tuple[CheckpointKey, bytes]]:
+        """The states worth keeping, of the views that are awake; none while facts wait that no state holds yet."""
+        found: list[tuple[CheckpointKey, bytes]] = []
+        if self._not_due:
+            return found
+        for view in self._refolding.values():
+            key, state = view.checkpoint_key, view.checkpoint()
+            if key is not None and state is not None:
+                found.append((CheckpointKey(*key), state))
+        return found
+
+    async def close(self) -> None:
+        """Finish what is being folded, fold what is left and end every subscription."""
+        self._disarm_timer()
+        while self._jobs:
+            await asyncio.wait(tuple(self._jobs))
         self.scheduler.shutdown()
         self.hub.close()
 
-    async def _catch_up(self, view: View[Fact, Any], initial: object, owner: object) -> None:
-        runs, read = self._read_history(view.kinds)
+    def _put_to_sleep(self, view_id: str) -> None:
+        del self._awake[view_id]
+        self._refolding.pop(view_id, None)
+        self.scheduler.unregister_view(view_id)
 
-        def fold() -> object:
-            found = (self._decode(record) for record in read_members(runs, read, kinds=view.kinds))
-            facts = tuple(fact for fact in found if fact is not None)
-            return self._update(view, facts, initial)
-
-        snapshot = await asyncio.to_thread(fold)
+    async def _catch_up(self, view: View[Fact, Any], initial: object, after_position: int) -> None:
+        read = self._reader(view.kinds, after_position)
+        if isinstance(view, RefoldingView) and not after_position:
+            refold = view.begin_refold(from_history=True)
+            view.finish_refold(await asyncio.to_thread(refold.run, read))
+            snapshot = view.value
+        else:
+            facts = await asyncio.to_thread(lambda: tuple(read()))
+            snapshot = self._update(view, facts, initial)
         missed = self._missed[view.view_id]
         if missed:
             snapshot = self._update(view, tuple(missed), snapshot)
         self.scheduler.register_view(view, snapshot)
-        self._awake[view.view_id] = owner
+        if isinstance(view, RefoldingView):
+            self._refolding[view.view_id] = view
+            self._refold_if_needed(view)
+
+    def _reader(self, kinds: frozenset[str] | None, after_position: int = 0) -> Callable[[], Iterator[Fact]]:
+        """What reads the members that are durable now, from any thread and as often as needed."""
+        runs, read = self._read_history(after_position)
+        waiting, horizon = self._not_due.waiting, self._clock.now_ms() + SKEW_MS_MAX
+        loop = asyncio.get_running_loop()
+
+        def members() -> Iterator[Fact]:
+            for record in read_members(runs, read, kinds=kinds, on_damage=self._on_damage):
+                fact = None if record.fact_id in waiting else self._decode(record)
+                if fact is None:
+                    continue
+                if record.at <= horizon:
+                    yield fact
+                else:
+                    loop.call_soon_threadsafe(self._keep, fact)
+
+        return members
+
+    def _keep(self, fact: Fact) -> None:
+        self._not_due.keep((fact,))
+        self._arm_timer()
+
+    def _arm_timer(self) -> None:
+        """One timer, for the fact that is due next; none while nothing waits."""
+        due_ms = self._not_due.next_due_ms
+        if due_ms == self._timer_at_ms:
+            return
+        self._disarm_timer()
+        if due_ms is not None:
+            self._timer_at_ms = due_ms
+            # Days ahead would overflow a loop's timer; waking up early only looks again.
+            delay = min(max(due_ms - self._clock.now_ms(), 0) / 1000, 3_600.0)
+            self._timer = self._rx.schedule_relative(delay, lambda *_: self._deliver_due())
+
+    def _disarm_timer(self) -> None:
+        timer, self._timer, self._timer_at_ms = self._timer, None, None
+        if timer is not None:
+            timer.dispose()
+
+    def _deliver_due(self) -> None:
+        self._timer, self._timer_at_ms = None, None
+        self.deliver(self._not_due.take_due(self._clock.now_ms()))
+
+    def _refold_if_needed(self, view: RefoldingView) -> None:
+        if not view.needs_refold:
+            return
+        refold = view.begin_refold()
+        job = asyncio.get_running_loop().run_in_executor(None, refold.run, self._reader(view.kinds))
+        self._jobs.add(job)
+        job.add_done_callback(lambda done: self._finish_refold(view, done))
+
+    def _finish_refold(self, view: RefoldingView, job: asyncio.Future[Any]) -> None:
+        self._jobs.discard(job)
+        problem = None if job.cancelled() else job.exception()
+        if job.cancelled() or problem is not None:
+            view.abandon_refold()
+            self.hub.report_error(AppError("view-failed", f"{view.view_id} could not be refolded: {problem}"))
+            return
+        view.finish_refold(job.result())
+        if self._refolding.get(view.view_id) is view:
+            self.scheduler.touch(view.view_id)
+            self._refold_if_needed(view)
 
     def _update(self, view: View[Fact, Any], facts: tuple[Fact, ...], before: object) -> object:
         if not facts and not view.depends_on:

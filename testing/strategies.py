@@ -100,8 +100,8 @@ def commit_by(authority: AuthorityId, fact: Fact, *, hlc: int = 0, seq: int = 1)
 # A small world, so that facts meet: few ids, and few times, so that they tie.
 _authorities = st.sampled_from(AUTHORITIES)
 _contexts = st.sampled_from([CONTEXT, CONTEXT, CONTEXT, Namespace("work")])
-_channels = st.sampled_from(["general", "general", "other"])
-_messages = st.sampled_from(["m0", "m1", "m2", "m3", "m4", "m5"])
+_channels = st.sampled_from(["general", "general", "general", "other"])
+_messages = st.sampled_from(["m0", "m1", "m2", "m3"])
 _times = st.integers(min_value=-2, max_value=12)
 _names = st.sampled_from(["", "  ", "Ada", "Ben", "the other one"])
 _texts = st.sampled_from(["one", "two", "three", ""])
@@ -152,9 +152,7 @@ def chat_facts() -> st.SearchStrategy[Fact]:
         st.builds(ChannelClosed, **place, closed_at=_times, actor_id=_authorities),
         st.builds(MessageRead, **about, reader_id=_authorities, read_at=_times),
         st.builds(MessageEdited, **about, editor_id=_authorities, new_text=_texts, edited_at=_times),
-        st.builds(
-            MessageDeliveryUpdated, **about, delivery_status=statuses, updated_at=_times, actor_id=_authorities
-        ),
+        st.builds(MessageDeliveryUpdated, **about, delivery_status=statuses, updated_at=_times, actor_id=_authorities),
         st.builds(MessageDeleted, **about, deleter_id=_authorities, deleted_at=_times),
         st.builds(
             MembershipChanged,
@@ -198,9 +196,7 @@ def contact_facts() -> st.SearchStrategy[Fact]:
         st.builds(ContactAdded, **mine, nickname=names, added_at=_times, invitation_code=codes),
         st.builds(ContactRemoved, **mine, removed_at=_times),
         st.builds(ContactRenamed, **mine, new_nickname=names, renamed_at=_times),
-        st.builds(
-            ReadReceiptPolicyUpdated, **mine, policy=st.sampled_from(["disabled", "enabled"]), updated_at=_times
-        ),
+        st.builds(ReadReceiptPolicyUpdated, **mine, policy=st.sampled_from(["disabled", "enabled"]), updated_at=_times),
         st.builds(FriendshipProposed, **pair, proposed_at=_times),
         st.builds(FriendshipAccepted, **pair, accepted_at=_times),
         st.builds(FriendshipRevoked, **pair, revoked_at=_times, actor_id=_authorities),
@@ -210,7 +206,7 @@ def contact_facts() -> st.SearchStrategy[Fact]:
 
 def invitation_facts() -> st.SearchStrategy[Fact]:
     """One invitation fact, not committed."""
-    about = {"context_id": _contexts, "invitation_id": st.sampled_from(["i0", "i1", "i2", "i3"])}
+    about = {"context_id": _contexts, "invitation_id": st.sampled_from(["i0", "i1", "i2"])}
     offers = st.one_of(
         st.builds(ContactInvitation, nickname=st.none() | _names),
         st.builds(GuardianInvitation, subject_authority=_authorities),
@@ -262,10 +258,12 @@ def actor_of(fact: Fact) -> AuthorityId | None:
 
 
 @st.composite
-def histories(draw: st.DrawFn, facts: st.SearchStrategy[Fact], *, count_max: int = 40) -> list[Fact]:
+def histories(draw: st.DrawFn, facts: st.SearchStrategy[Fact], *, count_max: int = 30) -> list[Fact]:
     """Committed facts with distinct ids: most are signed by whom they name, about one in eight by somebody else."""
     history: list[Fact] = []
-    for seq, fact in enumerate(draw(st.lists(facts, max_size=count_max)), start=1):
+    # Drawn apart, because lists left to themselves have five items, among which little meets.
+    count = draw(st.integers(min_value=0, max_value=count_max))
+    for seq, fact in enumerate(draw(st.lists(facts, min_size=count, max_size=count)), start=1):
         actor = actor_of(fact)
         is_forged = actor is None or draw(st.integers(min_value=0, max_value=7)) == 7
         signer = draw(_authorities) if is_forged or actor is None else actor

@@ -47,7 +47,7 @@ CHAT_VIEW_ID = "signals:chat"
 class ChatSignalView:
     """Folds chat facts into `ChatState` as *authority* sees them, for the signal ``app:chat``.
 
-    A window costs about 4 µs a message and 30 µs a channel it touches, however long the history.
+    A window costs about 2 µs a message and 20 µs a channel it touches, however long the history; see `MessageLog`.
 
     >>> view = ChatSignalView(AuthorityId("00" * 16))
     >>> view.signal.signal_id, view.state.total_unread
@@ -252,9 +252,7 @@ class _ChannelFold:
         chain = record.chain
         self.log.say(
             (
-                record.at,
-                record.hlc,
-                record.fact_id,
+                *_place_of_import(fact, record),
                 fact.message_id,
                 chain.authority,
                 intern(fact.sender_id),
@@ -285,7 +283,8 @@ class _ChannelFold:
         self.members.say(fact.participant_id, record.stamp, is_joining=fact.event == "joined")
 
     def take_imported_membership(self, fact: MembershipImported, record: FactRecord) -> None:
-        self.members.hear(fact.participant_id, record.stamp, is_joining=fact.event == "joined")
+        stamp = _place_of_import(fact, record)
+        self.members.hear(fact.participant_id, stamp, is_joining=fact.event == "joined")
 
     def settle(self) -> None:
         self.log.settle()
@@ -404,6 +403,12 @@ class _Members:
         if self.listed is not None:
             statements.append((self.listed[0], participant in self.listed[1]))
         return max(statements)[1] if statements else False
+
+
+def _place_of_import(fact: MessageImported | MembershipImported, record: FactRecord) -> Stamp:
+    """Where an imported line stands among those of its time: by file and line, since what a clock read when it was
+    imported says nothing of when it was said; so files may be imported in any order."""
+    return (record.at, 0, fact.source.encode() + b"\0" + (fact.line + 2**63).to_bytes(8, "big") + record.fact_id)
 
 
 _Apply = Callable[[_ChannelFold, Any, FactRecord], None]

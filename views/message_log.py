@@ -4,8 +4,9 @@ Knows nothing of channels and signatures; whoever calls has checked that each ac
 come, and ``settle`` once a window puts the new ones in place, so that a window costs what it holds and not what the
 channel holds.
 
-Cost: 2 µs for a message that comes in order; a late one moves 8 bytes for each newer message (0.1 ms among 500,000). A
-message holds about 0.6 KB plus its text.
+Cost: 2 µs for a message that comes in order; a late one moves 8 bytes for each newer message (0.1 ms behind 500,000), a
+thousand scattered ones 50 ms there. A short message holds about 0.5 KB: older ones stay, because a deletion may bring
+them back to the screen.
 """
 
 from __future__ import annotations
@@ -226,9 +227,7 @@ class MessageLog:
 
     def _redraw_tail(self) -> None:
         drawn = {message.id: message for message in self._tail if message.id not in self._dirty}
-        self._tail = [
-            drawn.get(entry[_MESSAGE_ID]) or self._draw(entry) for entry in self._order[-MESSAGE_COUNT_MAX:]
-        ]
+        self._tail = [drawn.get(entry[_MESSAGE_ID]) or self._draw(entry) for entry in self._order[-MESSAGE_COUNT_MAX:]]
         self._is_tail_stale = False
         self._is_tail_changed = True
 

@@ -1,7 +1,8 @@
-"""``DuckdbFollower``: the table beside the log, just behind it, set aside and begun anew whenever DuckDB cannot read it.
+"""``DuckdbFollower``: the table just behind the log, set aside and begun anew whenever DuckDB cannot read it.
 
-The log is the journal; nothing here is the only copy of anything. Owned by exactly one thread, which makes every call. It
-never opens the database file itself (closing such a handle would drop DuckDB's lock); it only renames it and looks at its size.
+The log is the journal; nothing here is the only copy of anything. Owned by exactly one thread, which makes every
+call. It never opens the database file itself (closing such a handle would drop DuckDB's lock); it only renames it and
+looks at its size.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from antiphon.facts import ChainInfo, FactRecord, LocalViolation, Registration
 from ..errors import StoreUnavailable
 from .position import LOG_START, LogPosition, RunRow
 from .tables import (
+    RESULT_TABLE,
     FactTables,
     Parameters,
     QueryRows,
     StoredChain,
     StoredLink,
     ViewCheckpoint,
-    check_readable,
+    ask,
     connect,
     create_tables,
     migrations,
@@ -49,10 +51,13 @@ _THREAD_COUNT = 1
 # What DuckDB says when the file is there and healthy for all we know, but cannot be had now.
 _HELD = re.compile(r"could not set lock|conflicting lock|different configuration|unique file handle", re.IGNORECASE)
 _REFUSED = re.compile(
-    r"permission denied|no space left|read-only file system|too many open files|disk quota|operation not permitted|cannot allocate",
+    r"permission denied|no space left|read-only file system|too many open files|disk quota|"
+    r"operation not permitted|cannot allocate",
     re.IGNORECASE,
 )
 _PID = re.compile(r"\(PID (\d+)\)")
+
+_GIVEN_UP = (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException)
 
 _PROBE = """
 import duckdb, sys
@@ -83,9 +88,10 @@ class _Unreadable(Exception):
 class DuckdbFollower:
     """Facts, registry, typed views and checkpoints in ``journal.duckdb``.
 
-    ``opening`` says what ``open`` found: ``"same"`` (continue from ``position``), ``"created"`` or ``"rebuilt"`` (empty: feed the log from
-    its start; ``reason`` says why). Every method blocks and belongs to one thread. Whatever DuckDB reports, ``StoreUnavailable`` is raised with
-    nothing half done: close, open again and feed from ``position``.
+    ``opening`` says what ``open`` found: ``"same"`` (continue from ``position``), ``"created"`` or ``"rebuilt"``
+    (empty: feed the log from its start; ``reason`` says why). Every method blocks and belongs to one thread. Whatever
+    DuckDB reports, ``StoreUnavailable`` is raised with nothing half done: feed from ``position`` again, and when
+    ``is_broken`` close and open first.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -103,15 +109,16 @@ class DuckdbFollower:
         self._tables = tables
         self.opening: Opening = opening
         self.reason = reason
+        self._is_broken = False
 
     @classmethod
     def open(cls, path: Path, *, journal_id: str, now_ms: int, is_unclean: bool = False) -> Self:
         """Open the database at *path*, or set aside what cannot be read there and begin a new one.
 
-        *now_ms* names what is set aside (``journal.duckdb.set-aside-<now_ms>``); nothing is ever deleted. After an unclean stop
-        pass *is_unclean*: the file is then opened in a child process first (~0.2 s), since replaying a torn write-ahead log can
-        kill the process. Raises ``StoreUnavailable`` when another process holds the file (the message names its pid) or the disk
-        refuses.
+        *now_ms* names what is set aside (``journal.duckdb.set-aside-<now_ms>``); nothing is ever deleted. After an
+        unclean stop pass *is_unclean*: the file is then opened in a child process first (~0.2 s), since replaying a
+        torn write-ahead log can kill the process. Raises ``StoreUnavailable`` when another process holds the file
+        (the message names its pid) or the disk refuses.
         """
         path = path.resolve()
         exists = os.path.lexists(path)
@@ -177,6 +184,11 @@ class DuckdbFollower:
         return self._tables.position
 
     @property
+    def is_broken(self) -> bool:
+        """Whether DuckDB gave up on this instance: only closing and opening again helps."""
+        return self._is_broken
+
+    @property
     def views(self) -> Mapping[str, str]:
         """The name of each known kind's SQL view."""
         return self._tables.views
@@ -193,9 +205,10 @@ class DuckdbFollower:
     ) -> None:
         """Follow the log by *records* to *position*, durably and in one transaction.
 
-        *hidden*: the reason for each index of *records* that views must not show. *chains* may hold chains that have no fact yet;
-        those of *records* need not be repeated. Costs 3 ms at least, 2 µs a fact in bulk (0.7 µs with the GIL). Raises
-        ``LocalViolation`` when *records* leave a gap and ``StoreUnavailable`` when DuckDB or the disk refuses.
+        *hidden*: the reason for each index of *records* that views must not show. *chains* may hold chains that have
+        no fact yet; those of *records* need not be repeated. Costs 4 ms at least, 2 µs a fact in bulk (0.7 µs with
+        the GIL). Raises ``LocalViolation`` when *records* leave a gap and ``StoreUnavailable`` when DuckDB or the
+        disk refuses.
         """
         with self._guarded():
             self._tables.apply(
@@ -228,7 +241,7 @@ class DuckdbFollower:
             return self._tables.load_registrations()
 
     def facts_of(self, kinds: Iterable[str] | None, *, after_position: int = 0) -> Iterator[FactRecord]:
-        """Read back the facts of *kinds* (None: all) that views may show, in stamp order, byte for byte as committed."""
+        """Read back the facts of *kinds* (None: all) that views may show, in stamp order, byte for byte."""
         with self._guarded():
             yield from self._tables.facts_of(kinds, after_position=after_position)
 
@@ -249,25 +262,29 @@ class DuckdbFollower:
     def query(self, sql: str, parameters: Parameters = None) -> QueryRows:
         """Run one reading SQL statement over everything applied so far; *parameters* by position or by name.
 
-        Runs in a read-only transaction of its own and may touch no file (see ``tables.connect`` for what that does and does not
-        bound). Raises ``LocalViolation`` with DuckDB's words when the SQL is wrong or would write.
+        Runs in a read-only transaction of its own and may touch no file (see ``tables.connect`` for what that does
+        and does not bound). Raises ``LocalViolation`` with DuckDB's words when the SQL is wrong or would write.
         """
-        self._refuse_own_file(sql)
-        cursor = self._connection.cursor()
+        cursor = self.ask(sql, parameters)
         try:
-            check_readable(cursor, sql)
-            cursor.execute("BEGIN TRANSACTION READ ONLY")
-            cursor.execute(sql, parameters)
+            cursor.execute(f"FROM {RESULT_TABLE}")
             described = cursor.description or []
             rows = cursor.fetchall()
-        except (duckdb.FatalException, duckdb.InternalException) as problem:
-            raise _unavailable(self._path, problem) from problem
         except duckdb.Error as problem:
-            raise LocalViolation(f"the query failed: {problem}") from problem
+            raise LocalViolation(f"the query's rows cannot be fetched into Python: {problem}") from problem
         finally:
             with suppress(duckdb.Error):
                 cursor.close()
         return QueryRows(tuple(item[0] for item in described), tuple(str(item[1]) for item in described), rows)
+
+    def ask(self, sql: str, parameters: Parameters = None) -> duckdb.DuckDBPyConnection:
+        """Run a query as ``query`` does, and leave its rows in DuckDB: a cursor whose ``RESULT_TABLE`` holds them.
+
+        The rows no longer move, so another thread may fetch them while this one follows the log.
+        """
+        self._refuse_own_file(sql)
+        with self._guarded():
+            return ask(self._connection, sql, parameters)
 
     def checkpoint_if_idle(self) -> bool:
         """Move a write-ahead log worth moving into the database; call it when nothing waits (~0.7 µs a pending fact).
@@ -308,14 +325,15 @@ class DuckdbFollower:
         try:
             yield
         except (duckdb.Error, OSError) as problem:
+            self._is_broken = self._is_broken or isinstance(problem, _GIVEN_UP)
             raise _unavailable(self._path, problem) from problem
 
 
 def probe(path: Path) -> str | None:
     """Open a database in a child process that may die of it; None when it opens, else the reason why it does not.
 
-    For use after an unclean stop. ~0.2 s, plus the replay of the write-ahead log. Raises ``StoreUnavailable`` when another process
-    holds the file.
+    For use after an unclean stop. ~0.2 s, plus the replay of the write-ahead log. Raises ``StoreUnavailable`` when
+    another process holds the file.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         return None  # a bundled application is no Python to run a probe with
@@ -414,6 +432,7 @@ def _size_of(path: Path) -> int:
 
 __all__ = [
     "LOG_START",
+    "RESULT_TABLE",
     "DuckdbFollower",
     "DuckdbStatistics",
     "LogPosition",

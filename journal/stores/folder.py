@@ -7,12 +7,14 @@ Holds the lock for as long as it lives; decides nothing about chains except whet
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +23,7 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from antiphon.facts import InvalidLine
+from antiphon.facts import InvalidLine, LocalViolation
 
 from ..errors import FormatTooNew, JournalHeld, NotAJournal, StoreUnavailable
 from ..frame import FORMAT_NUMBER, parse_file_header
@@ -30,10 +32,13 @@ from .position import LogPosition
 
 LOCK_FILE = "LOCK"
 KEYS_FOLDER = "keys"
+LABEL_LENGTH_MAX = 256
 DATABASE_FILE = "journal.duckdb"
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "fuse.sshfs", "ceph", "lustre", "glusterfs"}
 )
+
+_JOURNAL_ID = re.compile("[0-9a-f]{32}")
 
 RandomBytes = Callable[[int], bytes]
 
@@ -89,9 +94,11 @@ class JournalFolder:
 
     def release(self, position: LogPosition | None) -> None:
         """Give the lock back; with *position* the journal counts as closed cleanly there."""
-        if position is not None:
-            self._write_lock(is_clean=True, frame=position.frame_hash)
-        os.close(self._descriptor)
+        try:
+            if position is not None:
+                self._write_lock(is_clean=True, frame=position.frame_hash)
+        finally:
+            os.close(self._descriptor)
 
     def may_continue(self, head_frame: str) -> bool:
         """Whether the old chains may be continued: same folder, and left cleanly here or uncleanly in this very boot.
@@ -133,19 +140,21 @@ def open_folder(path: Path, *, label: str | None, random_bytes: RandomBytes, may
     Raises ``NotAJournal``, ``JournalHeld`` (naming the pid), ``FormatTooNew`` or ``StoreUnavailable``.
     """
     check_platform(path)
+    check_label(label)
     is_new = not is_journal(path)
     if is_new:
         check_creatable(path, may_create=may_create)
     try:
-        (path / LOG_FOLDER).mkdir(parents=True, exist_ok=True)
-        (path / KEYS_FOLDER).mkdir(mode=0o700, exist_ok=True)
+        # The lock comes first: by it a folder whose making was cut short is known as a journal.
+        path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as problem:
-        raise StoreUnavailable(
-            f"cannot open {path} for writing: {problem.strerror}; make it writable, or read it with open_history"
-        ) from problem
+        raise _refused(path, problem) from problem
     try:
         return _open_locked(path, descriptor, label=label, random_bytes=random_bytes, is_new=is_new)
+    except OSError as problem:
+        os.close(descriptor)
+        raise _refused(path, problem) from problem
     except BaseException:
         os.close(descriptor)
         raise
@@ -157,33 +166,31 @@ def _open_locked(
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as problem:
+        if problem.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
         raise JournalHeld(
             f"journal {path} is held by {_holder(descriptor)}; close it there, or read it with open_history"
         ) from problem
+    (path / LOG_FOLDER).mkdir(exist_ok=True)
+    (path / KEYS_FOLDER).mkdir(mode=0o700, exist_ok=True)
     stored = _read_lock(descriptor)
-    if int(stored.get("format", FORMAT_NUMBER)) > FORMAT_NUMBER:
+    number = stored.get("format", FORMAT_NUMBER)
+    if isinstance(number, int) and number > FORMAT_NUMBER:
         raise FormatTooNew(
-            f"journal {path} has format {stored['format']}; this antiphon reads up to {FORMAT_NUMBER}, so upgrade it"
+            f"journal {path} has format {number}; this antiphon reads up to {FORMAT_NUMBER}, so upgrade it"
         )
-    journal_id = str(stored.get("journal") or journal_id_of(path) or random_bytes(16).hex())
+    journal_id = _settle_journal_id(path, stored.get("journal")) or random_bytes(16).hex()
     authority, writer = (_key(path, name, random_bytes) for name in ("authority", "writer"))
     label_path = path / KEYS_FOLDER / "label"
-    old_label = label_path.read_text(encoding="utf-8") if label_path.exists() else None
+    old_label = label_path.read_text(encoding="utf-8", errors="replace") if label_path.exists() else None
     new_label = label if label is not None else old_label if old_label is not None else "anonymous"
     if new_label != old_label:
         _write_private(label_path, new_label.encode())
     _sync_folders(path)
-    leave = (
-        Leave(
-            bool(stored["clean"]), str(stored["host"]), str(stored["boot"]), int(stored["inode"]), str(stored["frame"])
-        )
-        if stored.keys() >= {"clean", "host", "boot", "inode", "frame"}
-        else None
-    )
     return JournalFolder(
         path=path,
         journal_id=journal_id,
-        leave=leave,
+        leave=_read_leave(stored),
         authority=authority,
         writer=writer,
         label=new_label,
@@ -191,6 +198,18 @@ def _open_locked(
         is_new=is_new,
         _descriptor=descriptor,
     )
+
+
+def check_label(label: str | None) -> None:
+    """Refuse a display name that an opening fact could not carry."""
+    if label is None:
+        return
+    try:
+        length = len(label.encode())
+    except UnicodeEncodeError as problem:
+        raise LocalViolation(f"the author {label!r} is not valid text: {problem.reason}") from problem
+    if length > LABEL_LENGTH_MAX:
+        raise LocalViolation(f"an author's display name has at most {LABEL_LENGTH_MAX} bytes; got {length}")
 
 
 def is_journal(path: Path) -> bool:
@@ -208,12 +227,23 @@ def check_creatable(path: Path, *, may_create: bool = True) -> None:
         raise NotAJournal(f"there is no journal at {path}; check the path, or create it by opening it as an author")
 
 
-def journal_id_of(path: Path) -> str | None:
-    """The id that the first readable log file names."""
-    for file in log_files(path).values():
+def _settle_journal_id(path: Path, locked: object) -> str | None:
+    """The journal's id by the majority of its lock file, its first and its last log file.
+
+    One damaged place must not rename the journal: what was written under another name could not be read back. Where
+    only two speak, the log is right.
+    """
+    files = list(log_files(path).values())
+    names = [*_named_ids(files[:1]), *_named_ids(files[1:][-1:])]
+    if isinstance(locked, str) and _JOURNAL_ID.fullmatch(locked):
+        names.append(locked)
+    return max(names, key=lambda name: (names.count(name), -names.index(name)), default=None)
+
+
+def _named_ids(files: Iterable[Path]) -> Iterator[str]:
+    for file in files:
         with file.open("rb") as log, contextlib.suppress(InvalidLine):
-            return parse_file_header(log.readline().rstrip(b"\n")).journal
-    return None
+            yield parse_file_header(log.readline().rstrip(b"\n")).journal
 
 
 def check_platform(path: Path) -> None:
@@ -255,12 +285,26 @@ def _file_system(path: Path) -> str:
     return kind
 
 
-def _read_lock(descriptor: int) -> dict[str, int | str | bool]:
+def _read_lock(descriptor: int) -> dict[str, object]:
     try:
         stored = orjson.loads(os.pread(descriptor, 4096, 0))
     except orjson.JSONDecodeError:
         return {}
     return stored if isinstance(stored, dict) else {}
+
+
+def _read_leave(stored: Mapping[str, object]) -> Leave | None:
+    """How the last owner left, or None when the lock file does not say it whole."""
+    match stored:
+        case {"clean": bool(clean), "host": str(host), "boot": str(boot), "inode": int(inode), "frame": str(frame)}:
+            return Leave(clean, host, boot, inode, frame)
+    return None
+
+
+def _refused(path: Path, problem: OSError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"cannot open {path} for writing: {problem.strerror}; make it writable, or read it with open_history"
+    )
 
 
 def _holder(descriptor: int) -> str:

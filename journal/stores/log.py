@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -32,16 +33,18 @@ from ..frame import (
     FORMAT_NUMBER,
     Closing,
     FileHeader,
+    UnknownTag,
     build_file_header,
     frame_hash,
     line_hash,
+    match_closing,
     parse_chain_line,
     parse_closing,
     parse_file_header,
     parse_registration,
     tag_of,
 )
-from .position import LOG_START, LogPosition, RunRow
+from .position import LOG_START, NO_FRAME, LogPosition, RunRow
 
 LOG_FOLDER = "log"
 # Small enough to seal, copy and check in one go; large enough that a directory sync is rare.
@@ -87,11 +90,23 @@ class LogCursor:
     position: LogPosition
     chains: dict[ChainId, tuple[ChainInfo, Head]]
     journal: str = ""
+    is_cut: bool = False
+    """Whether frames that were never acknowledged lie between the last frame read and the reader's position."""
+    end_missed: str = ""
+    """The frame with which a file should have ended and did not."""
 
     @classmethod
-    def at_start(cls) -> LogCursor:
-        """A cursor before the first frame."""
-        return cls(LOG_START, {})
+    def at_start(cls, *, journal: str = "") -> LogCursor:
+        """A cursor before the first frame of *journal* (by default the one that the first file names)."""
+        return cls(LOG_START, {}, journal)
+
+    def follow(self, frame: LogFrame) -> None:
+        """Move behind a frame that was read."""
+        self.position = frame.position
+        self.is_cut = False
+        for run in frame.runs:
+            last = run.records[-1]
+            self.chains[run.info.chain] = (run.info, Head(last.seq, last.fact_id, last.hlc))
 
 
 def log_files(folder: Path) -> dict[int, Path]:
@@ -111,23 +126,26 @@ def file_path(folder: Path, number: int) -> Path:
 def read_log(folder: Path, cursor: LogCursor) -> Iterator[LogFrame | LogDamage]:
     """Read every frame after *cursor*, moving it along; safe while another process appends.
 
-    About 4 µs a fact. Stops at the torn tail of the last file. Raises ``FormatTooNew`` for a newer format and
-    ``StoreUnavailable`` when a file cannot be read.
+    About 4 µs a fact. Stops at the torn tail of the last file. Damage is named and passed over: a damaged frame costs
+    that frame only. Raises ``FormatTooNew`` for a newer format and ``StoreUnavailable`` when a file cannot be read.
     """
     files = log_files(folder)
     for number, path in files.items():
         if number < cursor.position.file_number:
             continue
-        data = _read_from(path, cursor.position.offset if number == cursor.position.file_number else 0)
-        if number != cursor.position.file_number:
+        if number == cursor.position.file_number:
+            data = _read_from(path, cursor.position.offset)
+        else:
+            data = _read_from(path, 0)
             if b"\n" not in data:
                 continue  # its first line was never completed, so nothing was written behind it
-            try:
-                data = data[_enter_file(data, number, cursor) :]
-            except InvalidLine as problem:
-                yield LogDamage(number, 0, len(data), str(problem))
+            damage = _enter_file(data, number, cursor)
+            if damage is not None:
+                yield damage
+            if number != cursor.position.file_number:
                 continue
-        yield from _read_frames(data, number, cursor, _expected_end(files, number))
+            data = data[cursor.position.offset :]
+        yield from _read_frames(data, number, cursor, _expected_end(files, number, cursor.journal))
 
 
 def _read_from(path: Path, offset: int) -> bytes:
@@ -141,33 +159,55 @@ def _read_from(path: Path, offset: int) -> bytes:
         ) from problem
 
 
-def _enter_file(data: bytes, number: int, cursor: LogCursor) -> int:
-    """Check a file's first line and put the cursor after it."""
-    end = data.index(b"\n")
-    header = parse_file_header(data[:end])
+def _enter_file(data: bytes, number: int, cursor: LogCursor) -> LogDamage | None:
+    """Check a file's first line and put the cursor behind it; it stays where it is when the file is not ours."""
+    end = data.index(b"\n") + 1
+    reached = cursor.position.frame_hash
+    found = _find_closing(data, end)
+    continues = found is not None and found[0].previous == reached
+    try:
+        header = parse_file_header(data[: end - 1])
+    except InvalidLine as problem:
+        if not continues:
+            return LogDamage(number, 0, len(data), str(problem))
+        cursor.position = cursor.position._replace(file_number=number, offset=end)
+        return LogDamage(number, 0, end, str(problem))
     if header.format > FORMAT_NUMBER:
         raise FormatTooNew(
-            f"log file {number} has format {header.format}; this antiphon reads up to {FORMAT_NUMBER}, so upgrade "
-            "it (nothing was touched)"
+            f"log file {number} has format {header.format}; this antiphon reads up to {FORMAT_NUMBER}, so upgrade it "
+            "(nothing was touched)"
         )
-    if header.number != number:
-        raise InvalidLine(f"log file {number} says it is number {header.number}")
     cursor.journal = cursor.journal or header.journal
-    if header.journal != cursor.journal:
-        raise InvalidLine(f"log file {number} belongs to journal {header.journal[:8]}, not {cursor.journal[:8]}")
-    cursor.position = cursor.position._replace(file_number=number, offset=end + 1, frame_hash=header.previous_frame)
-    return end + 1
+    is_ours = header.journal == cursor.journal and header.number == number
+    if not is_ours and (reached == NO_FRAME or not continues):
+        names = f"file {header.number} of journal {header.journal[:8]}, not file {number} of {cursor.journal[:8]}"
+        return LogDamage(number, 0, len(data), f"the log file says that it is {names}")
+    previous = reached if continues else header.previous_frame
+    cursor.position = cursor.position._replace(file_number=number, offset=end, frame_hash=previous)
+    if not is_ours or previous != header.previous_frame:
+        return LogDamage(number, 0, end, "a log file's first line does not fit the frames around it")
+    if previous != reached and header.previous_file < number and not _was_reported(header, cursor):
+        return LogDamage(header.previous_file, 0, 0, f"the last frame that log file {number} follows is not there")
+    return None
 
 
-def _expected_end(files: Mapping[int, Path], number: int) -> str | None:
-    """The last acknowledged frame up to file *number*, as the next readable file tells it; None when there is none."""
+def _was_reported(header: FileHeader, cursor: LogCursor) -> bool:
+    """Whether reading the file that should have ended with the named frame has reported its absence already."""
+    return cursor.end_missed == header.previous_frame
+
+
+def _expected_end(files: Mapping[int, Path], number: int, journal: str) -> str | None:
+    """The last acknowledged frame up to file *number*, as the next readable file tells it; None when none can tell."""
     for following in sorted(later for later in files if later > number):
         with files[following].open("rb") as file:
             line = file.readline()
         try:
-            return parse_file_header(line.rstrip(b"\n")).previous_frame
+            header = parse_file_header(line.rstrip(b"\n"))
         except InvalidLine:
             continue
+        if header.journal != journal or header.number != following:
+            continue
+        return header.previous_frame if header.previous_file <= number else None
     return None
 
 
@@ -178,47 +218,67 @@ def _read_frames(
     at = 0
     while at < len(data):
         if expected_end is not None and cursor.position.frame_hash == expected_end:
+            cursor.is_cut = True
             return  # what follows was written but never acknowledged
-        end = _closing_end(data, at)
-        if end is None:
+        found = _find_closing(data, at)
+        if found is None:
             break
-        try:
-            frame = _parse_frame(data[at:end], base + at, number, cursor)
-        except (InvalidLine, SealedViolation, LogDamaged) as problem:
-            yield LogDamage(number, base + at, end - at, str(problem))
-            closing = parse_closing(data[data.rfind(b"\n", at, end - 1) + 1 : end - 1])
-            skipped = closing.frame_hash if closing else cursor.position.frame_hash
-            cursor.position = cursor.position._replace(offset=base + end, frame_hash=skipped)
+        closing, end = found
+        frame, problem = _try_frame(data[at:end], base + at, number, cursor)
+        if frame is None:
+            # Damage to a closing line makes two frames look like one: the second is still whole.
+            start = _start_of_last(data, at, end, closing)
+            if start > at and closing.previous != expected_end:
+                cursor.position = cursor.position._replace(offset=base + start, frame_hash=closing.previous)
+                frame, _ = _try_frame(data[start:end], base + start, number, cursor)
+            yield LogDamage(number, base + at, (end if frame is None else start) - at, problem)
+        if frame is None:
+            cursor.position = cursor.position._replace(offset=base + end, frame_hash=closing.frame_hash)
         else:
-            cursor.position = frame.position
-            for run in frame.runs:
-                last = run.records[-1]
-                cursor.chains[run.info.chain] = (run.info, Head(last.seq, last.fact_id, last.hlc))
+            cursor.follow(frame)
             yield frame
         at = end
     if expected_end is not None and cursor.position.frame_hash != expected_end:
+        cursor.end_missed = expected_end
         yield LogDamage(
             number, base + at, len(data) - at, "the file ends before the last frame that the next file names"
         )
 
 
-def _closing_end(data: bytes, start: int) -> int | None:
-    """The offset just after the next closing line, or None when there is none (a torn tail)."""
+def _find_closing(data: bytes, start: int) -> tuple[Closing, int] | None:
+    """The next closing line and the offset behind it, or None when there is none (a torn tail)."""
     at = start
     while True:
         found = data.find(CLOSING_OPEN, at)
         if found < 0:
             return None
         if found == start or data[found - 1 : found] == b"\n":
-            end = data.find(b"\n", found)
-            if end < 0:
-                return None
-            if parse_closing(data[found:end]) is not None:
-                return end + 1
+            read = match_closing(data, found)
+            if read is not None and read[1] < len(data):
+                return read[0], read[1] + 1
         at = found + 1
 
 
+def _start_of_last(data: bytes, start: int, end: int, closing: Closing) -> int:
+    """Where the last frame of a damaged stretch begins, going by how many lines it says it holds."""
+    at = end - 1
+    for _ in range(closing.line_count + 1):
+        at = data.rfind(b"\n", start, at)
+        if at < 0:
+            return start
+    return at + 1
+
+
+def _try_frame(data: bytes, offset: int, number: int, cursor: LogCursor) -> tuple[LogFrame | None, str]:
+    try:
+        return _parse_frame(data, offset, number, cursor), ""
+    except (InvalidLine, SealedViolation, LogDamaged) as problem:
+        return None, str(problem)
+
+
 def _parse_frame(data: bytes, offset: int, number: int, cursor: LogCursor) -> LogFrame:
+    if not data.endswith(b"\n"):
+        raise LogDamaged("a closing line does not end where it should")
     lines = data.split(b"\n")
     lines.pop()
     closing = parse_closing(lines.pop())
@@ -236,6 +296,8 @@ def _parse_frame(data: bytes, offset: int, number: int, cursor: LogCursor) -> Lo
         raise LogDamaged("a frame does not continue the one before it")
     if frame_hash(closing.previous, reading.entries) != closing.frame_hash:
         raise LogDamaged("a frame's hash does not fit its lines")
+    if reading.not_understood:
+        raise FormatTooNew(f"log file {number}: {reading.not_understood} (nothing was touched)")
     position = LogPosition(
         number,
         offset + len(data),
@@ -257,10 +319,17 @@ class _FrameReading:
         self.chains: list[ChainInfo] = []
         self.registrations: list[Registration] = []
         self.open_facts: list[tuple[bytes, ParsedLine]] = []
+        self.not_understood = ""
         self._open_at = 0
 
     def take(self, line: bytes, at: int) -> None:
-        tag, _ = tag_of(line)
+        try:
+            tag, _ = tag_of(line)
+        except UnknownTag as problem:
+            # Only the frame's hash can tell a newer writer from a flipped bit.
+            self.not_understood = str(problem)
+            self.entries.append(line_hash(line))
+            return
         if tag in (b"h", b"e"):
             if not self.open_facts:
                 self._open_at = at
@@ -352,6 +421,10 @@ class Disk:
         """Close a descriptor."""
         os.close(descriptor)
 
+    def remove(self, path: Path) -> None:
+        """Take back a file that was created but never held a frame."""
+        path.unlink()
+
 
 class LogWriter:
     """The one appender of a log. Every call blocks on the disk, so a thread of its own should make them.
@@ -371,9 +444,12 @@ class LogWriter:
         self._number = last.file_number
         self._size = last.offset
         self._descriptor: int | None = None
-        self._sync_hook: Callable[[], None] | None = None
+        self._has_doubtful_bytes = False
         if may_append and last.file_number:
-            self._descriptor = self._disk.open_existing(file_path(folder, last.file_number))
+            try:
+                self._descriptor = self._disk.open_existing(file_path(folder, last.file_number))
+            except OSError as problem:
+                raise _refused(folder, problem) from problem
 
     @property
     def synced(self) -> LogPosition:
@@ -392,21 +468,22 @@ class LogWriter:
             for frame in frames:
                 places.append((self._number, at))
                 at += len(frame)
+            self._has_doubtful_bytes = True
             self._disk.write(descriptor, frames[0] if len(frames) == 1 else b"".join(frames))
             self._disk.sync(descriptor)
         except OSError as problem:
             self._abandon()
-            raise StoreUnavailable(
-                f"the log could not be written: {problem.strerror} ({self._folder.name}); nothing acknowledged is "
-                "lost, "
-                "free the disk or make it writable and commit again"
-            ) from problem
+            raise _refused(self._folder, problem) from problem
+        self._has_doubtful_bytes = False
         self._size = at
         self._synced = last._replace(file_number=self._number, offset=at)
         return places
 
     def close(self) -> None:
-        """Close the current file."""
+        """Close the current file; after a failure a last attempt is made to name the last good frame in a new one."""
+        if self._has_doubtful_bytes:
+            with suppress(OSError):
+                self._ready()
         self._abandon()
 
     def _ready(self) -> int:
@@ -415,16 +492,22 @@ class LogWriter:
         self._abandon()
         number = max(self._number, *log_files(self._folder), 0) + 1
         path = file_path(self._folder, number)
-        descriptor = self._disk.open_append(path)
-        self._descriptor = descriptor
         header = build_file_header(
             FileHeader(FORMAT_NUMBER, self._journal, number, self._synced.file_number, self._synced.frame_hash)
         )
+        descriptor = self._descriptor = self._disk.open_append(path)
+        try:
+            self._disk.write(descriptor, header + b"\n")
+            self._disk.sync(descriptor)
+            self._disk.sync_folder(path.parent)
+        except OSError:
+            # A disk that stays full would otherwise gain an empty file with every attempt.
+            with suppress(OSError):
+                self._disk.remove(path)
+            raise
         self._number = number
         self._size = len(header) + 1
-        self._disk.write(descriptor, header + b"\n")
-        self._disk.sync(descriptor)
-        self._disk.sync_folder(path.parent)
+        self._has_doubtful_bytes = False
         return descriptor
 
     def _abandon(self) -> None:
@@ -439,11 +522,21 @@ class LogWriter:
 
 def sync_existing(folder: Path, position: LogPosition, disk: Disk) -> None:
     """Sync what an unclean predecessor wrote, so that nothing is built on bytes that a power loss could take back."""
-    descriptor = disk.open_existing(file_path(folder, position.file_number))
     try:
-        disk.sync(descriptor)
-    finally:
-        disk.close(descriptor)
+        descriptor = disk.open_existing(file_path(folder, position.file_number))
+        try:
+            disk.sync(descriptor)
+        finally:
+            disk.close(descriptor)
+    except OSError as problem:
+        raise _refused(folder, problem) from problem
+
+
+def _refused(folder: Path, problem: OSError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the log could not be written: {problem.strerror} ({folder.name}); nothing acknowledged is lost, "
+        "free the disk or make it writable and commit again"
+    )
 
 
 def read_run_bytes(folder: Path, run: RunRow) -> bytes:

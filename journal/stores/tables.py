@@ -1,7 +1,8 @@
 """Facts as DuckDB tables: the schema, the bulk hand-over, the typed views and what is read back.
 
-Works on a connection that somebody else opened: ``duckdb.py`` on the file beside the log, ``app/history.py`` on one in memory,
-so that both show the same rows. Single owner; every call blocks. It knows nothing of log files or of membership.
+Works on a connection that somebody else opened: ``duckdb.py`` on the file beside the log, ``app/history.py`` on one
+in memory, so that both show the same rows. Single owner; every call blocks. It knows nothing of log files or of
+membership.
 """
 
 from __future__ import annotations
@@ -40,12 +41,22 @@ _SPOOL_FACTS_MAX = 5_000
 # The widest row is a payload of 64 KiB in hex and 64 causal links.
 _SPOOL_ROW_BYTES_MAX = 256 * 1024
 _ROWS_FETCHED_AT_ONCE = 10_000
+RESULT_TABLE = "antiphon_result"
 _READABLE_STATEMENTS = frozenset({"SELECT", "EXPLAIN", "MULTI"})
+_DESCRIBING = re.compile(r"\s*(describe|desc|show|summarize|explain)\b", re.IGNORECASE)
+_PIVOT = re.compile(r"\bpivot\b", re.IGNORECASE)
+_BINDING_ERRORS = (
+    duckdb.ParserException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.InvalidInputException,
+)
+_DATABASE_ERRORS = (duckdb.FatalException, duckdb.InternalException, duckdb.IOException)
 
-# Handed over as text that DuckDB's own reader splits, since any row loop of DuckDB over Python objects holds the GIL. Facts
-# of 100 payload bytes, µs a fact in all (GIL held in brackets) for 50,000 rows, quiet: this spool 1.8 (0.7), the 2.x
-# appender 2.5 (2.5), pyarrow 2.6 (1.3), numpy columns with a split text 5.3 (0.8), text parameters 6.1 (2.3). No control
-# character can occur inside canonical JSON, so the unit separator splits columns without any quoting.
+# Handed over as text that DuckDB's own reader splits, since any row loop of DuckDB over Python objects holds the GIL.
+# Facts of 100 payload bytes, µs a fact in all (GIL held in brackets) for 50,000 rows, quiet: this spool 1.8 (0.7),
+# the 2.x appender 2.5 (2.5), pyarrow 2.6 (1.3), numpy columns with a split text 5.3 (0.8), text parameters 6.1 (2.3).
+# No control character can occur inside canonical JSON, so the unit separator splits columns without any quoting.
 _SPOOL_COLUMNS = (
     "fact_id",
     "chain_number",
@@ -68,12 +79,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 _INSERT_FACTS = """
 INSERT INTO facts
-SELECT unhex(fact_id), chain_number, seq, hlc, at_ms, kind, version, payload, unhex(raw), from_base64(salt), after_links,
-    unhex(digest),
-    CASE WHEN hidden IS NOT NULL OR digest IS NOT NULL OR json_valid(payload) THEN hidden ELSE '{not_canonical}' END,
+SELECT unhex(fact_id), chain_number, seq, hlc, at_ms, kind, version, payload, unhex(raw), from_base64(salt),
+    after_links, unhex(digest),
+    CASE WHEN digest IS NOT NULL THEN NULL
+        WHEN hidden IS NOT NULL OR json_valid(payload) THEN hidden
+        ELSE '{not_canonical}' END,
     {before} + row_number() OVER ()
-FROM read_csv({spool}, delim = '\x1f', quote = '', escape = '', header = false, auto_detect = false, new_line = '\\n',
-    max_line_size = {row_bytes}, columns = {{{columns}}})
+FROM read_csv({spool}, delim = '\x1f', quote = '', escape = '', header = false, auto_detect = false,
+    new_line = '\\n', max_line_size = {row_bytes}, columns = {{{columns}}})
 """
 
 _LINE_SQL = """
@@ -93,7 +106,7 @@ ORDER BY at_ms, hlc, fact_id
 
 
 class StoredChain(NamedTuple):
-    """A chain as the tables know it: its description and its last applied fact (``last_seq`` 0 and 32 zero bytes before one)."""
+    """A chain as the tables know it, and its last applied fact (number 0 and 32 zero bytes before the first)."""
 
     info: ChainInfo
     last_seq: int
@@ -164,13 +177,14 @@ class FactTables:
     ) -> None:
         """Add facts and all that came with them in one transaction: wholly, with *position*, or not at all.
 
-        *hidden* gives the reason for each index of *records* that views must not show. About 1.8 µs a fact in bulk (0.7 µs of it
-        with the GIL), 2 ms at least. Raises ``LocalViolation`` when *records* do not end at *position*.
+        *hidden* gives the reason for each index of *records* that views must not show. About 1.8 µs a fact in bulk
+        (0.7 µs of it with the GIL), 4 ms at least. Raises ``LocalViolation`` when *records* do not end at *position*.
         """
         before = self._position.fact_count
         if position.fact_count != before + len(records):
             raise LocalViolation(
-                f"{len(records)} facts after fact {before} cannot end at fact {position.fact_count}; feed the log from .position on"
+                f"{len(records)} facts after fact {before} cannot end at fact {position.fact_count}; "
+                "feed the log from .position on"
             )
         self._connection.execute("BEGIN TRANSACTION")
         try:
@@ -196,7 +210,8 @@ class FactTables:
             for fact_id, reason in reasons.items()
         ]
         self._execute(
-            f"UPDATE facts SET hidden = given.r FROM ({_from_json('i VARCHAR, r VARCHAR')}) AS given WHERE fact_id = unhex(given.i)",
+            f"UPDATE facts SET hidden = given.r FROM ({_from_json('i VARCHAR, r VARCHAR')}) AS given "
+            "WHERE fact_id = unhex(given.i)",
             [_json(rows)],
         )
 
@@ -218,8 +233,9 @@ class FactTables:
     def load_links(self) -> list[StoredLink]:
         """Which chains' facts name which other chains in ``after``, with the highest number named."""
         rows = self._rows(
-            "SELECT chain_number, unhex(link->>0), max((link->>1)::BIGINT) FROM (SELECT chain_number, "
-            "unnest(from_json(after_links, '[\"JSON\"]')) AS link FROM facts WHERE after_links IS NOT NULL) GROUP BY ALL ORDER BY ALL"
+            "SELECT chain_number, unhex(link->>0), max((link->>1)::BIGINT) FROM ("
+            "SELECT chain_number, unnest(from_json(after_links, '[\"JSON\"]')) AS link FROM facts "
+            "WHERE after_links IS NOT NULL) GROUP BY ALL ORDER BY ALL"
         )
         return [StoredLink(bytes(self._chains[number].chain), other, seq) for number, other, seq in rows]  # type: ignore[index,arg-type]  # rows are untyped
 
@@ -228,9 +244,9 @@ class FactTables:
         return [registration for versions in self._registrations.values() for registration in versions.values()]
 
     def facts_of(self, kinds: Iterable[str] | None, *, after_position: int = 0) -> Iterator[FactRecord]:
-        """Read the facts of *kinds* (all kinds when None) that views may show, in stamp order, byte for byte as committed.
+        """Read the facts of *kinds* (None: all) that views may show, in stamp order, byte for byte as committed.
 
-        *after_position* leaves out the log's first so many facts. About 4 µs a fact; rows are fetched as they are consumed.
+        *after_position* leaves out the log's first so many facts. About 3 µs a fact, fetched as they are consumed.
         """
         condition = "f.position > ? AND f.hidden IS NULL AND f.payload IS NOT NULL"
         parameters: list[object] = [after_position]
@@ -265,7 +281,8 @@ class FactTables:
     def load_checkpoint(self, *, view: str, version: int, schema_hash: str) -> ViewCheckpoint | None:
         """The state kept for exactly this version and schema of a view, or None: then it is folded anew."""
         rows = self._rows(
-            "SELECT root, state, position FROM view_checkpoints WHERE view_name = ? AND version = ? AND schema_hash = ?",
+            "SELECT root, state, position FROM view_checkpoints "
+            "WHERE view_name = ? AND version = ? AND schema_hash = ?",
             [view, version, schema_hash],
         )
         return ViewCheckpoint(*rows[0]) if rows else None  # type: ignore[arg-type]  # rows are untyped
@@ -315,7 +332,8 @@ class FactTables:
             for number, info in changed.items()
         ]
         self._execute(f"DELETE FROM chains WHERE chain_number IN ({','.join(map(str, changed))})")
-        columns = "number INTEGER, chain VARCHAR, key VARCHAR, nonce VARCHAR, namespace VARCHAR, authority VARCHAR, label VARCHAR, device VARCHAR"
+        texts = ("chain", "key", "nonce", "namespace", "authority", "label", "device")
+        columns = ", ".join(["number INTEGER", *(f"{name} VARCHAR" for name in texts)])
         self._execute(
             "INSERT INTO chains SELECT number, chain, unhex(key), unhex(nonce), namespace, authority, label, device "
             f"FROM ({_from_json(columns)})",
@@ -357,8 +375,9 @@ class FactTables:
             for run in runs
         ]
         self._execute(
-            "INSERT INTO runs SELECT (r->>0)::INTEGER, (r->>1)::BIGINT, (r->>2)::BIGINT, unhex(r->>3), unhex(r->>4), (r->>5)::BIGINT, "
-            "(r->>6)::BIGINT, (r->>7)::BIGINT FROM (SELECT unnest(from_json(?::JSON, '[\"JSON\"]')) AS r)",
+            "INSERT INTO runs SELECT (r->>0)::INTEGER, (r->>1)::BIGINT, (r->>2)::BIGINT, unhex(r->>3), unhex(r->>4), "
+            "(r->>5)::BIGINT, (r->>6)::BIGINT, (r->>7)::BIGINT "
+            "FROM (SELECT unnest(from_json(?::JSON, '[\"JSON\"]')) AS r)",
             [_json(rows)],
         )
 
@@ -385,8 +404,8 @@ class FactTables:
         ]
         self._execute("DELETE FROM fact_types")
         self._execute(
-            "INSERT INTO fact_types SELECT r->>0, (r->>1)::INTEGER, r->>2, (r->>3)::INTEGER, (r->>4)::INTEGER, r->>5, r->>6 "
-            "FROM (SELECT unnest(from_json(?::JSON, '[\"JSON\"]')) AS r)",
+            "INSERT INTO fact_types SELECT r->>0, (r->>1)::INTEGER, r->>2, (r->>3)::INTEGER, (r->>4)::INTEGER, r->>5, "
+            "r->>6 FROM (SELECT unnest(from_json(?::JSON, '[\"JSON\"]')) AS r)",
             [_json(rows)],
         )
         self._execute("DELETE FROM fact_type_versions")
@@ -414,23 +433,22 @@ class FactTables:
         ]
 
     def _check_count(self, before: int, added: int) -> None:
-        """Count what was committed: DuckDB 2.0 answers OK to a COMMIT after an error it had reported, and keeps nothing."""
+        """Count what was committed: DuckDB 2.0 answers OK to a COMMIT after an error, and keeps nothing."""
         rows = self._rows("SELECT count(*) FROM facts WHERE position > ?", [before])
         if rows[0][0] != added:
-            raise duckdb.Error(f"a transaction of {added} facts left {rows[0][0]} behind")
+            raise duckdb.FatalException(f"a transaction of {added} facts left {rows[0][0]} behind")
 
     def _roll_back(self) -> None:
-        # There may be none left to roll back, and a database beyond use reads nothing any more; either way the caller is
-        # about to hear the first problem, which is the one that counts.
+        # There may be none left to roll back, and a database beyond use reads nothing any more; either way the caller
+        # is about to hear the first problem, which is the one that counts.
         with suppress(duckdb.Error):
             self._connection.execute("ROLLBACK")
         with suppress(duckdb.Error):
             self._read_state()
 
     def _read_state(self) -> None:
-        self._position = LogPosition(
-            *self._rows("SELECT file_number, frame_end, frame_hash, fact_count FROM applied")[0]
-        )  # type: ignore[arg-type]  # rows are untyped
+        applied = self._rows("SELECT file_number, frame_end, frame_hash, fact_count FROM applied")[0]
+        self._position = LogPosition(*applied)  # type: ignore[arg-type]  # rows are untyped
         self._chains = {}
         for number, chain, key, nonce, namespace, authority, label, device in self._rows(
             "SELECT * FROM chains ORDER BY chain_number"
@@ -462,7 +480,7 @@ class FactTables:
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring a database to the newest schema by the numbered migrations it still lacks, each with its number or not at all."""
+    """Bring a database to the newest schema by the numbered migrations it lacks, each wholly or not at all."""
     done = schema_version(connection)
     for number, script in migrations():
         if number > done:
@@ -500,7 +518,7 @@ def migrations() -> list[tuple[int, str]]:
 
 
 def connect(path: str, *, spool: Path, thread_count: int | None) -> duckdb.DuckDBPyConnection:
-    """Open a database and shut it in: no extension is fetched, no file but *spool* (and its own) is read or written, for ever.
+    """Open a database and shut it in: it fetches no extension and reaches no file but *spool* and its own.
 
     ``enable_external_access`` holds for the whole instance and cannot be given back, so it binds our own code and a
     user's SQL alike: no COPY, ATTACH, read_csv, INSTALL or LOAD beyond the allowed path. It does not bound memory or
@@ -527,24 +545,66 @@ def connect(path: str, *, spool: Path, thread_count: int | None) -> duckdb.DuckD
     return connection
 
 
-def check_readable(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Refuse SQL that is not one reading statement; raises ``LocalViolation``, or ``duckdb.Error`` when it does not parse."""
+def ask(connection: duckdb.DuckDBPyConnection, query: str, parameters: Parameters = None) -> duckdb.DuckDBPyConnection:
+    """Run one reading SQL statement and keep its rows still: returns a cursor whose ``RESULT_TABLE`` holds them.
+
+    The rows are computed here, in a read-only transaction, so every error appears here; the cursor may then be read
+    by another thread. Raises ``LocalViolation`` with DuckDB's words when the SQL is wrong or would write,
+    ``duckdb.Error`` when the database itself is at fault.
+    """
+    cursor = connection.cursor()
     try:
-        statements = connection.extract_statements(query)
+        _check_readable(cursor, query)
+        if _DESCRIBING.match(query):
+            _keep_rows(cursor, query, parameters)
+        else:
+            try:
+                _read_only(cursor, f"CREATE TEMP TABLE {RESULT_TABLE} AS (\n{query.strip().rstrip(';')}\n)", parameters)
+            except _BINDING_ERRORS:
+                # Either the statement is wrong, and running it as it was written says so in its own lines, or it is one
+                # of the few that give rows and still cannot stand inside another statement.
+                cursor.execute("ROLLBACK")
+                _keep_rows(cursor, query, parameters)
+        cursor.execute("COMMIT").fetchall()
+        return cursor
+    except BaseException as problem:
+        with suppress(duckdb.Error):
+            cursor.close()
+        if isinstance(problem, duckdb.Error) and not isinstance(problem, _DATABASE_ERRORS):
+            raise LocalViolation(f"the query failed: {problem}") from problem
+        raise
+
+
+def _check_readable(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    try:
+        names = [statement.type.name for statement in connection.extract_statements(query)]
     except IndexError:  # DuckDB 1.5.6 on several statements one of which is a PIVOT
-        statements = []
-    names = [statement.type.name for statement in statements]
-    # Without an ENUM to name them, PIVOT's columns need a type, which older versions create in a statement of its own.
-    if (
-        names == ["CREATE", "SELECT"]
-        and re.search(r"\bpivot\b", query, re.IGNORECASE)
-        and ";" not in query.strip().rstrip(";")
-    ):
-        return
-    if len(names) != 1 or names[0] not in _READABLE_STATEMENTS:
+        names = []
+    # Older versions give PIVOT's columns a type, which they create in a statement of its own.
+    is_pivot = names == ["CREATE", "SELECT"] and _PIVOT.search(query) and ";" not in query.strip().rstrip(";")
+    if not is_pivot and (len(names) != 1 or names[0] not in _READABLE_STATEMENTS):
         raise LocalViolation(
-            f"history is read-only: expected one SELECT, got {', '.join(names) or 'several statements'}"
+            f"history is read-only: expected one SELECT, got {', '.join(names) or 'no or several statements'}"
         )
+
+
+def _read_only(cursor: duckdb.DuckDBPyConnection, query: str, parameters: Parameters) -> list[Row]:
+    cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
+    rows: list[Row] = cursor.execute(query, parameters).fetchall()
+    return rows
+
+
+def _keep_rows(cursor: duckdb.DuckDBPyConnection, query: str, parameters: Parameters) -> None:
+    """Keep rows by way of Python: what describes and explains has few of them."""
+    rows = _read_only(cursor, query, parameters)
+    described = cursor.description or []
+    columns = ", ".join(f"{quote_name(name)} {kind}" for name, kind, *_ in described)
+    cursor.execute(f"CREATE TEMP TABLE {RESULT_TABLE} ({columns})").fetchall()
+    values = ", ".join("unnest(?)" for _ in described)
+    if rows:
+        cursor.execute(
+            f"INSERT INTO {RESULT_TABLE} SELECT {values}", [list(column) for column in zip(*rows, strict=True)]
+        ).fetchall()
 
 
 def _spool_text(

@@ -53,8 +53,8 @@ def plain_sql_name(kind: str) -> str:
 def sql_names(known: Sequence[KnownKind]) -> dict[str, str]:
     """Give each kind its view's name; *known* is in order of arrival.
 
-    Registered kinds choose first, then the others; who finds a name taken (or kept for a table) gets the next number. So
-    a foreign kind never takes a name from one of ours, and equal logs give equal names.
+    Registered kinds choose first, then the others; who finds a name taken (or kept for a table) gets the next number.
+    So a foreign kind never takes a name from one of ours, and equal logs give equal names.
 
     >>> sql_names([KnownKind("a.b_c", None), KnownKind("a_b.c", None), KnownKind("fact.types", None)])
     {'a.b_c': 'a_b_c', 'a_b.c': 'a_b_c_2', 'fact.types': 'fact_types_2'}
@@ -102,16 +102,24 @@ def quote_text(text: str) -> str:
 
 def _payload_columns(registration: Registration) -> dict[str, str]:
     fields: dict[str, SchemaNode] = orjson.loads(registration.schema)
-    columns: dict[str, str] = {}
-    # SQL names ignore case, and the envelope's own names stay the envelope's.
+    columns = _column_names([field for field in fields if _FIELD_NAME.fullmatch(field)])
+    has_older = registration.version > 1
+    return {column: _expression(field, fields[field], has_older=has_older) for field, column in columns.items()}
+
+
+def _column_names(fields: Sequence[str]) -> dict[str, str]:
+    """Name each field's column: its own name where that is free, else with a prefix. SQL names ignore case."""
     taken = set(ENVELOPE)
-    for field, node in fields.items():
-        if _FIELD_NAME.fullmatch(field) is None:
-            continue
-        column = field if field.lower() not in taken else _next_name(f"payload_{field}", taken, start=1)
-        taken.add(column.lower())
-        columns[column] = _expression(field, node, has_older=registration.version > 1)
-    return columns
+    names: dict[str, str] = {}
+    for field in fields:
+        if field.lower() not in taken:
+            names[field] = field
+            taken.add(field.lower())
+    for field in fields:
+        if field not in names:
+            names[field] = _next_name(f"payload_{field}", taken, start=1)
+            taken.add(names[field].lower())
+    return {field: names[field] for field in fields}
 
 
 def _expression(field: str, node: SchemaNode, *, has_older: bool) -> str:

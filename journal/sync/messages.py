@@ -9,10 +9,10 @@ length, and checks it before it reads on. Every count is compared with the bytes
 allocated for it, and bytes left over are an error, so a message has exactly one spelling. Decoding raises
 ``MessageViolation`` and nothing else.
 
-Sizes, with the length: ROOT 50 bytes and DONE 38, so two replicas in sync spend 50 bytes each way beyond HELLO (88 when
-they also say goodbye) and one round trip. FACTS adds 92 bytes a run, and 10 a frame plus the namespace, to the log's own
-bytes. A run always carries its chain's key and nonce, from which any receiver derives the chain's id: 48 bytes instead
-of 16, and no state that two peers could disagree about.
+Sizes, with the length: ROOT 50 bytes and DONE 38, so two replicas in sync spend 50 bytes each way beyond HELLO (88
+when they also say goodbye) and one round trip. FACTS adds 92 bytes a run, and 10 a frame plus the namespace, to the
+log's own bytes. A run always carries its chain's key and nonce, from which any receiver derives the chain's id: 48
+bytes instead of 16, and no state that two peers could disagree about.
 
 Kinds 16-19 (SKETCH, BUCKETS, WANT, FORK: set reconciliation and fork evidence) and 20 (BASE: where a compacted chain
 starts) are reserved. Until they are spoken they decode to ``UnknownMessageKind``, like any other number.
@@ -49,6 +49,8 @@ NEED_RANGES_MAX = 1_024
 # What one window may hold; a run that is larger (one oversized line) travels alone.
 FACTS_BYTES_MAX = 256 * 1024
 FACTS_COUNT_MAX = 1_000
+# A window of 256 KiB by estimate, one more line, and room for the estimate to be wrong by a third.
+RUN_BYTES_MAX = 448 * 1024
 SEQ_MAX = 2**63 - 1
 
 _FRONTIER_ENTRY = struct.Struct(">32s16sQ32s")
@@ -455,6 +457,8 @@ def _read_facts(body: _Body) -> Facts:
         public_key, nonce, first_seq, previous, length = _RUN_HEAD.unpack(body.take(_RUN_HEAD.size))
         _check_seq(first_seq)
         total += length
+        if length > RUN_BYTES_MAX:
+            raise MalformedMessage(f"a run of {length} bytes; at most {RUN_BYTES_MAX} are allowed")
         if count > 1 and total > FACTS_BYTES_MAX:
             raise MalformedMessage(f"FACTS with more than {FACTS_BYTES_MAX} bytes; a larger run travels alone")
         runs.append(WireRun(public_key, nonce, first_seq, FactId(previous), body.take(length)))

@@ -74,15 +74,17 @@ BACKLOG_BYTES_MAX = 8 * 1024 * 1024
 PENDING_RUNS_MAX = 4_096
 # A frontier of so many chains takes 23 MB on the wire.
 CHAINS_MAX = 262_144
+# Each costs a root and a frontier of its own.
+NAMESPACES_MAX = 16_384
 # A mesh hands every fact over once per link; whoever repeats itself more than this is not a mesh.
 KNOWN_FACTS_MAX = 100_000
 KNOWN_FACTS_FACTOR = 5
 # Rounds that moved nothing, over the life of a session: half an hour of rechecks, or one moment of a hostile peer.
 IDLE_ROUNDS_MAX = 64
-# FRONTIER and FACTS of ordinary size must fit whatever a peer accepts.
+# A full FRONTIER, FACTS with a thousand runs, and the largest run must fit whatever a peer accepts.
 PEER_FRAME_BYTES_MIN = 512 * 1024
-# Version, kind, namespace, counts and one run's head, generously.
-FRAME_OVERHEAD_BYTES = 1_024
+# Whoever is refused more often is told so by count alone.
+REFUSALS_KEPT_MAX = 64
 
 
 class State(Enum):
@@ -129,8 +131,8 @@ class Outcome(Enum):
 class SessionReport(NamedTuple):
     """What a session achieved; counts are facts, ``forked`` are chains (hex) of which the two sides hold two stories.
 
-    ``is_success`` holds when both roots agreed (at the end, or at some time before one side left), or when all that both
-    held when a round began was exchanged while both kept writing.
+    ``is_success`` holds when both roots agreed (at the end, or at some time before one side left), or when all that
+    both held when the last round began was exchanged while both kept writing.
     """
 
     outcome: Outcome
@@ -163,6 +165,7 @@ class ReadAndSend(NamedTuple):
 
     namespace: Namespace
     runs: tuple[PlannedRun, ...]
+    is_asked: bool
 
 
 class Ingest(NamedTuple):
@@ -217,8 +220,8 @@ def build_facts(action: ReadAndSend, data: Sequence[bytes]) -> Facts:
 class SyncSession:
     """One side of a session between two replicas, over all their namespaces.
 
-    Feed it with ``receive``, ``ingested``, ``published`` and ``transmitted`` and perform the actions in order. The index
-    is read, never written, and may change at any time between two calls. Costs O(chains that differ) of memory.
+    Feed it with ``receive``, ``ingested``, ``published`` and ``transmitted`` and perform the actions in order. The
+    index is read, never written, and may change at any time between two calls. Costs O(chains that differ) of memory.
     """
 
     def __init__(
@@ -253,6 +256,7 @@ class SyncSession:
         self._local_roots: dict[Namespace, bytes] = {}
         self._remote_roots: dict[Namespace, bytes] = {}
         self._unexplored: set[Namespace] = set()
+        self._peer_chain_count = 0
         # What we lack and asked for, and what is on its way in.
         self._needs: dict[ChainId, NeedRange] = {}
         self._expected: dict[ChainId, tuple[int, FactId]] = {}
@@ -268,6 +272,7 @@ class SyncSession:
         self._unpushed: list[RunRow] = []
         self._is_stale = False
         # The account.
+        self._progress = 0
         self._sent = 0
         self._received = 0
         self._known = 0
@@ -283,6 +288,16 @@ class SyncSession:
     def is_agreed(self) -> bool:
         """Whether both sides held the same facts when they last compared, and nothing was refused since."""
         return self._is_agreed
+
+    @property
+    def is_transferring(self) -> bool:
+        """Whether the peer owes us facts, or will first have to take in those that we sent this round."""
+        return bool(self._needs) or (self._moved > 0 and self._state is not State.LIVE)
+
+    @property
+    def progress(self) -> int:
+        """Rises with every step that brings the session forward; words that change nothing do not count."""
+        return self._progress
 
     @property
     def peer(self) -> Hello | None:
@@ -355,7 +370,7 @@ class SyncSession:
         if len(self._unpushed) + self._queued_runs > PENDING_RUNS_MAX:
             self._is_stale = True
             self._unpushed.clear()
-            return []
+            return [] if self._queued_runs else self.recheck()
         return self._push() if self._state is State.LIVE else []
 
     def transmitted(self, action: ReadAndSend) -> list[Action]:
@@ -365,7 +380,7 @@ class SyncSession:
             self._queued_runs -= 1
             self._sent += run.row.last_seq - run.row.first_seq + 1
             self._moved += 1
-            self._serving[chain] -= 1
+            self._serving[chain] -= action.is_asked
             if self._serving[chain] <= 0:
                 del self._serving[chain]
         if self._is_stale and not self._queued_runs and self._state is State.LIVE:
@@ -440,6 +455,7 @@ class SyncSession:
                 f"limits {tuple(hello.limits)}; frames of {PEER_FRAME_BYTES_MIN} bytes and one range must be accepted"
             )
             raise _Breach(ErrorCode.UNSUPPORTED, text)
+        self._progress += 1
         self._peer = hello
         self._is_live = hello.is_live and self._hello.is_live
         self._state = State.COMPARING
@@ -448,6 +464,7 @@ class SyncSession:
     def _hear_root(self, root: Root) -> list[Action]:
         if self._remote_root is not None:
             raise _Breach(ErrorCode.UNEXPECTED, "a second ROOT in one round")
+        self._progress += 1
         self._remote_root = root
         match self._state:
             case State.LIVE:
@@ -458,9 +475,10 @@ class SyncSession:
                 return []
 
     def _hear_roots(self, message: Roots) -> list[Action]:
+        self._progress += bool(message.roots) or message.is_last
         self._remote_roots.update(message.roots)
-        if len(self._remote_roots) > CHAINS_MAX:
-            raise _Breach(ErrorCode.OVERSPENT, f"more than {CHAINS_MAX} namespaces")
+        if len(self._remote_roots) > NAMESPACES_MAX:
+            raise _Breach(ErrorCode.OVERSPENT, f"more than {NAMESPACES_MAX} namespaces")
         if not message.is_last:
             return []
         local, remote = self._local_roots, self._remote_roots
@@ -474,6 +492,7 @@ class SyncSession:
     def _hear_frontier(self, message: Frontier) -> list[Action]:
         if message.namespace not in self._unexplored:
             raise _Breach(ErrorCode.UNEXPECTED, "a FRONTIER of a namespace that does not differ or was told already")
+        self._progress += bool(message.entries) or message.is_last
         self._peer_chain_count += len(message.entries)
         if self._peer_chain_count > CHAINS_MAX:
             raise _Breach(ErrorCode.OVERSPENT, f"frontiers of more than {CHAINS_MAX} chains")
@@ -500,7 +519,7 @@ class SyncSession:
             for row in self._index.runs_after(one.chain, one.first_seq - 1)
             if row.first_seq <= one.last_seq
         ]
-        return self._plan(rows)
+        return self._plan(rows, is_asked=True)
 
     def _hear_facts(self, message: Facts) -> list[Action]:
         accepted: list[IncomingRun] = []
@@ -530,7 +549,6 @@ class SyncSession:
         self._rounds_here = 0
         self._last_pair = None
         self._is_stale = False
-        self._set_aside.clear()
         self._needs.clear()
         self._local_root = self._build_root()
         return [Send(self._local_root), *(self._compare() if self._remote_root else [])]
@@ -556,7 +574,6 @@ class SyncSession:
             return self._settle(*self._judge_last_round(), is_agreed=False)
         self._last_pair = pair
         self._state = State.NAMING
-        self._set_aside.clear()
         self._local_roots = dict(self._index.roots())
         self._remote_roots = {}
         return [Send(word) for word in _build_roots(self._local_roots)]
@@ -572,10 +589,8 @@ class SyncSession:
 
     def _judge_last_round(self) -> tuple[Outcome, str]:
         if self._is_clean and not self._forked:
-            return (
-                Outcome.CAUGHT_UP,
-                f"both sides kept writing for {self._rounds_here} rounds; all that was there before is exchanged",
-            )
+            text = f"facts kept coming for {self._rounds_here} rounds; all that was there before is exchanged"
+            return Outcome.CAUGHT_UP, text
         return Outcome.DIVERGED, self._explain_difference()
 
     def _explain_difference(self) -> str:
@@ -612,6 +627,8 @@ class SyncSession:
             return []
         assert self._peer is not None, "no frontier before HELLO"
         self._state = State.PULLING
+        # Whatever was asked for in earlier rounds has been heard by now, since it was sent before the frontiers.
+        self._set_aside.clear()
         ranges = list(self._needs.values())
         if len(ranges) > self._peer.limits.range_count:
             ranges = ranges[: self._peer.limits.range_count]  # the next round asks for the rest
@@ -692,6 +709,7 @@ class SyncSession:
 
     def _accept(self, run: IncomingRun, seal: Seal) -> None:
         chain = run.info.chain
+        self._progress += 1
         self._expected[chain] = (seal.to_seq, seal.to_id)
         self._arriving[chain] += 1
         self._backlog_bytes += run.size
@@ -718,7 +736,7 @@ class SyncSession:
         self._is_agreed = False
         self._needs.pop(chain, None)
         self._set_aside.add(chain)
-        if len(self._refusals) < IDLE_ROUNDS_MAX:
+        if len(self._refusals) < REFUSALS_KEPT_MAX:
             self._refusals.append(refusal)
         self._faults += refusal.is_sender_at_fault
         if self._faults >= REFUSALS_MAX:
@@ -735,19 +753,17 @@ class SyncSession:
         self._unpushed.clear()
         for row in rows:
             self._peer_seq[ChainId(row.chain)] = row.last_seq
-        return self._plan(rows)
+        return self._plan(rows, is_asked=False)
 
-    def _plan(self, rows: Iterable[RunRow]) -> list[Action]:
+    def _plan(self, rows: Iterable[RunRow], *, is_asked: bool) -> list[Action]:
         """Lay runs out in messages, namespace by namespace, in log order."""
-        assert self._peer is not None, "nothing is sent before HELLO"
-        limit = self._peer.limits.frame_bytes - FRAME_OVERHEAD_BYTES
-        runs = [PlannedRun(self._info(row), row) for row in rows if row.length <= limit]
+        runs = [PlannedRun(self._info(row), row) for row in rows]
         runs.sort(key=lambda run: (run.info.namespace, run.row.file_number, run.row.offset))
-        for run in runs:
-            self._serving[run.info.chain] += 1
+        if is_asked:
+            self._serving.update(run.info.chain for run in runs)
         self._queued_runs += len(runs)
         return [
-            ReadAndSend(namespace, batch)
+            ReadAndSend(namespace, batch, is_asked)
             for namespace, group in groupby(runs, key=lambda run: run.info.namespace)
             for batch in _batches(group)
         ]

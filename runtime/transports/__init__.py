@@ -1,1 +1,1 @@
-"""Moving frames of bytes between two parties."""
+"""Transports: moving frames between two replicas; what a frame says is no business of theirs."""

@@ -185,7 +185,7 @@ def check_chat(windows: Sequence[Sequence[Fact]], *, me: AuthorityId = ADA, show
 @settings(max_examples=500)
 def test_a_snapshot_is_a_function_of_the_set_of_facts(data: st.DataObject) -> None:
     history = data.draw(histories(chat_facts()))
-    check_chat(data.draw(deliveries(history)), me=data.draw(st.sampled_from([ADA, BEN])))
+    check_chat(data.draw(deliveries([OPEN, *history])), me=data.draw(st.sampled_from([ADA, BEN])))
 
 
 @given(st.data())
@@ -195,7 +195,7 @@ def test_the_newest_shown_messages_are_a_function_of_the_set_of_facts(data: st.D
         # Small enough that histories overflow it, and that late messages come in more runs than are moved one by one.
         patch.setattr("antiphon.views.message_log.MESSAGE_COUNT_MAX", 2)
         patch.setattr("antiphon.views.message_log._RUN_COUNT_MAX", 1)
-        check_chat(data.draw(deliveries(data.draw(histories(chat_facts(), count_max=60)))), shown_max=2)
+        check_chat(data.draw(deliveries([OPEN, *data.draw(histories(chat_facts()))])), shown_max=2)
 
 
 def busy_history(count: int, *, seed: int) -> list[Fact]:
@@ -288,6 +288,16 @@ def test_many_late_messages_between_many_others_are_placed_at_once() -> None:
     assert [message.timestamp for message in shown(view)] == list(range(1500, 2000))
 
 
+def test_of_two_messages_with_one_id_the_lower_stamp_counts_even_when_it_comes_later() -> None:
+    view = fold([OPEN, commit_by(BEN, said("m", at=10)), commit_by(BEN, said("n", at=8))])
+    view.update(window([commit_by(EVE, said("m", at=5, by=EVE, text="older"))]))
+    assert [(message.id, message.sender_id, message.content) for message in shown(view)] == [
+        ("m", EVE, "older"),
+        ("n", BEN, "hello"),
+    ]
+    assert view.update(window([commit_by(BEN, said("m", at=10))])) is UNCHANGED
+
+
 def test_an_edit_before_its_message_applies_when_the_message_comes() -> None:
     edit = commit_by(BEN, on(MessageEdited, editor_id=BEN, new_text="better", edited_at=11))
     view = fold([OPEN, edit])
@@ -365,10 +375,11 @@ def test_a_delivery_status_never_falls(statuses: list[str], expected: str) -> No
 
 def test_a_closed_channel_is_gone_and_what_was_said_stays_hidden_when_it_opens_again() -> None:
     closing = ChannelClosed(context_id=CONTEXT, channel_id="general", closed_at=20, actor_id=BEN)
-    view = fold([OPEN, HELLO], [commit_by(BEN, closing)])
+    at_closing = commit_by(BEN, said("last", at=20))
+    view = fold([OPEN, HELLO, at_closing], [commit_by(BEN, closing)])
     assert view.state == ChatState()
-    after = [commit_by(BEN, said("new", at=31)), commit_by(BEN, said("late", at=19)), commit_by(BEN, created(at=30))]
-    view.update(window(after))
+    after = [said("new", at=31), said("late", at=19), created(at=30)]
+    view.update(window([at_closing, *[commit_by(BEN, fact) for fact in after]]))
     assert [message.id for message in shown(view)] == ["new"]
     assert view.state.total_unread == 1
 

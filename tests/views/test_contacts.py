@@ -32,8 +32,14 @@ from antiphon.testing.strategies import (
     deliveries,
     histories,
 )
-from antiphon.views import CONTACTS_SIGNAL, Contact, ContactsSignalView, ContactsState
-from antiphon.views.contacts_state import AmbiguousContact, ContactNotFound
+from antiphon.views import (
+    CONTACTS_SIGNAL,
+    AmbiguousContact,
+    Contact,
+    ContactNotFound,
+    ContactsSignalView,
+    ContactsState,
+)
 
 
 def stamp(fact: Fact) -> tuple[int, int, bytes]:
@@ -44,7 +50,8 @@ def expected_contacts(history: Iterable[Fact], me: str) -> dict[str, object]:
     """The whole table of rules, for a set of facts at once."""
     distinct = {fact.record.fact_id: fact for fact in history}.values()
     facts = sorted((fact for fact in distinct if actor_of(fact) == fact.record.chain.authority), key=stamp)
-    people = {getattr(fact, name) for fact in facts for name in ("contact_id", "requester_id", "accepter_id") if hasattr(fact, name)}
+    names = ("contact_id", "requester_id", "accepter_id")
+    people = {getattr(fact, name) for fact in facts for name in names if hasattr(fact, name)}
     found = [contact for person in sorted(people) if (contact := expected_contact(facts, person, me))]
     return {"contacts": found}
 
@@ -67,12 +74,12 @@ def expected_contact(facts: list[Fact], person: str, me: str) -> dict | None:
     suggestions = [name for fact in added if (name := fact.nickname.strip()) and name not in (person, short)]
     codes = [fact.invitation_code for fact in added if fact.invitation_code is not None]
     nickname = renamed[-1].new_nickname if renamed else ""
-    bound = any(isinstance(fact, GuardianBound) and (fact.account_id, fact.guardian_id) == (me, person) for fact in facts)
+    guardians = [fact.guardian_id for fact in facts if isinstance(fact, GuardianBound) and fact.account_id == me]
     return {
         "id": person,
         "nickname": nickname,
         "nickname_suggestion": suggestions[-1] if suggestions else None,
-        "is_guardian": bound,
+        "is_guardian": person in guardians,
         "last_interaction": max((fact.record.at for fact in (*added, *renamed)), default=None),
         "read_receipt_policy": policies[-1] if policies else "disabled",
         "relationship_state": expected_relationship(pair, me),
@@ -130,7 +137,9 @@ def test_a_snapshot_is_a_function_of_the_set_of_facts(data: st.DataObject) -> No
 PERSON = "0123456789abcdef"
 
 
-def added(at: int, nickname: str = "Zed", *, person: str = PERSON, code: str | None = None, by: AuthorityId = ADA) -> Fact:
+def added(
+    at: int, nickname: str = "Zed", *, person: str = PERSON, code: str | None = None, by: AuthorityId = ADA
+) -> Fact:
     about = {"context_id": CONTEXT, "owner_id": by, "contact_id": person}
     return commit_by(by, ContactAdded(nickname=nickname, added_at=at, invitation_code=code, **about))
 
@@ -173,7 +182,8 @@ def test_a_nickname_outranks_a_suggestion_and_a_suggestion_the_short_id() -> Non
 
 
 def test_a_fallback_name_never_replaces_a_human_suggestion() -> None:
-    assert only(fold([added(1, "Zed"), added(2, PERSON), added(3, "01234567..."), added(4, " ")])).nickname_suggestion == "Zed"
+    view = fold([added(1, "Zed"), added(2, PERSON), added(3, "01234567..."), added(4, " ")])
+    assert only(view).nickname_suggestion == "Zed"
 
 
 def test_a_contact_added_again_after_removal_comes_back_without_its_old_name() -> None:
@@ -242,17 +252,31 @@ def test_a_revoked_friendship_is_not_restored_by_accepting_the_old_offer_again()
     assert only(view).relationship_state == "friend"
 
 
+def test_an_offer_after_a_revocation_waits_although_an_old_one_was_accepted() -> None:
+    ended = [proposed(1, by=ADA, to=BEN), accepted(2, by=BEN, of=ADA), revoked(3, by=ADA, pair=(ADA, BEN))]
+    assert only(fold([*ended, proposed(4, by=ADA, to=BEN)])).relationship_state == "pending_outbound"
+
+
+def test_at_one_moment_revoked_counts_after_accepted_and_accepted_after_proposed() -> None:
+    moment = [proposed(2, by=ADA, to=BEN), accepted(2, by=BEN, of=ADA)]
+    assert only(fold(moment)).relationship_state == "friend"
+    for by in (ADA, BEN):
+        for pair in ((ADA, BEN), (BEN, ADA)):
+            assert only(fold(moment, [revoked(2, by=by, pair=pair)])).relationship_state == "contact"
+
+
 def test_a_third_party_cannot_end_a_friendship() -> None:
     friends = [proposed(1, by=ADA, to=BEN), accepted(2, by=BEN, of=ADA), revoked(3, by=EVE, pair=(ADA, BEN))]
     assert only(fold(friends)).relationship_state == "friend"
 
 
 def test_a_person_is_found_by_id_name_start_or_part() -> None:
-    state = fold([added(1, "Zed"), added(1, "Zoe", person="ff00ff00ff00"), renamed(2, "Zo Major", person="ff00ff00ff00")]).state
+    zoe = "ff00ff00ff00"
+    state = fold([added(1, "Zed"), added(1, "Zoe", person=zoe), renamed(2, "Zo Major", person=zoe)]).state
     assert state.resolve(PERSON).id == PERSON
-    assert state.resolve("zoe").id == "ff00ff00ff00"
+    assert state.resolve("zoe").id == zoe
     assert state.resolve("0123").id == PERSON
-    assert state.resolve("major").id == "ff00ff00ff00"
+    assert state.resolve("major").id == zoe
     with pytest.raises(AmbiguousContact, match=r"fits 2 contacts: Zed .*, Zo Major"):
         state.resolve("z")
     with pytest.raises(ContactNotFound, match="'nobody'"):

@@ -40,7 +40,9 @@ def stamp(fact: Fact) -> tuple[int, int, bytes]:
     return fact.record.stamp
 
 
-def expected_invitations(history: Iterable[Fact], me: str, now_ms: int, *, history_max: int = 200) -> dict[str, list[dict]]:
+def expected_invitations(
+    history: Iterable[Fact], me: str, now_ms: int, *, history_max: int = 200
+) -> dict[str, list[dict]]:
     """The whole table of rules, for a set of facts and a clock at once."""
     groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
     for fact in {fact.record.fact_id: fact for fact in history}.values():
@@ -238,6 +240,14 @@ def test_an_answered_invitation_asks_for_no_wake_up() -> None:
     view = fold([sent(expires_at=100), sent("j", expires_at=200)])
     view.update(window([accepted(5)]))
     assert view.next_wakeup_ms() == 200
+
+
+def test_an_offer_that_waits_again_asks_for_its_wake_up_again() -> None:
+    view = fold([sent(at=5, expires_at=100), cancelled(6)])
+    assert view.next_wakeup_ms() is None
+    view.update(window([sent(at=4, by=EVE, expires_at=100)]))
+    assert (only(view.state).from_id, only(view.state).status) == (EVE, "pending")
+    assert view.next_wakeup_ms() == 100
 
 
 def test_the_history_keeps_the_200_newest_by_resolution() -> None:

@@ -1,0 +1,125 @@
+"""``antiphon import``: foreign records become facts."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .screen import AuthorOption, JournalOption, JsonOption, clean, import_progress, say, write, write_json
+
+if TYPE_CHECKING:
+    from antiphon.app.importing import ImportPlace, ImportReport
+
+# More than a screenful of complaints helps nobody; --json has them all.
+_PROBLEMS_SHOWN = 20
+
+_ALLOCATIONS_BETWEEN_COLLECTIONS = 200_000
+
+imports = typer.Typer(help="Import what was said elsewhere.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(imports, name="import")
+
+
+@imports.callback()
+def _imports() -> None:
+    """Import what was said elsewhere."""
+
+
+@imports.command("irc")
+def import_irc(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Logs, one day each, such as 2007-01-21.txt.")],
+    journal: JournalOption,
+    channel: Annotated[str, typer.Option("--channel", "-c", help="The channel the lines go to, such as '#ubuntu'.")],
+    author: AuthorOption = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option(
+            "--day", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The day of one log whose name tells none."
+        ),
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", help="The namespace; irc.<network>.<channel> unless given.")
+    ] = None,
+    network: Annotated[str, typer.Option("--network", help="The network whose nicks the log names.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Import IRC logs: messages, actions and notices, joins and leaves, nicks as contacts.
+
+    A line is imported once, however often and in whatever order its file is; reply links come from a file
+    DAY.annotation.txt beside DAY.raw.txt. Lines that cannot be imported are listed with number (from 0) and reason; the
+    exit code is 1 only when a file had nothing to import in it.
+
+    JSON: one object with channel, context, files, lines, facts (new ones), added (by kind), known (found already),
+    undecodable, problems [{file, line, code, reason}], files_without_lines, seconds, facts_per_second, fingerprint.
+    """
+    from antiphon.app.importing import ImportPlace
+
+    place = ImportPlace.of(channel, context=context, network=network)
+    report, seconds, fingerprint = asyncio.run(_import(journal, files, place, author, day.date() if day else None))
+    rate = round(report.added_count / seconds) if seconds else 0
+    if as_json:
+        extra = {"seconds": round(seconds, 3), "facts_per_second": rate, "fingerprint": fingerprint}
+        write_json(report.to_json() | extra)
+    else:
+        _show(report, seconds, rate)
+    if report.empty_files:
+        say(f"nothing to import in {', '.join(report.empty_files)}; is it an IRC log?")
+        raise typer.Exit(1)
+
+
+async def _import(
+    journal_folder: Path, files: list[Path], place: ImportPlace, author: str | None, day: date | None
+) -> tuple[ImportReport, float, str]:
+    from antiphon.app.importing import find_logs, import_logs
+    from antiphon.app.journal import Journal
+    from antiphon.runtime.clock import monotonic_seconds
+
+    # What is wrong with the files is told before a journal is made for them.
+    await asyncio.to_thread(find_logs, files, day=day)
+    async with Journal.open(journal_folder, author=author) as journal:
+        for problem in journal.problems:
+            say(problem)
+        with _few_collections(), import_progress() as show:
+            start = monotonic_seconds()
+            report = await import_logs(journal, files, place, day=day, on_progress=show)
+            return report, monotonic_seconds() - start, journal.fingerprint
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Facts come and go a window at a time and form no cycles; looking for cycles costs a fifth of the time."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def _show(report: ImportReport, seconds: float, rate: int) -> None:
+    write(
+        f"{report.line_count:,} lines of {report.file_count:,} files: {report.added_count:,} new facts, "
+        f"{report.known_count:,} known already, in {seconds:.1f} s ({rate:,} facts/s)"
+    )
+    for kind, count in sorted(report.added.items()):
+        write(f"  {kind}: {count:,}")
+    if report.undecodable_count:
+        write(f"  {report.undecodable_count:,} lines are not UTF-8; their bytes are kept beside the text")
+    if report.problems:
+        write(f"{len(report.problems):,} lines could not be imported whole:")
+    for problem in report.problems[:_PROBLEMS_SHOWN]:
+        write(f"  {clean(problem.file)}, line {problem.line} (from 0): {problem.reason}")
+    if len(report.problems) > _PROBLEMS_SHOWN:
+        write(f"  … and {len(report.problems) - _PROBLEMS_SHOWN:,} more; --json lists them all")

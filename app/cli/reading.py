@@ -1,0 +1,370 @@
+"""Commands that look: ``show``, ``log``, ``tail``, ``query`` and ``stats``, also while another process is writing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .screen import JournalOption, JsonOption, clean, newest, say, show_time, write, write_json, write_table
+
+if TYPE_CHECKING:
+    from antiphon.app.offline import OfflineJournal
+    from antiphon.facts import FactRecord, FactRegistry
+    from antiphon.views import ChatState, ContactsState, InvitationsState
+
+# Often enough that a person sees it at once; reading nothing costs a directory listing.
+_FOLLOW_SECONDS = 0.2
+_MESSAGES_SHOWN = 20
+_PAYLOAD_SHOWN = 160
+
+KindOption = Annotated[str, typer.Option("--kind", help="Only kinds that match, such as 'chat.*'.")]
+
+
+class ViewName(StrEnum):
+    """The views that ship."""
+
+    CHAT = "chat"
+    CONTACTS = "contacts"
+    INVITATIONS = "invitations"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (show, log, tail, query, stats):
+        app.command()(command)
+
+
+def show(
+    view: Annotated[ViewName, typer.Argument(metavar="VIEW", help="chat, contacts or invitations.")],
+    journal: JournalOption,
+    channel: Annotated[
+        str | None, typer.Option("--channel", "-c", help="Only this channel (id or name); for chat.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=0, help="At most so many of each list, the newest; 0 for all.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a view shows the journal's owner.
+
+    JSON: one object. chat: {total_unread, channels: [{…, messages: […]}]}, at most the newest 500 messages a channel;
+    contacts: {contacts: […]}; invitations: {pending, sent, history}. Exit code 1 when --channel names none.
+    """
+    from antiphon.app.offline import fold_view, open_offline
+    from antiphon.facts import AuthorityId
+    from antiphon.runtime.clock import SystemClock
+    from antiphon.views import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL
+
+    signals: dict[ViewName, Any] = {
+        ViewName.CHAT: CHAT_SIGNAL,
+        ViewName.CONTACTS: CONTACTS_SIGNAL,
+        ViewName.INVITATIONS: INVITATIONS_SIGNAL,
+    }
+    offline = open_offline(journal)
+    records = list(offline.read_records())
+    _tell_damages(offline)
+    owner = offline.owner
+    state = fold_view(
+        records, signals[view], authority=owner.authority if owner else AuthorityId(""), now_ms=SystemClock().now_ms()
+    )
+    match view:
+        case ViewName.CHAT:
+            _show_chat(state, channel, limit, as_json=as_json)
+        case ViewName.CONTACTS:
+            _show_contacts(state, limit, as_json=as_json)
+        case ViewName.INVITATIONS:
+            _show_invitations(state, limit, as_json=as_json)
+
+
+def log(
+    journal: JournalOption,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Only facts that views do not show, each with the reason.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="The newest so many; 0 for all.")] = 50,
+    kind: KindOption = "*",
+    as_json: JsonOption = False,
+) -> None:
+    """List facts in the order in which this journal took them, the newest last.
+
+    JSON: one object a line: fact_id, kind, version, namespace, chain, seq, at_ms, hlc, author, authority, payload; with
+    --hidden also hidden (a word) and reason, and payload is null when it was erased or is no JSON.
+    """
+    from antiphon.app.offline import open_offline
+    from antiphon.facts.catalog import build_fact_registry
+
+    offline = open_offline(journal)
+    chosen = _choose(offline, build_fact_registry(), kind, only_hidden=hidden)
+    for line in deque(chosen, maxlen=limit or None):
+        _write_fact(line, as_json=as_json)
+    _tell_damages(offline)
+
+
+def tail(
+    journal: JournalOption,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until interrupted.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Begin with the newest so many.")] = 10,
+    kind: KindOption = "*",
+    as_json: JsonOption = False,
+) -> None:
+    """List the newest facts, and with --follow those that come.
+
+    JSON: one object a line, as ``log`` writes it.
+    """
+    from antiphon.app.offline import open_offline
+    from antiphon.facts.catalog import build_fact_registry
+
+    offline = open_offline(journal)
+    registry = build_fact_registry()
+    for line in deque(_choose(offline, registry, kind), maxlen=limit):
+        _write_fact(line, as_json=as_json)
+    _tell_damages(offline)
+    while follow:
+        time.sleep(_FOLLOW_SECONDS)
+        for line in _choose(offline, registry, kind):
+            _write_fact(line, as_json=as_json)
+
+
+def query(
+    sql: Annotated[
+        str,
+        typer.Argument(
+            metavar="SQL", help="One reading statement; kind chat.message_sent is the view chat_message_sent."
+        ),
+    ],
+    journal: JournalOption,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV with a line of column names.")] = False,
+) -> None:
+    """Ask the journal's history in SQL.
+
+    Every kind is a view with its fields as columns; ``history`` holds all facts. JSON: one object a line, by column.
+    """
+    from antiphon.app.history import open_history
+
+    if as_json and as_csv:
+        raise typer.BadParameter("choose one of --json and --csv")
+    with open_history(journal) as history:
+        for damage in history.damages:
+            say(f"log file {damage.file_number}, byte {damage.offset}: {damage.reason}; what it held is missing here")
+        result = history.sql(sql)
+        columns, rows = result.columns, result.fetchall()
+    if as_json:
+        for row in rows:
+            write_json(dict(zip(columns, row, strict=True)), is_line=True)
+    elif as_csv:
+        _write_csv(columns, rows)
+    else:
+        write_table(columns, rows)
+
+
+def stats(journal: JournalOption, as_json: JsonOption = False) -> None:
+    """Count what the journal holds.
+
+    JSON: one object: journal, journal_id, author, authority, fingerprint, facts, frames, log_bytes, first_ms, last_ms,
+    kinds {kind: facts}, namespaces {name: {facts, chains, root}}, authors [{author, authority, facts}], strays,
+    damages.
+    """
+    from antiphon.app.offline import open_offline
+
+    offline = open_offline(journal)
+    found = _count(offline)
+    _tell_damages(offline)
+    if as_json:
+        write_json(found)
+        return
+    write(
+        f"{found['journal']}: {found['facts']:,} facts by {len(found['authors']):,} authors "
+        f"in {found['log_bytes']:,} bytes of log"
+    )
+    write(f"from {show_time(found['first_ms'])} to {show_time(found['last_ms'])}, fingerprint {found['fingerprint']}")
+    write("")
+    write_table(("kind", "facts"), sorted(found["kinds"].items()))
+    write("")
+    write_table(
+        ("namespace", "facts", "chains"),
+        [(name, entry["facts"], entry["chains"]) for name, entry in found["namespaces"].items()],
+    )
+
+
+# What facts are listed, and how
+
+
+def _choose(
+    offline: OfflineJournal, registry: FactRegistry, pattern: str, *, only_hidden: bool = False
+) -> Iterator[dict[str, object]]:
+    """The facts to list: those that views may show, or only the others with the reason."""
+    from antiphon.app.offline import find_hidden
+
+    for record in offline.read_records():
+        if not fnmatchcase(record.kind, pattern):
+            continue
+        reason = find_hidden(record, registry)
+        if reason is not None and only_hidden:
+            yield _describe(record) | {"hidden": reason.code, "reason": reason.reason}
+        elif reason is None and not only_hidden:
+            yield _describe(record)
+
+
+def _describe(record: FactRecord) -> dict[str, object]:
+    import orjson
+
+    try:
+        payload = orjson.loads(record.payload) if record.payload is not None else None
+    except orjson.JSONDecodeError:
+        payload = None
+    return {
+        "fact_id": record.fact_id.hex(),
+        "kind": record.kind,
+        "version": record.version,
+        "namespace": record.chain.namespace,
+        "chain": record.chain.text,
+        "seq": record.seq,
+        "at_ms": record.at,
+        "hlc": record.hlc,
+        "author": record.chain.label,
+        "authority": record.chain.authority,
+        "payload": payload,
+    }
+
+
+def _write_fact(line: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        write_json(line, is_line=True)
+        return
+    import json
+
+    payload = clean(json.dumps(line["payload"], ensure_ascii=False))
+    if len(payload) > _PAYLOAD_SHOWN:
+        payload = payload[:_PAYLOAD_SHOWN] + "…"
+    reason = f"  [{line['hidden']}: {clean(line['reason'])}]" if "hidden" in line else ""
+    author = clean(line["author"] or line["authority"][:8])
+    write(f"{show_time(line['at_ms'])}  {line['fact_id'][:12]}  {author}  {line['kind']}{reason}  {payload}")
+
+
+def _write_csv(columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
+    for row in (columns, *rows):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="").writerow(
+            [value.hex() if isinstance(value, bytes) else value for value in row]
+        )
+        write(text.getvalue())
+
+
+def _count(offline: OfflineJournal) -> dict[str, Any]:
+    kinds: Counter[str] = Counter()
+    namespaces: Counter[str] = Counter()
+    authors: Counter[tuple[str, str]] = Counter()
+    first: int | None = None
+    last: int | None = None
+    for run in offline.read_runs():
+        kinds.update(record.kind for record in run.records)
+        namespaces[run.info.namespace] += len(run.records)
+        authors[run.info.label, run.info.authority] += len(run.records)
+        # The journal's own bookkeeping is dated by its clock; the span is that of what people did.
+        times = [record.at for record in run.records if not record.kind.startswith("journal.")]
+        first = min([*times, *([] if first is None else [first])], default=None)
+        last = max([*times, *([] if last is None else [last])], default=None)
+    owner = offline.owner
+    roots = offline.index.roots()
+    return {
+        "journal": str(offline.folder),
+        "journal_id": offline.cursor.journal,
+        "author": owner.label if owner else None,
+        "authority": owner.authority if owner else None,
+        "fingerprint": offline.index.fingerprint(),
+        "facts": offline.index.fact_count,
+        "frames": offline.frame_count,
+        "log_bytes": offline.log_bytes,
+        "first_ms": first,
+        "last_ms": last,
+        "kinds": dict(sorted(kinds.items())),
+        "namespaces": {
+            name: {
+                "facts": namespaces[name],
+                "chains": sum(1 for _ in offline.index.chains(name)),
+                "root": root.hex(),
+            }
+            for name, root in sorted(roots.items())
+        },
+        "authors": [
+            {"author": label, "authority": authority, "facts": count}
+            for (label, authority), count in sorted(authors.items())
+        ],
+        "strays": offline.stray_count,
+        "damages": len(offline.damages),
+    }
+
+
+def _tell_damages(offline: OfflineJournal) -> None:
+    for damage in offline.damages:
+        say(f"log file {damage.file_number}, byte {damage.offset}: {damage.reason}; run antiphon verify")
+
+
+# What the views show
+
+
+def _show_chat(state: ChatState, channel: str | None, limit: int | None, *, as_json: bool) -> None:
+    keys = [
+        key
+        for key in sorted(state.channels)
+        if channel is None or channel in (key.channel_id, state.channels[key].name)
+    ]
+    if channel is not None and not keys:
+        names = ", ".join(key.channel_id for key in sorted(state.channels))
+        say(f"no channel {channel!r} here; there are: {names or 'none'}")
+        raise typer.Exit(1)
+    if as_json:
+        found = state.to_json()
+        wanted = {(key.context_id, key.channel_id) for key in keys}
+        channels: Any = found["channels"]
+        kept = [entry for entry in channels if (entry["context_id"], entry["id"]) in wanted]
+        for entry in kept:
+            entry["messages"] = entry["messages"][newest(entry["messages"], limit or 0) :]
+        write_json(found | {"channels": kept})
+        return
+    for key in keys:
+        entry, messages = state.channels[key], state.messages[key]
+        write(
+            f"{clean(entry.name)} ({clean(key.context_id)}): {entry.message_count:,} messages, "
+            f"{entry.unread_count:,} unread, {entry.member_count:,} members"
+        )
+        for message in messages[newest(messages, _MESSAGES_SHOWN if limit is None else limit) :]:
+            who = {"action": "* {}", "notice": "-{}-", "system": "{}:"}.get(message.style, "<{}>")
+            write(
+                f"  {show_time(message.timestamp)}  {who.format(clean(message.sender_name))} {clean(message.content)}"
+            )
+
+
+def _show_contacts(state: ContactsState, limit: int | None, *, as_json: bool) -> None:
+    if as_json:
+        contacts: Any = state.to_json()["contacts"]
+        write_json({"contacts": contacts[newest(contacts, limit or 0) :] if limit else contacts})
+        return
+    rows = [
+        (each.effective_name, each.relationship_state, show_time(each.last_interaction), each.id)
+        for each in state.by_name()
+    ]
+    write_table(("name", "relationship", "last seen", "id"), rows[: limit or None])
+
+
+def _show_invitations(state: InvitationsState, limit: int | None, *, as_json: bool) -> None:
+    if as_json:
+        lists: dict[str, Any] = state.to_json()
+        write_json(
+            {name: items[: limit or None] if isinstance(items, list) else items for name, items in lists.items()}
+        )
+        return
+    rows = [
+        (each.direction, each.type, each.status, each.from_name, each.to_name, show_time(each.created_at), each.id)
+        for each in (*state.pending, *state.sent, *state.history)
+    ]
+    write_table(("direction", "type", "status", "from", "to", "created", "id"), rows[: limit or None])

@@ -1,0 +1,98 @@
+"""The root of the command line: which commands there are, and what an error becomes.
+
+Imports no room of antiphon before a command runs, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from .screen import say
+
+
+class ExitCode(IntEnum):
+    """What the shell is told."""
+
+    OK = 0
+    NO = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    INTERRUPTED = 130
+
+
+EPILOG = (
+    "Exit codes: 0 ok · 1 the answer is no, or problems were found · 2 wrong usage · 3 the journal is unavailable "
+    "(held by another process, damaged, of a newer format, no journal, disk refused) · 130 interrupted. "
+    "Data goes to stdout, progress and messages to stderr. NO_COLOR is respected."
+)
+
+
+class Commands(TyperGroup):
+    """Runs a command and turns what it raises on purpose into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except Exception as problem:
+            code = code_of(problem)
+            if code is not None:
+                say(" ".join(str(problem).split()))
+                raise typer.Exit(code) from None
+            raise
+
+
+def code_of(problem: BaseException) -> ExitCode | None:
+    """The exit code of an error raised on purpose; None for any other, which is a bug and shows its traceback."""
+    from antiphon.facts import AntiphonError, LocalViolation
+    from antiphon.journal import JournalClosed, JournalError
+    from antiphon.reactive.errors import ReactiveError
+
+    match problem:
+        case JournalError() if not isinstance(problem, JournalClosed):
+            return ExitCode.UNAVAILABLE
+        case LocalViolation() | ReactiveError():
+            return ExitCode.USAGE
+        case AntiphonError():
+            return ExitCode.NO
+        case _:
+            return None
+
+
+app = typer.Typer(
+    name="antiphon",
+    cls=Commands,
+    help="A local-first fact journal: import, look, ask, check, replicate.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def run() -> None:
+    """Run the command that ``sys.argv`` names."""
+    app(prog_name="antiphon")
+
+
+@app.callback()
+def _root() -> None:
+    """A local-first fact journal: import, look, ask, check, replicate."""
+
+
+def _register() -> None:
+    from . import checking, demo, importing, reading, replicating
+
+    for module in (demo, importing, reading, checking, replicating):
+        module.register(app)
+
+
+_register()

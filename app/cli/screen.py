@@ -1,0 +1,138 @@
+"""How commands talk: JSON and plain text to stdout, messages and progress to stderr.
+
+Decides nothing about content. What a log or a peer said is shown without its control characters, so that it cannot
+steer the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from antiphon.app.importing import ImportProgress
+
+JournalOption = Annotated[Path, typer.Option("--journal", "-j", metavar="FOLDER", help="The journal's folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout (the form is below).")]
+AuthorOption = Annotated[
+    str | None, typer.Option("--author", help="Display name for what this journal writes; kept for the next time.")
+]
+
+# Controls (also those beyond ASCII) and the marks that turn the direction of writing.
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)), "�")
+
+
+def say(message: str) -> None:
+    """Tell a person something, on stderr."""
+    typer.echo(f"antiphon: {message}", err=True)
+
+
+def write(text: str) -> None:
+    """Write one line of data."""
+    typer.echo(text.encode("utf-8", errors="replace") + b"\n", nl=False)
+
+
+def write_json(value: object, *, is_line: bool = False) -> None:
+    """Write a JSON object: readable, or as one line of many."""
+    write(json.dumps(value, ensure_ascii=False, default=_plain, indent=None if is_line else 2))
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows in aligned columns."""
+    cells = [[show_value(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for row in (list(columns), ["─" * width for width in widths], *cells):
+        write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def show_value(value: object) -> str:
+    """A value as a person reads it."""
+    if value is None:
+        return "–"
+    if isinstance(value, bytes):
+        return value.hex()
+    return clean(str(value))
+
+
+def clean(text: str) -> str:
+    """Text that cannot steer a terminal.
+
+    >>> clean("red \\x1b[31malert")
+    'red \\ufffd[31malert'
+    """
+    return text.translate(_CONTROLS)
+
+
+def show_time(at_ms: int | None) -> str:
+    """A time in UTC to the minute."""
+    if at_ms is None:
+        return "–"
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):
+        return f"{at_ms} ms"
+
+
+def newest(items: Sequence[object], limit: int) -> int:
+    """The index of the first of the newest *limit* items; 0 means all."""
+    return max(0, len(items) - limit) if limit > 0 else 0
+
+
+@contextmanager
+def import_progress() -> Iterator[ImportBar]:
+    """A progress bar on stderr while the block runs; nothing is shown unless stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield ImportBar(None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[facts]:,} facts"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    ) as progress:
+        yield ImportBar(progress)
+
+
+class ImportBar:
+    """Shows how far an import is."""
+
+    def __init__(self, progress: object) -> None:
+        from rich.progress import Progress
+
+        self._progress = progress if isinstance(progress, Progress) else None
+        self._task = self._progress.add_task("importing", total=None, facts=0) if self._progress else None
+
+    def __call__(self, update: ImportProgress) -> None:
+        """Draw *update*."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(
+                self._task,
+                description=clean(update.file),
+                total=update.byte_total,
+                completed=update.byte_count,
+                facts=update.fact_count,
+            )
+
+
+def _plain(value: object) -> object:
+    """What JSON has no form for, as text."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return str(value)

@@ -1,0 +1,1 @@
+"""What the hot paths cost, each beside its reference of the same run. Run with ``python -m benchmarks``."""

@@ -1,0 +1,55 @@
+"""What ``import antiphon`` and its front door cost a program that starts, against the libraries it stands on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from .measure import Figure, Sample, Settings, interleave, spread
+
+OURS = "from antiphon import Fact, Journal, view"
+REFERENCE = "import duckdb, pydantic, reactivex"
+# Clocks are read inside the new process, so that starting the interpreter is nobody's merit.
+_PROGRAM = """
+import time
+wall, cpu = time.perf_counter(), time.process_time()
+{statement}
+print(time.perf_counter() - wall, time.process_time() - cpu)
+"""
+
+
+async def measure(settings: Settings) -> list[Figure]:
+    """A fresh interpreter for each import, in turn."""
+
+    async def ours() -> list[Sample]:
+        return [_import(OURS)]
+
+    async def reference() -> list[Sample]:
+        return [_import(REFERENCE)]
+
+    await interleave([ours, reference], repeats=2)  # warm-up: byte code and page cache
+    mine, theirs = map(spread, await interleave([ours, reference], repeats=settings.pick(15, 5)))
+    return [
+        Figure(
+            name="import",
+            title=OURS,
+            unit="ms",
+            ours=mine.wall_median * 1e3,
+            reference=theirs.wall_median * 1e3,
+            value=mine.wall_median / theirs.wall_median,
+            value_p10=mine.wall_p10 / theirs.wall_p10,
+            cpu_value=mine.cpu_median / theirs.cpu_median,
+            goal=1.5,
+            final_goal=1.2,
+            reference_name=REFERENCE,
+            details={"imports": mine.size},
+        )
+    ]
+
+
+def _import(statement: str) -> Sample:
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM.format(statement=statement)], capture_output=True, text=True, check=True
+    )
+    wall, cpu = map(float, done.stdout.split())
+    return Sample(wall, cpu)

@@ -1,0 +1,415 @@
+"""One sync session over one connection: performs what the machine in ``journal/sync/session.py`` decides.
+
+Four tasks in one group: one listens, one speaks, one ingests, one watches the time. Listening and speaking are apart
+because two replicas that send each other much would otherwise wait for each other for ever. Decides nothing about
+facts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from antiphon.facts import AntiphonError, LocalViolation
+from antiphon.journal import JournalIndex, RunRow
+from antiphon.journal.sync.messages import (
+    FACTS_BYTES_MAX,
+    FACTS_COUNT_MAX,
+    NONCE_BYTES,
+    IncomingRun,
+    IngestResult,
+    MessageViolation,
+    Refusal,
+    decode,
+    encode,
+)
+from antiphon.journal.sync.session import (
+    ROUNDS_MAX,
+    Action,
+    Finish,
+    Ingest,
+    Outcome,
+    ReadAndSend,
+    Send,
+    SessionReport,
+    State,
+    SyncSession,
+    build_facts,
+)
+
+from ..clock import monotonic_seconds
+from ..entropy import system_random
+from ..resilience import Backoff
+from ..transports.transport import Connection, PeerLost
+
+# Received and not yet ingested; beyond it nothing more is read, and the transport pushes back.
+BACKLOG_BYTES_MAX = 1024 * 1024
+# A read this small is faster done than handed to a thread.
+INLINE_READ_BYTES_MAX = 64 * 1024
+
+RunListener = Callable[[Sequence[RunRow]], None]
+
+
+class Replica(Protocol):
+    """What can be synced: a journal's engine, or an implementation for tests. One event loop owns it."""
+
+    @property
+    def index(self) -> JournalIndex:
+        """The chains and roots it holds, as of now."""
+        ...
+
+    @property
+    def journal_id(self) -> str:
+        """Its name for ever: 32 hex digits."""
+        ...
+
+    def read_run(self, row: RunRow, /) -> bytes:
+        """The bytes of a durable run; may block on a disk. Raises ``StoreUnavailable``."""
+        ...
+
+    async def ingest(self, runs: Sequence[IncomingRun], /) -> IngestResult:
+        """Verify *runs*, make members of those that are good, and return once they are durable."""
+        ...
+
+    def add_run_listener(self, listener: RunListener, /) -> Callable[[], None]:
+        """Tell *listener*, on the loop, of each batch of newly durable runs; the result takes it off again."""
+        ...
+
+    async def flush(self) -> None:
+        """Return when all that was committed is durable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncSettings:
+    """Patience and ports of the sync services; seconds where not said otherwise.
+
+    ``digest_timeout_s`` bounds a step in which the two sides compare, ``transfer_timeout_s`` one in which facts flow;
+    both count from the last progress. ``recheck_s`` is the pause between comparisons on a link that could not agree; a
+    link that agrees does nothing while idle.
+    """
+
+    agent: str = "antiphon"
+    connect_timeout_s: float = 10.0
+    digest_timeout_s: float = 10.0
+    transfer_timeout_s: float = 30.0
+    goodbye_timeout_s: float = 5.0
+    recheck_s: float = 30.0
+    rounds_max: int = ROUNDS_MAX
+    connections_max: int = 64
+    retry_after_ms: int = 1_000
+    backoff: Backoff = Backoff()  # noqa: RUF009  # a NamedTuple cannot change
+    random_bytes: Callable[[int], bytes] = system_random
+    elapsed_s: Callable[[], float] = monotonic_seconds
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def __post_init__(self) -> None:
+        for name in (
+            "connect_timeout_s",
+            "digest_timeout_s",
+            "transfer_timeout_s",
+            "goodbye_timeout_s",
+            "recheck_s",
+            "rounds_max",
+            "connections_max",
+        ):
+            if getattr(self, name) <= 0:
+                raise LocalViolation(f"{name} is {getattr(self, name)}; it must be more than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one session achieved: facts ``sent`` to the peer, and facts ``received`` that were new here.
+
+    ``known`` facts came although they were here already, ``refused`` runs were not let in, ``forked`` names chains
+    (hex) of which the two sides hold two stories. ``reason`` is empty when the two sides agreed, else a sentence.
+    """
+
+    is_success: bool
+    outcome: Outcome
+    reason: str
+    sent: int
+    received: int
+    known: int
+    refused: tuple[Refusal, ...]
+    forked: tuple[str, ...]
+    rounds: int
+    bytes_sent: int
+    bytes_received: int
+    peer: str
+    duration_ms: int
+    retry_after_ms: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in both directions, lengths included."""
+        return self.bytes_sent + self.bytes_received
+
+
+class SessionDriver:
+    """Drives one session to its end; ``run`` is called once.
+
+    *on_change* is called after every step, for owners that follow ``session.state``.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        connection: Connection,
+        settings: SyncSettings,
+        *,
+        is_live: bool,
+        on_change: Callable[[SyncSession], None] | None = None,
+    ) -> None:
+        self.session = SyncSession(
+            replica.index,
+            journal_id=bytes.fromhex(replica.journal_id),
+            nonce=settings.random_bytes(NONCE_BYTES),
+            agent=settings.agent,
+            is_live=is_live,
+            rounds_max=settings.rounds_max,
+        )
+        self._replica = replica
+        self._connection = connection
+        self._settings = settings
+        self._on_change = on_change
+        self._outbox: deque[Send | ReadAndSend | Finish] = deque()
+        self._is_sending = False
+        self._is_mute = False
+        self._inbox: deque[IncomingRun] = deque()
+        self._inbox_bytes = 0
+        self._is_ingesting = False
+        self._is_finished = False
+        self._progress = 0
+        self._report: SessionReport | None = None
+        self._trouble: AntiphonError | None = None
+        self._has_outgoing = asyncio.Event()
+        self._has_incoming = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._is_awaiting = asyncio.Event()
+        self._is_unsettled = asyncio.Event()
+        self._has_stirred = asyncio.Event()
+
+    async def run(self) -> SyncReport:
+        """Converse until the session ends, then close the connection.
+
+        What goes wrong at the peer or between is in the report. Raises what went wrong here, such as
+        ``StoreUnavailable``; the peer is told that this side cannot go on.
+        """
+        started_s = self._settings.elapsed_s()
+        remove_listener = self._replica.add_run_listener(self._on_published)
+        try:
+            self._perform(self.session.start())
+            async with asyncio.TaskGroup() as group:
+                waiting = [group.create_task(task()) for task in (self._listen, self._watch, self._recheck)]
+                group.create_task(self._ingest())
+                await self._speak()
+                for task in waiting:
+                    task.cancel()
+        finally:
+            remove_listener()
+            await self._connection.close()
+        if self._trouble is not None:
+            raise self._trouble
+        return self._build_report(self._settings.elapsed_s() - started_s)
+
+    def leave(self) -> None:
+        """End the session in good order: what is queued is sent first, then a goodbye."""
+        self._perform(self.session.leave())
+
+    # The four tasks
+
+    async def _listen(self) -> None:
+        while self.session.state is not State.CLOSED:
+            while self._inbox_bytes > BACKLOG_BYTES_MAX:
+                self._has_room.clear()
+                await self._has_room.wait()
+            try:
+                message = decode(await self._connection.receive())
+            except PeerLost as problem:
+                self._perform(self.session.lose(str(problem)))
+            except MessageViolation as problem:
+                self._perform(self.session.fail(problem))
+            else:
+                self._perform(self.session.receive(message))
+
+    async def _speak(self) -> None:
+        while True:
+            while not self._outbox:
+                self._has_outgoing.clear()
+                await self._has_outgoing.wait()
+            self._is_sending = True
+            frames, is_last = await self._collect()
+            if frames and not self._is_mute:
+                await self._send(frames)
+            self._is_sending = False
+            if is_last:
+                self._is_finished = True
+                self._has_incoming.set()
+                return
+            self._stir()
+
+    async def _ingest(self) -> None:
+        while True:
+            while not self._inbox:
+                if self._is_finished:
+                    return
+                self._has_incoming.clear()
+                await self._has_incoming.wait()
+            self._is_ingesting = True
+            runs = self._take_batch()
+            try:
+                result = await self._replica.ingest(runs)
+            except AntiphonError as problem:
+                self._give_up(problem)
+                return
+            self._is_ingesting = False
+            self._inbox_bytes -= sum(run.size for run in runs)
+            self._has_room.set()
+            self._perform(self.session.ingested(runs, result))
+            self._stir()
+
+    async def _watch(self) -> None:
+        """End the session when the peer owes us something and nothing moves."""
+        while True:
+            patience_s = self._patience_s()
+            self._has_stirred.clear()
+            if patience_s is None:
+                self._is_awaiting.clear()
+                await self._is_awaiting.wait()
+                continue
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._has_stirred.wait()
+            except TimeoutError:
+                self._perform(self.session.time_out(patience_s))
+                self._is_mute = self._is_sending  # a peer that does not read will not read a goodbye either
+                if self._is_mute:
+                    await self._connection.close()
+                return
+
+    async def _recheck(self) -> None:
+        while True:
+            await self._is_unsettled.wait()
+            await self._settings.sleep(self._settings.recheck_s)
+            if self._is_unsettled.is_set():
+                self._perform(self.session.recheck())
+
+    # Steps
+
+    def _perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Ingest):
+                self._inbox.extend(action.runs)
+                self._inbox_bytes += sum(run.size for run in action.runs)
+                self._has_incoming.set()
+            else:
+                self._outbox.append(action)
+                self._has_outgoing.set()
+            if isinstance(action, Finish):
+                self._report = action.report
+        session = self.session
+        if session.state is State.LIVE and not session.is_agreed:
+            self._is_unsettled.set()
+        else:
+            self._is_unsettled.clear()
+        if session.progress != self._progress:
+            self._progress = session.progress
+            self._has_stirred.set()
+        if self._patience_s() is not None:
+            self._is_awaiting.set()
+        if self._on_change is not None:
+            self._on_change(session)
+
+    def _patience_s(self) -> float | None:
+        """How long the peer may take for its next step; None when nothing is owed, or when it is our move."""
+        if self._inbox or self._is_ingesting or (self.session.state is State.CLOSED and not self._is_sending):
+            return None
+        if self._outbox or self._is_sending or self.session.is_transferring:
+            return self._settings.transfer_timeout_s
+        return None if self.session.state is State.LIVE else self._settings.digest_timeout_s
+
+    def _stir(self) -> None:
+        self._has_stirred.set()
+        self._is_awaiting.set()
+
+    async def _collect(self) -> tuple[list[bytes], bool]:
+        """The frames that go out in one write, and whether they are the last."""
+        frames: list[bytes] = []
+        size = 0
+        while self._outbox and size < FACTS_BYTES_MAX:
+            match self._outbox.popleft():
+                case Finish():
+                    return frames, True
+                case Send(message):
+                    frames.append(encode(message))
+                case ReadAndSend() as action:
+                    frame = await self._read(action)
+                    if frame is not None:
+                        frames.append(frame)
+            size += len(frames[-1]) if frames else 0
+        return frames, False
+
+    async def _read(self, action: ReadAndSend) -> bytes | None:
+        rows = [run.row for run in action.runs]
+        try:
+            if sum(row.length for row in rows) <= INLINE_READ_BYTES_MAX:
+                data = [self._replica.read_run(row) for row in rows]
+            else:
+                data = await asyncio.to_thread(lambda: [self._replica.read_run(row) for row in rows])
+        except AntiphonError as problem:
+            self._give_up(problem)
+            return None
+        self._perform(self.session.transmitted(action))
+        return encode(build_facts(action, data))
+
+    async def _send(self, frames: Sequence[bytes]) -> None:
+        try:
+            await self._connection.send(*frames)
+        except PeerLost as problem:
+            self._is_mute = True
+            self._perform(self.session.lose(str(problem)))
+
+    def _take_batch(self) -> list[IncomingRun]:
+        """As many runs as one frame of the log and one pause of the loop can bear."""
+        runs = [self._inbox.popleft()]
+        size, count = runs[0].size, len(runs[0].lines)
+        while self._inbox and size + self._inbox[0].size <= FACTS_BYTES_MAX:
+            count += len(self._inbox[0].lines)
+            if count > FACTS_COUNT_MAX:
+                break
+            runs.append(self._inbox.popleft())
+            size += runs[-1].size
+        return runs
+
+    def _give_up(self, problem: AntiphonError) -> None:
+        self._trouble = self._trouble or problem
+        self._inbox.clear()
+        self._perform(self.session.abandon(str(problem)))
+
+    def _on_published(self, rows: Sequence[RunRow]) -> None:
+        self._perform(self.session.published(rows))
+
+    def _build_report(self, duration_s: float) -> SyncReport:
+        assert self._report is not None, "the session ended with a report"
+        report = self.session.final_report(self._report)
+        sent, received = self._connection.counts
+        return SyncReport(
+            is_success=report.is_success,
+            outcome=report.outcome,
+            reason=report.reason,
+            sent=report.sent,
+            received=report.received,
+            known=report.known,
+            refused=report.refused,
+            forked=report.forked,
+            rounds=report.rounds,
+            bytes_sent=sent,
+            bytes_received=received,
+            peer=self._connection.peer,
+            duration_ms=round(duration_s * 1_000),
+            retry_after_ms=report.retry_after_ms,
+        )

@@ -1,0 +1,104 @@
+"""What a transport promises: whole frames, in order, each at most once, until one side closes.
+
+Does not know what a frame says. A frame here is the bytes behind the length (version, kind, body); byte counts include
+the four bytes of the length, so that they are what a wire carries, whichever transport it is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from antiphon.facts import AntiphonError, LocalViolation
+from antiphon.journal.sync.messages import FRAME_BYTES_MAX, LENGTH_BYTES
+
+SCHEME = "tcp"
+
+
+class TransportError(AntiphonError):
+    """Root of what can go wrong between two replicas while neither of them broke a rule; trying again may work."""
+
+
+class PeerUnreachable(TransportError):
+    """Nobody answers at an address."""
+
+
+class PeerLost(TransportError):
+    """The connection ended: the peer closed it, died, or the network did."""
+
+
+class ByteCounts(NamedTuple):
+    """What went over a connection so far, lengths included."""
+
+    sent: int
+    received: int
+
+
+class Connection(Protocol):
+    """A two-way stream of frames. One task may receive while another sends; neither call is for two tasks at once."""
+
+    @property
+    def peer(self) -> str:
+        """Who is at the other end, for people."""
+        ...
+
+    @property
+    def counts(self) -> ByteCounts:
+        """Bytes sent and received so far."""
+        ...
+
+    async def send(self, *frames: bytes) -> None:
+        """Hand over *frames* together, and wait while the peer is slow. Raises ``PeerLost``."""
+        ...
+
+    async def receive(self) -> bytes:
+        """The next frame. Cancelling it loses nothing.
+
+        Raises ``PeerLost`` after the last frame of a peer that is gone, and ``OversizedFrame`` when a length is beyond
+        what a frame may have; then the body is not read and the connection can only be closed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Send what was handed over, say that no more will come, and let go. Idempotent; never raises ``PeerLost``."""
+        ...
+
+
+class TcpAddress(NamedTuple):
+    """A host name or number, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{SCHEME}://{host}:{self.port}"
+
+
+def parse_address(text: str) -> TcpAddress:
+    """Read ``tcp://host:port``; port 0 asks for a free one. Raises ``LocalViolation``.
+
+    >>> parse_address("tcp://127.0.0.1:7070")
+    TcpAddress(host='127.0.0.1', port=7070)
+    >>> str(parse_address("tcp://[::1]:7070"))
+    'tcp://[::1]:7070'
+    """
+    scheme, separator, rest = text.partition("://")
+    host, colon, port = rest.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if is_bracketed else host
+    is_whole = scheme == SCHEME and separator and colon and bare and port.isascii() and port.isdigit()
+    if not is_whole or (":" in bare and not is_bracketed) or set(bare) & set("/?#@ []"):
+        raise LocalViolation(f"{text!r} is no address; expected tcp://host:port, such as tcp://127.0.0.1:7070")
+    if int(port) > 65_535:
+        raise LocalViolation(f"{text!r} names port {port}; ports are 0..65535")
+    return TcpAddress(bare, int(port))
+
+
+def wire_size(frame: bytes) -> int:
+    """Bytes of a frame on a wire."""
+    return LENGTH_BYTES + len(frame)
+
+
+def check_frame(frame: bytes) -> None:
+    """Assert that a frame of ours is one that a peer will read."""
+    assert 0 < len(frame) <= FRAME_BYTES_MAX, "a frame is 1 byte to 1 MiB"

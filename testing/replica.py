@@ -1,0 +1,167 @@
+"""A replica without a disk: real chains, real seals, real verification, kept in memory.
+
+For tests of replication and for simulations; what it commits is raw payloads, so it needs no fact types. It implements
+``runtime.services.sync.Replica``. Nothing in it is durable, and nothing folds facts into views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from antiphon.facts import DEFAULT_NAMESPACE, ChainId, FactRecord, Namespace, canonical_bytes
+from antiphon.journal import (
+    Draft,
+    JournalIndex,
+    OwnChain,
+    RunRow,
+    SealedRun,
+    open_chain,
+    parse_run,
+    seal_run,
+    with_links,
+)
+from antiphon.journal.chain import RUN_FACTS_MAX
+from antiphon.journal.ingest import Ingest
+from antiphon.journal.sync.messages import IncomingRun, IngestResult
+
+RunListener = Callable[[Sequence[RunRow]], None]
+
+
+class MemorySigner:
+    """An Ed25519 key made of 32 given bytes."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32 raw bytes of the public key."""
+        return self._public
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte signature of *message*."""
+        return self._key.sign(message)
+
+
+class MemoryReplica:
+    """A journal of runs in memory, wholly determined by *seed* and the calls made.
+
+    Its clock stands still until ``wall_ms`` is moved; every window advances its chain's HLC all the same.
+
+    >>> ada = MemoryReplica(seed=1)
+    >>> ada.commit_texts(["hello", "world"])
+    >>> ada.index.fact_count
+    3
+    """
+
+    def __init__(self, *, seed: int, label: str = "ada", wall_ms: int = 1_700_000_000_000) -> None:
+        self.index = JournalIndex()
+        self.wall_ms = wall_ms
+        self.ingest_count = 0
+        self._random = Random(seed)
+        self._label = label
+        self._journal_id = self._random.randbytes(16).hex()
+        self._signer = MemorySigner(self._random.randbytes(32))
+        self._authority = MemorySigner(self._random.randbytes(32))
+        self._own: dict[Namespace, OwnChain] = {}
+        self._bytes: dict[int, bytes] = {}
+        self._end = 0
+        self._parked: dict[tuple[ChainId, int], IncomingRun] = {}
+        self._listeners: list[RunListener] = []
+
+    @property
+    def journal_id(self) -> str:
+        """Its name for ever: 32 hex digits."""
+        return self._journal_id
+
+    def commit_texts(self, texts: Sequence[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> None:
+        """Commit a fact ``test.said`` for each text: one window, or several when they are more than 1,000 facts."""
+        drafts = [Draft("test.said", 1, canonical_bytes({"text": text}), None) for text in texts]
+        own = self._own.get(namespace)
+        if own is None:
+            own, opening = open_chain(
+                namespace=namespace,
+                writer=self._signer,
+                authority=self._authority,
+                nonce=self._random.randbytes(16),
+                device="memory",
+                label=self._label,
+                predecessor=None,
+                fresh=[state.info.chain for state in self.index.chains(namespace)],
+            )
+            self._own[namespace] = own
+            self.index.introduce(own.info)
+            drafts.insert(0, opening)
+        links = own.uncovered(self.index)
+        drafts = with_links(drafts, links)
+        own.cover(links)
+        for start in range(0, len(drafts), RUN_FACTS_MAX):
+            self._publish([self._seal(own, drafts[start : start + RUN_FACTS_MAX])])
+
+    def read_run(self, row: RunRow, /) -> bytes:
+        """The bytes of a run, as they were sealed."""
+        return self._bytes[row.offset]
+
+    async def ingest(self, runs: Sequence[IncomingRun], /) -> IngestResult:
+        """Verify runs and make members of the good ones."""
+        return self.ingest_nowait(runs)
+
+    def ingest_nowait(self, runs: Sequence[IncomingRun]) -> IngestResult:
+        """The same without a loop: nothing here waits for anything."""
+        self.ingest_count += 1
+        ingest = Ingest(self.index, self._parked, [own.info.chain for own in self._own.values()])
+        result = ingest.take(runs)
+        for info in ingest.introduced:
+            self.index.introduce(info)
+        for run in ingest.runs:
+            info = run.records[0].chain
+            own = self._own.get(info.namespace)
+            if own is not None:
+                own.fresh.add(info.chain)
+        if ingest.runs:
+            self._publish(ingest.runs)
+        return result
+
+    def add_run_listener(self, listener: RunListener, /) -> Callable[[], None]:
+        """Call *listener* with the rows of each window; the result removes it again."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def flush(self) -> None:
+        """Everything is as durable as it will ever be."""
+
+    def facts(self) -> list[FactRecord]:
+        """Every fact, in order of its stamp."""
+        records = [
+            record
+            for state in self.index.chains()
+            for row in state.runs
+            for record in parse_run(state.info, row, self.read_run(row))
+        ]
+        return sorted(records, key=lambda record: record.stamp)
+
+    def _seal(self, own: OwnChain, drafts: Sequence[Draft]) -> SealedRun:
+        return seal_run(
+            own,
+            drafts,
+            wall_ms=self.wall_ms,
+            hlc_floor=self.index.hlc_seen + 1,
+            randomness=self._random.randbytes(16 * len(drafts)),
+            signer=self._signer,
+        )
+
+    def _publish(self, runs: Sequence[SealedRun]) -> None:
+        rows: list[RunRow] = []
+        for run in runs:
+            row = run.row(file_number=1, offset=self._end)
+            self._bytes[self._end] = run.text
+            self._end += len(run.text)
+            self.index.admit(row, hlc=run.records[-1].hlc, records=run.records)
+            rows.append(row)
+        for listener in tuple(self._listeners):
+            listener(rows)

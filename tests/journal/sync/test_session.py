@@ -1,0 +1,851 @@
+"""The session converges whatever the interleaving, costs little in sync, and lets nothing in that nobody asked for."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from antiphon.facts import DEFAULT_NAMESPACE, ChainId, Namespace
+from antiphon.journal import RunRow
+from antiphon.journal.sync.messages import (
+    LENGTH_BYTES,
+    Busy,
+    Done,
+    Error,
+    ErrorCode,
+    Facts,
+    Frontier,
+    FrontierEntry,
+    Hello,
+    IngestResult,
+    Limits,
+    MalformedMessage,
+    Message,
+    MessageViolation,
+    Need,
+    NeedRange,
+    Refusal,
+    Root,
+    Roots,
+    WireRun,
+    decode,
+    encode,
+)
+from antiphon.journal.sync.session import (
+    IDLE_ROUNDS_MAX,
+    PENDING_RUNS_MAX,
+    TRANSITIONS,
+    Action,
+    Finish,
+    Ingest,
+    Outcome,
+    ReadAndSend,
+    Send,
+    SessionReport,
+    State,
+    SyncSession,
+    build_facts,
+)
+from antiphon.testing.replica import MemoryReplica
+
+OTHER = Namespace("garden.plans")
+
+
+class Side:
+    """A replica, its session, and what it has said: performs actions at once, without a wire."""
+
+    def __init__(self, replica: MemoryReplica, nonce: int, *, is_live: bool = False, rounds_max: int = 10) -> None:
+        self.replica = replica
+        self.session = SyncSession(
+            replica.index,
+            journal_id=bytes.fromhex(replica.journal_id),
+            nonce=nonce.to_bytes(16, "big"),
+            is_live=is_live,
+            rounds_max=rounds_max,
+        )
+        self.outbox: deque[bytes] = deque()
+        self.said: list[Message] = []
+        self.waiting: deque[Ingest] = deque()
+        self.report: SessionReport | None = None
+        self._forget = replica.add_run_listener(lambda rows: self.perform(self.session.published(rows)))
+        self.perform(self.session.start())
+
+    def perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(message):
+                    self.say(message)
+                case ReadAndSend():
+                    more = self.session.transmitted(action)
+                    self.say(build_facts(action, [self.replica.read_run(run.row) for run in action.runs]))
+                    self.perform(more)
+                case Ingest():
+                    self.waiting.append(action)
+                case Finish(report):
+                    self.report = report
+
+    def say(self, message: Message) -> None:
+        self.said.append(message)
+        self.outbox.append(encode(message))
+
+    def hear(self, frame: bytes) -> None:
+        self.perform(self.session.receive(decode(frame)))
+
+    def ingest(self) -> None:
+        runs = self.waiting.popleft().runs
+        self.perform(self.session.ingested(runs, self.replica.ingest_nowait(runs)))
+
+    def forget(self) -> None:
+        self._forget()
+
+    @property
+    def final(self) -> SessionReport:
+        assert self.report is not None
+        return self.session.final_report(self.report)
+
+    def count(self, kind: type[Message]) -> int:
+        return sum(isinstance(message, kind) for message in self.said)
+
+
+def carry(speaker: Side, listener: Side, meddle: Callable[[bytes], Iterable[bytes]]) -> None:
+    for frame in meddle(speaker.outbox.popleft()):
+        listener.hear(frame)
+
+
+def converse(
+    first: Side,
+    second: Side,
+    *,
+    rng: Random | None = None,
+    steps_max: int = 100_000,
+    meddle: Callable[[bytes], Iterable[bytes]] = lambda frame: (frame,),
+    meanwhile: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Carry frames and ingest, in an order drawn from *rng*, until nothing is left to do."""
+    rng = rng or Random(0)
+    for step in range(steps_max):
+        moves: list[Callable[[], None]] = []
+        for speaker, listener in ((first, second), (second, first)):
+            if speaker.outbox:
+                moves.append(partial(carry, speaker, listener, meddle))
+            if speaker.waiting:
+                moves.append(speaker.ingest)
+        if not moves:
+            return
+        rng.choice(moves)()
+        meanwhile(step)
+    raise AssertionError("the conversation does not end")
+
+
+def sync(first: MemoryReplica, second: MemoryReplica, *, seed: int = 0, **options: int) -> tuple[Side, Side]:
+    sides = Side(first, 1, **options), Side(second, 2, **options)  # type: ignore[arg-type]
+    converse(*sides, rng=Random(seed))
+    for side in sides:
+        side.forget()
+    return sides
+
+
+def replica(seed: int, *windows: int, namespace: Namespace = DEFAULT_NAMESPACE) -> MemoryReplica:
+    made = MemoryReplica(seed=seed)
+    for number, count in enumerate(windows):
+        made.commit_texts([f"{seed}.{number}.{one}" for one in range(count)], namespace=namespace)
+    return made
+
+
+def check_equal(*replicas: MemoryReplica) -> None:
+    first = replicas[0]
+    for other in replicas[1:]:
+        assert other.index.fingerprint() == first.index.fingerprint()
+        assert [(fact.fact_id, fact.line) for fact in other.facts()] == [
+            (fact.fact_id, fact.line) for fact in first.facts()
+        ]
+
+
+# --- agreement ----------------------------------------------------------------------------------------------------
+
+
+def test_two_replicas_exchange_what_either_lacks() -> None:
+    ada, bob = replica(1, 3, 4), replica(2, 5)
+    here, there = sync(ada, bob)
+    check_equal(ada, bob)
+    assert (here.final.outcome, here.final.is_success, here.final.sent, here.final.received) == (
+        Outcome.AGREED,
+        True,
+        8,
+        6,
+    )
+    assert (there.final.sent, there.final.received) == (6, 8)
+
+
+def test_replicas_in_sync_spend_one_word_of_50_bytes() -> None:
+    ada, bob = replica(1, 3), replica(2, 2)
+    sync(ada, bob)
+    for side in sync(ada, bob):
+        assert [type(message) for message in side.said] == [Hello, Root]
+        assert LENGTH_BYTES + len(encode(side.said[1])) <= 96
+        assert side.final.is_success
+
+
+def test_empty_replicas_agree() -> None:
+    here, _ = sync(MemoryReplica(seed=1), MemoryReplica(seed=2))
+    assert here.final.outcome is Outcome.AGREED
+
+
+def test_a_new_replica_receives_everything_in_a_causal_order() -> None:
+    ada, bob, eve = replica(1, 2), replica(2, 2), MemoryReplica(seed=3)
+    for turn in range(5):
+        sync(ada, bob)
+        ada.commit_texts([f"ada {turn}"])
+        sync(ada, bob)
+        bob.commit_texts([f"bob {turn}"])
+    sync(bob, eve)
+    here, _ = sync(ada, eve)
+    check_equal(bob, eve, ada)
+    assert not here.final.refused
+    assert eve.index.fact_count == 16
+
+
+def test_namespaces_are_compared_and_exchanged_apart() -> None:
+    ada, bob = replica(1, 3), replica(2, 2, namespace=OTHER)
+    sync(ada, bob)
+    ada.commit_texts(["more"], namespace=OTHER)
+    here, there = sync(ada, bob)
+    check_equal(ada, bob)
+    told = {message.namespace for message in (*here.said, *there.said) if isinstance(message, Frontier)}
+    assert told == {OTHER}
+
+
+def test_more_runs_than_one_message_holds_are_exchanged() -> None:
+    ada, bob = replica(1, *[250] * 12), MemoryReplica(seed=2)
+    here, _ = sync(ada, bob)
+    check_equal(ada, bob)
+    assert here.count(Facts) >= 3
+    assert all(sum(len(run.data) for run in word.runs) <= 256 * 1024 for word in here.said if isinstance(word, Facts))
+
+
+def test_the_same_session_twice_moves_nothing() -> None:
+    ada, bob = replica(1, 3), replica(2, 3)
+    sync(ada, bob)
+    before = ada.ingest_count, bob.ingest_count
+    here, _ = sync(ada, bob)
+    assert (ada.ingest_count, bob.ingest_count) == before
+    assert (here.final.sent, here.final.received, here.final.known) == (0, 0, 0)
+
+
+commits = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from([DEFAULT_NAMESPACE, OTHER]), st.integers(1, 5)), max_size=12
+)
+
+
+@given(commits, commits, st.integers(0, 2**32))
+@settings(max_examples=60)
+def test_three_replicas_converge_whatever_the_interleaving(
+    early: list[tuple[int, Namespace, int]], late: list[tuple[int, Namespace, int]], seed: int
+) -> None:
+    replicas = [MemoryReplica(seed=number) for number in range(3)]
+    for batch in (early, late):
+        for who, namespace, count in batch:
+            replicas[who].commit_texts([f"{who} says {one}" for one in range(count)], namespace=namespace)
+        for pair in ((0, 1), (1, 2), (0, 1)):
+            here, _ = sync(replicas[pair[0]], replicas[pair[1]], seed=seed)
+            assert here.final.is_success
+    check_equal(*replicas)
+
+
+@given(commits, commits, st.integers(0, 2**32), st.integers(1, 60))
+@settings(max_examples=60)
+def test_a_session_cut_anywhere_is_made_good_by_the_next(
+    mine: list[tuple[int, Namespace, int]], theirs: list[tuple[int, Namespace, int]], seed: int, cut: int
+) -> None:
+    ada, bob = MemoryReplica(seed=1), MemoryReplica(seed=2)
+    for made, batch in ((ada, mine), (bob, theirs)):
+        for _, namespace, count in batch:
+            made.commit_texts(["x"] * count, namespace=namespace)
+    here, there = Side(ada, 1), Side(bob, 2)
+    try:
+        converse(here, there, rng=Random(seed), steps_max=cut)
+    except AssertionError:
+        for side in (here, there):
+            side.perform(side.session.lose("cut"))
+            while side.waiting:
+                side.ingest()
+            assert side.report is None or side.report.outcome in (Outcome.LOST, Outcome.AGREED)
+    sync(ada, bob, seed=seed)
+    check_equal(ada, bob)
+
+
+@given(st.lists(st.integers(1, 4), max_size=6), st.integers(0, 2**32), st.integers(1, 5))
+@settings(max_examples=60)
+def test_facts_that_come_up_to_five_times_count_once(windows: list[int], seed: int, copies: int) -> None:
+    ada, bob = replica(1, *windows), replica(2, 2)
+    here, there = Side(ada, 1), Side(bob, 2)
+
+    def repeat(frame: bytes) -> list[bytes]:
+        return [frame] * (copies if isinstance(decode(frame), Facts) else 1)
+
+    converse(here, there, rng=Random(seed), meddle=repeat)
+    check_equal(ada, bob)
+    assert here.final.is_success
+    assert there.final.received == sum(windows) + bool(windows)
+
+
+@given(st.integers(0, 2**32), st.booleans(), st.integers(0, 30))
+@settings(max_examples=40)
+def test_commits_during_a_session_do_not_confuse_it(seed: int, is_live: bool, last_commit: int) -> None:
+    ada, bob = replica(1, 3, 3), replica(2, 4)
+    here, there = Side(ada, 1, is_live=is_live), Side(bob, 2, is_live=is_live)
+
+    def write(step: int) -> None:
+        if step < last_commit:
+            (ada, bob)[step % 2].commit_texts([f"at {step}"], namespace=(DEFAULT_NAMESPACE, OTHER)[step % 3 == 0])
+
+    converse(here, there, rng=Random(seed), meanwhile=write)
+    for side in (here, there):
+        side.forget()
+    if is_live:
+        assert here.session.state is there.session.state is State.LIVE
+    else:
+        assert here.final.outcome is there.final.outcome
+        assert here.final.is_success
+        sync(ada, bob)
+    check_equal(ada, bob)
+
+
+def test_writing_without_end_ends_as_caught_up() -> None:
+    ada, bob = replica(1, 3), replica(2, 3)
+    here, there = Side(ada, 1, rounds_max=3), Side(bob, 2, rounds_max=3)
+    had = {fact.fact_id for fact in ada.facts()}
+    converse(here, there, meanwhile=lambda step: ada.commit_texts([f"{step}"]))
+    assert here.final.outcome is there.final.outcome is Outcome.CAUGHT_UP
+    assert here.final.rounds == 4
+    assert had <= {fact.fact_id for fact in bob.facts()}
+
+
+def test_one_round_is_enough_for_still_replicas() -> None:
+    here, _ = sync(replica(1, 3), replica(2, 3), rounds_max=1)
+    assert here.final.is_success
+
+
+# --- live ---------------------------------------------------------------------------------------------------------
+
+
+def live_pair(ada: MemoryReplica, bob: MemoryReplica) -> tuple[Side, Side]:
+    here, there = Side(ada, 1, is_live=True), Side(bob, 2, is_live=True)
+    converse(here, there)
+    assert here.session.state is there.session.state is State.LIVE
+    return here, there
+
+
+def test_new_runs_are_pushed_both_ways_with_one_message_each() -> None:
+    ada, bob = replica(1, 1), replica(2, 1)
+    here, there = live_pair(ada, bob)
+    here.said.clear()
+    there.said.clear()
+    ada.commit_texts(["hello"])
+    converse(here, there)
+    bob.commit_texts(["hello yourself"])
+    converse(here, there)
+    check_equal(ada, bob)
+    assert [type(word) for word in here.said] == [Facts]
+    assert [type(word) for word in there.said] == [Facts]
+
+
+def test_what_came_from_a_peer_is_not_sent_back_but_passed_on() -> None:
+    ada, bob, eve = replica(1, 1), replica(2, 1), replica(3, 1)
+    ada_bob, bob_ada = live_pair(ada, bob)
+    bob_eve, eve_bob = live_pair(bob, eve)
+    converse(ada_bob, bob_ada)
+    converse(bob_eve, eve_bob)
+    for side in (ada_bob, bob_ada, bob_eve):
+        side.said.clear()
+    ada.commit_texts(["for everybody"])
+    converse(ada_bob, bob_ada)
+    converse(bob_eve, eve_bob)
+    check_equal(ada, bob, eve)
+    assert bob_ada.said == []
+    assert bob_eve.count(Facts) == 1
+
+
+def test_a_new_chain_may_be_pushed() -> None:
+    ada, bob = replica(1, 1), replica(2, 1)
+    here, there = live_pair(ada, bob)
+    ada.commit_texts(["elsewhere"], namespace=OTHER)
+    converse(here, there)
+    check_equal(ada, bob)
+
+
+def test_a_peer_too_slow_for_the_pushes_is_caught_up_by_a_round() -> None:
+    ada, bob = replica(1, 1), replica(2, 1)
+    here, there = live_pair(ada, bob)
+    pushes: list[Action] = []
+    rows: list[RunRow] = []
+    stop = ada.add_run_listener(rows.extend)
+    here.forget()
+    for number in range(PENDING_RUNS_MAX + 2):
+        ada.commit_texts([f"{number}"])
+    stop()
+    for row in rows:
+        pushes.extend(here.session.published([row]))
+    assert here.session.statistics().queued_runs == PENDING_RUNS_MAX
+    here.perform(pushes)
+    converse(here, there)
+    check_equal(ada, bob)
+    assert here.session.is_agreed
+    assert there.session.is_agreed
+
+
+def test_a_burst_larger_than_the_queue_is_found_by_a_round() -> None:
+    ada, bob = replica(1, 1), replica(2, 1)
+    here, there = live_pair(ada, bob)
+    rows: list[RunRow] = []
+    here.forget()
+    ada.add_run_listener(rows.extend)
+    for number in range(PENDING_RUNS_MAX + 2):
+        ada.commit_texts([f"{number}"])
+    here.perform(here.session.published(rows))
+    converse(here, there)
+    check_equal(ada, bob)
+
+
+def test_a_gap_in_what_is_pushed_is_asked_for() -> None:
+    ada, bob = replica(1, 1), replica(2, 1)
+    here, there = live_pair(ada, bob)
+    ada.commit_texts(["lost"])
+    here.outbox.clear()
+    ada.commit_texts(["heard"])
+    converse(here, there)
+    check_equal(ada, bob)
+    assert there.count(Need) >= 1
+    assert there.session.statistics().refusals == 0
+
+
+def test_leaving_ends_both_sides_in_good_order() -> None:
+    ada, bob = replica(1, 1), replica(2, 1)
+    here, there = live_pair(ada, bob)
+    ada.commit_texts(["last words"])
+    here.perform(here.session.leave())
+    converse(here, there)
+    check_equal(ada, bob)
+    assert isinstance(here.said[-1], Done)
+    assert here.final.outcome is there.final.outcome is Outcome.LEFT
+    assert here.final.is_success
+    assert there.final.is_success
+
+
+def test_a_live_side_serves_a_one_shot_visitor() -> None:
+    ada, bob = replica(1, 1), replica(2, 1)
+    here, there = Side(ada, 1, is_live=True), Side(bob, 2)
+    converse(here, there)
+    assert here.final.outcome is there.final.outcome is Outcome.AGREED
+    check_equal(ada, bob)
+
+
+# --- differences that cannot be settled -----------------------------------------------------------------------------
+
+
+def forked_pair() -> tuple[MemoryReplica, MemoryReplica]:
+    """One writer, two stories: a copied folder went on writing."""
+    story, other_story = replica(1, 2), replica(1, 2)
+    story.commit_texts(["one thing"])
+    other_story.commit_texts(["another"])
+    return story, other_story
+
+
+@pytest.mark.parametrize("tail", [(), (3,), (1, 1)])
+def test_a_forked_chain_ends_as_diverged_and_is_named(tail: tuple[int, ...]) -> None:
+    story, other_story = forked_pair()
+    for count in tail:
+        story.commit_texts(["more"] * count)
+    here, there = sync(story, other_story)
+    chain = next(story.index.chains()).info.text
+    assert here.final.outcome is there.final.outcome is Outcome.DIVERGED
+    assert not here.final.is_success
+    assert chain in {*here.final.forked, *there.final.forked}
+    assert "forked" in here.final.reason + there.final.reason
+    assert here.final.rounds <= 3
+
+
+def test_a_fork_keeps_nobody_from_exchanging_the_rest() -> None:
+    story, other_story = forked_pair()
+    eve = replica(9, 4)
+    sync(story, eve)
+    here, _ = sync(story, other_story)
+    assert here.final.outcome is Outcome.DIVERGED
+    chain = next(eve.index.chains(DEFAULT_NAMESPACE)).info.chain
+    assert {state.head for state in other_story.index.chains() if state.info.chain == chain} == {
+        state.head for state in eve.index.chains() if state.info.chain == chain
+    }
+
+
+def test_a_live_link_over_a_fork_goes_on_pushing_the_rest() -> None:
+    story, other_story = forked_pair()
+    here, there = Side(story, 1, is_live=True), Side(other_story, 2, is_live=True)
+    converse(here, there)
+    assert here.session.state is there.session.state is State.LIVE
+    assert not here.session.is_agreed
+    story.commit_texts(["in another context"], namespace=OTHER)
+    converse(here, there)
+    assert other_story.index.root(OTHER) == story.index.root(OTHER)
+
+
+def test_rechecks_without_end_are_bounded() -> None:
+    story, other_story = forked_pair()
+    here, there = Side(story, 1, is_live=True), Side(other_story, 2, is_live=True)
+    for _ in range(IDLE_ROUNDS_MAX + 2):
+        converse(here, there)
+        here.perform(here.session.recheck())
+    converse(here, there)
+    assert Outcome.VIOLATION in {here.final.outcome, there.final.outcome}
+
+
+# --- hostile peers --------------------------------------------------------------------------------------------------
+
+
+def hello(**options: object) -> Hello:
+    return Hello(bytes(16), b"peer of the test", **options)  # type: ignore[arg-type]
+
+
+def entry_of(made: MemoryReplica, *, seq: int | None = None) -> FrontierEntry:
+    state = next(made.index.chains())
+    return FrontierEntry(state.info.public_key, state.info.nonce, seq or state.head.seq, state.head.fact_id)
+
+
+def wire_runs(made: MemoryReplica) -> list[WireRun]:
+    return [
+        WireRun(state.info.public_key, state.info.nonce, row.first_seq, row.first_previous_id, made.read_run(row))
+        for state in made.index.chains()
+        for row in state.runs
+    ]
+
+
+def tell(side: Side, *words: Message) -> Side:
+    for word in words:
+        side.hear(encode(word))
+    return side
+
+
+def pulling(victim: MemoryReplica, source: MemoryReplica) -> Side:
+    """A side that has asked a hand-driven peer for all of *source*."""
+    side = Side(victim, 1)
+    root = source.index.root(DEFAULT_NAMESPACE)
+    tell(
+        side,
+        hello(),
+        Root(bytes(32), 1, 1),
+        Roots(((DEFAULT_NAMESPACE, root),)),
+        Frontier(DEFAULT_NAMESPACE, (entry_of(source),)),
+    )
+    assert isinstance(side.said[-1], Need)
+    return side
+
+
+def check_closed(side: Side, code: ErrorCode, reason: str, *, outcome: Outcome = Outcome.VIOLATION) -> None:
+    last = side.said[-1]
+    assert isinstance(last, Error)
+    assert last.code is code
+    assert reason in last.text
+    assert side.final.outcome is outcome
+    assert side.session.state is State.CLOSED
+    assert side.session.receive(Root(bytes(32), 0, 0)) == []
+
+
+def test_every_flipped_bit_is_refused() -> None:
+    source = replica(2, 3)
+    (run,) = wire_runs(source)
+    for at in range(0, len(run.data) * 8, 7):
+        victim = MemoryReplica(seed=1)
+        side = pulling(victim, source)
+        data = bytearray(run.data)
+        data[at // 8] ^= 1 << at % 8
+        tell(side, Facts(DEFAULT_NAMESPACE, (run._replace(data=bytes(data)),)))
+        while side.waiting:
+            side.ingest()
+        assert victim.index.fact_count == 0
+        assert side.session.statistics().refusals == 1
+
+
+def test_good_runs_beside_a_bad_one_are_let_in() -> None:
+    source, other = replica(2, 3), replica(3, 2)
+    sync(source, other)
+    victim = MemoryReplica(seed=1)
+    side = Side(victim, 1)
+    tell(
+        side,
+        hello(),
+        Root(bytes(32), 1, 1),
+        Roots(((DEFAULT_NAMESPACE, source.index.root(DEFAULT_NAMESPACE)),)),
+        Frontier(
+            DEFAULT_NAMESPACE,
+            tuple(
+                FrontierEntry(state.info.public_key, state.info.nonce, state.head.seq, state.head.fact_id)
+                for state in source.index.chains()
+            ),
+        ),
+    )
+    good, bad = wire_runs(source)
+    tell(side, Facts(DEFAULT_NAMESPACE, (bad._replace(data=bad.data.replace(b"test.", b"tost.")), good)))
+    while side.waiting:
+        side.ingest()
+    assert victim.index.fact_count == good.data.count(b"\n") - 1
+    assert side.session.statistics().refusals == 1
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.CLOSED])
+def test_a_word_out_of_order_ends_the_session(state: State) -> None:
+    words: dict[type[Message], Message] = {
+        Hello: hello(),
+        Root: Root(bytes(32), 0, 0),
+        Roots: Roots(()),
+        Frontier: Frontier(DEFAULT_NAMESPACE, ()),
+        Need: Need(()),
+        Facts: Facts(DEFAULT_NAMESPACE, tuple(wire_runs(replica(2, 1)))),
+        Done: Done(bytes(32)),
+        Busy: Busy(1),
+        Error: Error(ErrorCode.GARBAGE, ""),
+    }
+    for kind in words.keys() - TRANSITIONS[state]:
+        side = at_state(state)
+        tell(side, words[kind])
+        check_closed(side, ErrorCode.UNEXPECTED, kind.__name__)
+
+
+def at_state(state: State) -> Side:
+    source = replica(2, 3)
+    side = Side(replica(1, 1), 1, is_live=True)
+    root = side.replica.index.fingerprint() if state is State.LIVE else "00" * 32
+    script: list[Message] = [
+        hello(is_live=True),
+        Root(bytes.fromhex(root), 1, 1),
+        Roots(((DEFAULT_NAMESPACE, source.index.root(DEFAULT_NAMESPACE)),)),
+        Frontier(DEFAULT_NAMESPACE, (entry_of(source),)),
+    ]
+    count = [State.GREETING, State.COMPARING, State.NAMING, State.EXPLORING, State.PULLING].index(
+        State.NAMING if state is State.LIVE else state
+    )
+    tell(side, *script[:count])
+    assert side.session.state is state
+    return side
+
+
+def test_facts_that_nobody_asked_for_are_refused() -> None:
+    victim = replica(1, 1)
+    side = Side(victim, 1)
+    tell(side, hello(), Facts(DEFAULT_NAMESPACE, tuple(wire_runs(replica(2, 3)))))
+    assert not side.waiting
+    assert "nobody asked" in side.session.final_report(at_end(side)).refused[0].reason
+
+
+def test_facts_beyond_what_was_asked_for_are_refused() -> None:
+    source = replica(2, 2, 2)
+    victim = MemoryReplica(seed=1)
+    side = Side(victim, 1)
+    tell(
+        side,
+        hello(),
+        Root(bytes(32), 1, 1),
+        Roots(((DEFAULT_NAMESPACE, bytes(32)),)),
+        Frontier(DEFAULT_NAMESPACE, (entry_of(source, seq=3),)),
+        Facts(DEFAULT_NAMESPACE, tuple(wire_runs(source))),
+    )
+    while side.waiting:
+        side.ingest()
+    assert victim.index.fact_count == 3
+
+
+def at_end(side: Side) -> SessionReport:
+    side.perform(side.session.lose("the test ends it"))
+    return side.final
+
+
+def test_eight_refused_runs_close_the_session() -> None:
+    side = Side(replica(1, 1), 1)
+    tell(side, hello())
+    for seed in range(2, 10):
+        tell(side, Facts(DEFAULT_NAMESPACE, tuple(wire_runs(replica(seed, 1)))))
+    check_closed(side, ErrorCode.OVERSPENT, "8 runs were refused")
+    assert len(side.final.refused) == 8
+
+
+def test_facts_faster_than_they_can_be_ingested_close_the_session() -> None:
+    source = MemoryReplica(seed=2)
+    while source.index.fact_count < 200:
+        source.commit_texts(["x" * 60_000] * 4)
+    side = pulling(MemoryReplica(seed=1), source)
+    for run in wire_runs(source):
+        if side.session.state is not State.CLOSED:
+            tell(side, Facts(DEFAULT_NAMESPACE, (run,)))
+    check_closed(side, ErrorCode.OVERSPENT, "before any was ingested")
+
+
+def test_asking_for_a_chain_while_it_is_sent_is_overspending() -> None:
+    made = replica(1, 3)
+    side = SyncSession(made.index, journal_id=bytes(16), nonce=bytes(16))
+    side.start()
+    side.receive(hello())
+    chain = next(made.index.chains()).info.chain
+    need = Need((NeedRange(chain, 1, 3),))
+    (action,) = side.receive(need)
+    assert isinstance(action, ReadAndSend)
+    answer = side.receive(need)
+    assert isinstance(answer[0], Send)
+    assert isinstance(answer[0].message, Error)
+
+
+def test_asking_again_after_it_was_sent_is_served() -> None:
+    made = replica(1, 3)
+    side = Side(made, 1)
+    need = Need((NeedRange(next(made.index.chains()).info.chain, 1, 3),))
+    tell(side, hello(), need, need)
+    assert side.count(Facts) == 2
+
+
+def test_asking_for_an_unknown_chain_gives_nothing() -> None:
+    side = Side(replica(1, 3), 1)
+    tell(side, hello(), Need((NeedRange(ChainId(bytes(16)), 1, 3),)))
+    assert side.count(Facts) == 0
+    assert side.report is None
+
+
+def test_more_ranges_than_granted_close_the_session() -> None:
+    made = replica(1, 3)
+    session = SyncSession(made.index, journal_id=bytes(16), nonce=bytes(16), limits=Limits(range_count=2))
+    session.start()
+    session.receive(hello())
+    ranges = tuple(NeedRange(ChainId(bytes((one,)) * 16), 1, 1) for one in range(3))
+    answer = session.receive(Need(ranges, is_last=False))
+    assert isinstance(answer[-1], Finish)
+    assert answer[-1].report.outcome is Outcome.VIOLATION
+
+
+def test_a_peer_that_grants_few_ranges_is_asked_over_several_rounds() -> None:
+    ada, bob = MemoryReplica(seed=1), MemoryReplica(seed=2)
+    for seed in range(3, 8):
+        sync(ada, replica(seed, 1))
+    here, there = Side(ada, 1), Side(bob, 2)
+    limited = Hello(bytes(16), b"1" * 16, limits=Limits(range_count=2))
+
+    def grant_two(frame: bytes) -> list[bytes]:
+        return [encode(limited) if isinstance(decode(frame), Hello) else frame]
+
+    converse(here, there, meddle=grant_two)
+    assert there.final.is_success
+    check_equal(ada, bob)
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "reason"),
+    [
+        (Hello(bytes(16), bytes(16), protocol=2), ErrorCode.UNSUPPORTED, "protocol 2"),
+        (Hello(bytes(16), (1).to_bytes(16, "big")), ErrorCode.REFLECTED, "my own HELLO"),
+        (Hello(bytes(16), bytes(16), limits=Limits(frame_bytes=1_000)), ErrorCode.UNSUPPORTED, "limits"),
+    ],
+)
+def test_a_greeting_that_cannot_be_met_is_answered_with_why(word: Hello, code: ErrorCode, reason: str) -> None:
+    side = Side(replica(1, 1), 1)
+    tell(side, word)
+    check_closed(side, code, reason)
+
+
+def test_garbage_is_answered_with_an_error() -> None:
+    side = Side(replica(1, 1), 1)
+    side.perform(side.session.fail(MalformedMessage("three bytes early")))
+    check_closed(side, ErrorCode.GARBAGE, "three bytes early")
+
+
+def test_silence_is_answered_with_an_error() -> None:
+    side = Side(replica(1, 1), 1)
+    side.perform(side.session.time_out(10))
+    check_closed(side, ErrorCode.TIMEOUT, "10 s", outcome=Outcome.TIMED_OUT)
+
+
+def test_local_trouble_is_not_told_in_detail() -> None:
+    side = Side(replica(1, 1), 1)
+    side.perform(side.session.abandon("disk /home/ada is full"))
+    check_closed(side, ErrorCode.LOCAL_TROUBLE, "cannot go on", outcome=Outcome.LOCAL_TROUBLE)
+    assert "ada" not in str(side.said[-1])
+
+
+def test_a_peers_error_text_cannot_move_the_cursor() -> None:
+    side = Side(replica(1, 1), 1)
+    tell(side, Error(ErrorCode.GARBAGE, "\x1b[2Jgone"))
+    assert side.final.outcome is Outcome.REFUSED_BY_PEER
+    assert side.final.reason.endswith("?[2Jgone")
+
+
+def test_a_busy_peer_says_when_to_come_back() -> None:
+    side = Side(replica(1, 1), 1)
+    tell(side, Busy(250))
+    assert (side.final.outcome, side.final.retry_after_ms) == (Outcome.BUSY, 250)
+
+
+def test_a_recorded_session_that_is_replayed_harms_nothing() -> None:
+    ada, bob, eve = replica(1, 3), replica(2, 3), replica(3, 1)
+    _, there = sync(ada, bob)
+    recorded = [encode(word) for word in there.said]
+    victim = Side(eve, 7)
+    for frame in recorded:
+        victim.hear(frame)
+        while victim.waiting:
+            victim.ingest()
+    assert {fact.fact_id for fact in eve.facts()} <= {
+        *(fact.fact_id for fact in bob.facts()),
+        *(fact.fact_id for fact in replica(3, 1).facts()),
+    }
+    for frame in recorded:
+        victim.hear(frame)
+    assert not victim.waiting
+
+
+def test_a_root_that_does_not_follow_from_the_roots_ends_without_a_loop() -> None:
+    made = replica(1, 2)
+    side = Side(made, 1)
+    lie = Root(bytes(32), 1, 1)
+    truth = Roots(tuple(made.index.roots().items()))
+    tell(side, hello(), lie, truth, lie)
+    assert side.final.outcome is Outcome.DIVERGED
+    assert "moved no fact" in side.final.reason
+
+
+def test_a_frontier_of_a_namespace_that_was_not_named_ends_the_session() -> None:
+    side = at_state(State.EXPLORING)
+    tell(side, Frontier(OTHER, ()))
+    check_closed(side, ErrorCode.UNEXPECTED, "FRONTIER")
+
+
+def test_a_chain_under_another_namespace_is_another_chain() -> None:
+    source = replica(2, 3)
+    side = pulling(MemoryReplica(seed=1), source)
+    tell(side, Facts(OTHER, tuple(wire_runs(source))))
+    assert not side.waiting
+    assert side.session.statistics().refusals == 1
+
+
+def test_a_refusal_that_is_not_the_senders_fault_is_not_counted_against_it() -> None:
+    source = replica(2, 3)
+    side = pulling(MemoryReplica(seed=1), source)
+    tell(side, Facts(DEFAULT_NAMESPACE, tuple(wire_runs(source))))
+    runs = side.waiting.popleft().runs
+    refusal = Refusal(runs[0].info.text, 1, "the writer broke a rule", False)
+    side.perform(side.session.ingested(runs, IngestResult(0, 0, 0, (refusal,))))
+    assert side.session.statistics().refusals == 0
+    assert side.session.state is State.COMPARING
+
+
+@given(st.lists(st.binary(max_size=80), max_size=12), st.integers(0, 9))
+def test_no_bytes_whatever_break_a_session(frames: list[bytes], kind: int) -> None:
+    made = replica(1, 2)
+    before = made.index.fingerprint()
+    side = Side(made, 1, is_live=True)
+    tell(side, hello(is_live=True))
+    for noise in frames:
+        try:
+            message = decode(bytes((1, kind)) + noise)
+        except MessageViolation as problem:
+            side.perform(side.session.fail(problem))
+        else:
+            side.perform(side.session.receive(message))
+    assert made.index.fingerprint() == before

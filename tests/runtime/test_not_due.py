@@ -1,0 +1,56 @@
+"""Facts from the future are members at once and shown when they are due."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from antiphon import Fact, Journal, view
+from antiphon.facts.time import SKEW_MS_MAX
+
+NOW_MS = 1_700_000_000_000
+
+
+class Planned(Fact, kind="test.planned", version=1, time="at_ms"):
+    at_ms: int
+    name: str
+
+
+@view(Planned, initial=())
+def names(state: tuple[str, ...], fact: Planned) -> tuple[str, ...]:
+    return (*state, fact.name)
+
+
+class SettableClock:
+    def __init__(self) -> None:
+        self.now = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.now
+
+
+@pytest.mark.asyncio
+async def test_a_fact_from_the_future_is_a_member_but_not_shown_until_due(tmp_path: Path) -> None:
+    clock = SettableClock()
+    async with Journal.open(tmp_path / "j", author="ada", clock=clock) as journal:
+        await journal.wake(names)
+        await journal.commit(Planned(at_ms=NOW_MS + SKEW_MS_MAX, name="bearable"), flush=True)
+        await journal.commit(Planned(at_ms=NOW_MS + SKEW_MS_MAX + 60_000, name="later"), flush=True)
+        assert journal.fact_count == 3
+        assert journal.read(names) == ("bearable",)
+        clock.now += 60_000
+        await journal.commit(Planned(at_ms=NOW_MS, name="present"), flush=True)
+        journal.engine.views._deliver_due()
+        assert journal.read(names) == ("present", "bearable", "later")
+
+
+@pytest.mark.asyncio
+async def test_a_view_that_wakes_up_sees_the_future_no_earlier_than_one_that_was_awake(tmp_path: Path) -> None:
+    clock = SettableClock()
+    async with Journal.open(tmp_path / "j", author="ada", clock=clock) as journal:
+        await journal.commit(Planned(at_ms=NOW_MS + 86_400_000, name="tomorrow"), flush=True)
+        await journal.commit(Planned(at_ms=NOW_MS, name="now"), flush=True)
+        assert await journal.snapshot(names) == ("now",)
+    clock.now += 86_400_000
+    async with Journal.open(tmp_path / "j", clock=clock) as journal:
+        assert await journal.snapshot(names) == ("now", "tomorrow")
