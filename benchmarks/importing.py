@@ -90,6 +90,7 @@ async def measure(settings: Settings) -> list[Figure]:
             goal=0.3,
             final_goal=0.6,
             sense="at least",
+            is_cpu_judged=False,  # DuckDB follows on another core: more CPU time by design
             reference_name="straight line, 1,000 a window",
             details={"facts": count, "files": len(logs), "messages": len(rows), "cpu_us_a_fact": mine.cpu_median * 1e6},
         )

@@ -1,7 +1,7 @@
 """The reference: the library calls that a durable window cannot do without, one after the other, and nothing else.
 
-pydantic → orjson → salt and two SHA-256 a fact → one Ed25519 seal → one append → one ``fdatasync``, in exactly the bytes
-that FORMAT asks for: the log that is written here reads back and verifies. No window, thread, loop, view or DuckDB.
+pydantic → orjson → salt and two SHA-256 a fact → one Ed25519 seal → one append → one ``fdatasync``, in exactly the
+bytes that FORMAT asks for: the log written here reads back and verifies. No window, thread, loop, view or DuckDB.
 """
 
 from __future__ import annotations
@@ -17,7 +17,19 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from antiphon.facts import DEFAULT_NAMESPACE
-from antiphon.journal import LOG_START, Disk, LogWriter, OwnChain, build_frame, open_chain, seal_run
+from antiphon.journal import (
+    LOG_START,
+    Disk,
+    LogCursor,
+    LogDamage,
+    LogWriter,
+    OwnChain,
+    build_frame,
+    open_chain,
+    read_log,
+    seal_run,
+)
+from antiphon.journal.chain import is_seal_valid
 from antiphon.journal.stores.folder import KeySigner
 from antiphon.journal.stores.log import LOG_FOLDER, file_path
 from antiphon.journal.stores.position import LogPosition
@@ -29,7 +41,7 @@ class StraightLine:
     """A chain and a log file that windows are appended to."""
 
     def __init__(self, folder: Path, shape: Shape = PLAIN_SAID) -> None:
-        self._shape = shape
+        self._folder, self._shape = folder, shape
         self._key = Ed25519PrivateKey.generate()
         chain, frame_hash, file = _begin(folder, KeySigner(self._key))
         self._chain = chain.info.chain
@@ -40,8 +52,18 @@ class StraightLine:
         self._descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and insist that it is what it claims to be: a reference that cheats would flatter."""
         os.close(self._descriptor)
+        count = 0
+        for frame in read_log(self._folder, LogCursor.at_start()):
+            if isinstance(frame, LogDamage):
+                raise AssertionError(f"the straight line wrote no valid log: {frame.reason}")
+            for run in frame.runs:
+                if not is_seal_valid(run.seal, run.info.public_key):
+                    raise AssertionError("the straight line wrote an invalid seal")
+                count = run.seal.to_seq
+        if count != self._seq:
+            raise AssertionError(f"the straight line committed {self._seq} facts and its log holds {count}")
 
     def commit(self, rows: Sequence[Row]) -> None:
         """Validate, encode, hash, seal, append and sync one window."""

@@ -92,7 +92,9 @@ def _window(source: str, place: int) -> tuple[str, int]:
     part = source[start : start + SHOWN_WIDTH_MAX]
     before = place - start
     # A tab is shown as one space, so that the carets stand under what they mean.
-    shown = "".join(" " if letter == "\t" else letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in part)
+    shown = "".join(
+        " " if letter == "\t" else letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in part
+    )
     if start:
         shown, before = f"…{shown}", before + 1
     return (f"{shown}…" if start + SHOWN_WIDTH_MAX < len(source) else shown), before

@@ -316,7 +316,7 @@ class FactType:
         return dump_sorted(data, where=self.kind)
 
     def _check_shape(self, values: JsonObject) -> None:
-        """Refuse what got past validation (``model_construct``, ``model_copy(update=…)``): it could never be read back."""
+        """Refuse what got past validation (``model_construct``, ``model_copy(update=…)``): it is unreadable."""
         try:
             self.model.__pydantic_validator__.validate_python(dict(values), strict=True)
         except ValidationError as problem:

@@ -73,7 +73,8 @@ class FactRegistry:
         fact_type: FactType | None = getattr(model, "fact_type", None)
         if fact_type is None or fact_type.model is not model:
             raise RegistrationError(
-                f"{model.__name__} has no kind of its own; declare it as class {model.__name__}(Fact, kind=..., version=...)"
+                f"{model.__name__} has no kind of its own; "
+                f"declare it as class {model.__name__}(Fact, kind=..., version=...)"
             )
         current = self._types.get(fact_type.kind)
         if current is not None and (current.version, current.schema_hash) != (fact_type.version, fact_type.schema_hash):

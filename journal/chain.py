@@ -70,6 +70,7 @@ class Head(NamedTuple):
 
 
 CHAIN_START = Head(0, NO_FACT, 0)
+"""The head of a chain that says nothing yet."""
 
 
 class Seal(NamedTuple):
@@ -163,6 +164,22 @@ def describe_chain(info: ChainInfo, opening: bytes | None) -> ChainInfo:
     if not _is_signed(authority_key, signature, _opening_message(data)):
         return info
     return replace(info, authority=AuthorityId(fact.authority), label=fact.label, device=fact.device)
+
+
+def info_of_opening(line: ParsedLine) -> ChainInfo:
+    """The chain that an opening fact opens, from its payload alone; ``InvalidLine`` unless its header says the same."""
+    if line.payload is None:
+        raise InvalidLine("an erased opening fact says nothing")
+    fact = ChainOpened.fact_type.decode(line.payload)
+    assert isinstance(fact, ChainOpened)
+    try:
+        key, nonce = bytes.fromhex(fact.public_key), bytes.fromhex(fact.nonce)
+    except ValueError as problem:
+        raise InvalidLine("an opening fact whose key or nonce is no hex") from problem
+    info = make_chain_info(public_key=key, nonce=nonce, namespace=fact.namespace)
+    if info.chain != line.header.chain:
+        raise InvalidLine("an opening fact of another chain than its header's")
+    return describe_chain(info, line.payload)
 
 
 def make_chain_info(*, public_key: bytes, nonce: bytes, namespace: str) -> ChainInfo:

@@ -94,7 +94,7 @@ def parse_file_header(line: bytes) -> FileHeader:
         header = FileHeader(**data)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
         raise InvalidLine(f"not a log file's first line: {line[:120]!r}") from problem
-    if build_file_header(header) != line:
+    if build_file_header(header) != line or header.format != FORMAT_NUMBER:
         raise InvalidLine(f"not the canonical first line of a log file: {line[:120]!r}")
     return header
 

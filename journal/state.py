@@ -20,8 +20,8 @@ SET_PREFIX = b"antiphon.set.1"
 class JournalState:
     """A grow-only set of facts of one namespace.
 
-    ``add_fact`` and ``contains`` are O(1); ``iter_facts`` and ``root`` sort once after facts were added. Equal when they
-    hold the same facts of the same namespace; not hashable, since it grows.
+    ``add_fact`` and ``contains`` are O(1); ``iter_facts`` sorts once after facts were added. Equal when they hold the
+    same facts of the same namespace; not hashable, since it grows.
 
     >>> from antiphon.facts import DEFAULT_NAMESPACE
     >>> empty = JournalState(DEFAULT_NAMESPACE)

@@ -45,6 +45,7 @@ from antiphon.journal import (
     JournalClosed,
     JournalFolder,
     JournalIndex,
+    LogDamaged,
     LogWriter,
     OwnChain,
     PlacedRun,
@@ -127,7 +128,8 @@ class Cargo:
     registrations: tuple[Registration, ...] = ()
     chains: tuple[ChainInfo, ...] = ()
     commits: list[tuple[Commit, list[FactRecord]]] = field(default_factory=list)
-    placed: list[tuple[Entry, FactRecord]] = field(default_factory=list)
+    given: list[Fact] = field(default_factory=list)
+    given_records: list[FactRecord] = field(default_factory=list)
     is_foreign: bool = False
     done: asyncio.Future[None] | None = None
 
@@ -174,7 +176,14 @@ class JournalEngine:
         self.problems = list(problems)
         self.hub = SignalHub()
         rx = AsyncIOScheduler(asyncio.get_running_loop())
-        self.views = ViewHost(self.hub, rx, clock, read_history=self._read_history, decode=self._decode)
+        self.views = ViewHost(
+            self.hub,
+            rx,
+            clock,
+            read_history=self._read_history,
+            decode=self._decode,
+            on_damage=self._on_damage,
+        )
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._random = random_bytes
@@ -380,7 +389,9 @@ class JournalEngine:
         registrations = self.registry.unrecorded()
         runs: list[SealedRun] = []
         introduced: list[ChainInfo] = []
-        placed: list[tuple[Entry, FactRecord]] = []
+        # Parallel lists, not pairs: what lives until the sync is what the garbage collector walks again and again.
+        ordered: list[Entry] = []
+        placed: list[FactRecord] = []
         for namespace, group in _by_namespace(entries):
             chain, drafts = self._chain_for(namespace, list(map(_DRAFT_OF, group)), wall_ms)
             if not chain.is_introduced:
@@ -399,15 +410,14 @@ class JournalEngine:
                 )
                 runs.append(run)
                 records.extend(run.records)
-            placed.extend(zip(group, records[len(drafts) - len(group) :], strict=True))
-        cargo = Cargo(tuple(runs), (), [], {}, registrations, tuple(introduced), placed=placed)
+            ordered.extend(group)
+            placed.extend(records[len(drafts) - len(group) :])
+        cargo = Cargo(tuple(runs), (), [], {}, registrations, tuple(introduced), given_records=placed)
+        cargo.given = [entry.fact for entry in ordered]
         self._submit(cargo)
         # From here on the log's thread is at work, so whatever can wait until now costs the window nothing.
-        cargo.facts = [with_record(fact, record) for (fact, _, _, _), record in placed]
-        if len(runs) > 1:
-            placed = _in_order_given(entries, placed)
-        for commit, parts in _by_commit(placed):
-            cargo.commits.append((commit, [record for _, record in parts]))
+        cargo.facts = list(map(with_record, cargo.given, placed))
+        cargo.commits = _by_commit(entries, ordered, placed)
 
     def _chain_for(self, namespace: Namespace, drafts: list[Draft], wall_ms: int) -> tuple[OwnChain, list[Draft]]:
         """The chain that takes *drafts*, after the opening and the causal links that belong before them."""
@@ -499,8 +509,8 @@ class JournalEngine:
         for cargo in cargoes:
             for commit, _ in cargo.commits:
                 commit.fail(problem)
-            for entry, record in cargo.placed:
-                take_back(entry.fact, record)
+            for fact, record in zip(cargo.given, cargo.given_records, strict=True):
+                take_back(fact, record)
             if cargo.done is not None and not cargo.done.done():
                 cargo.done.set_exception(problem)
         self.hub.report_error(AppError("store-unavailable", str(problem)))
@@ -581,6 +591,10 @@ class JournalEngine:
             return None
         return decoded
 
+    def _on_damage(self, problem: LogDamaged) -> None:
+        """From any thread: tell of bytes that a view had to leave out."""
+        self._loop.call_soon_threadsafe(self.hub.report_error, AppError("log-damaged", str(problem)))
+
     def _report(self, problem: FactProblem) -> None:
         if problem.code != "erased":
             self.hub.report_error(
@@ -607,6 +621,7 @@ def _size_of_all(entries: list[Entry]) -> int:
 
 
 _DRAFT_OF: Callable[[Entry], Draft] = itemgetter(Entry._fields.index("draft"))
+_COMMIT_OF: Callable[[Entry], Commit] = itemgetter(Entry._fields.index("commit"))
 _NAMESPACE_OF: Callable[[Entry], Namespace] = itemgetter(Entry._fields.index("namespace"))
 
 
@@ -621,12 +636,16 @@ def _by_namespace(entries: list[Entry]) -> Iterable[tuple[Namespace, list[Entry]
 
 
 def _by_commit(
-    placed: list[tuple[Entry, FactRecord]],
-) -> Iterable[tuple[Commit, Iterable[tuple[Entry, FactRecord]]]]:
-    """What each commit contributed, in order; often it is all of one."""
-    if len({commit for (_, _, _, commit), _ in placed}) == 1:
-        return [(placed[0][0].commit, placed)]
-    return groupby(placed, key=lambda part: part[0].commit)
+    entries: list[Entry], ordered: list[Entry], placed: list[FactRecord]
+) -> list[tuple[Commit, list[FactRecord]]]:
+    """What each commit contributed, in the order of the window; *placed* are the records of *ordered*."""
+    if ordered != entries:
+        records = {id(entry): record for entry, record in zip(ordered, placed, strict=True)}
+        placed = [records[id(entry)] for entry in entries]
+    if len(set(map(_COMMIT_OF, entries))) == 1:
+        return [(entries[0].commit, placed)]
+    place = iter(placed)
+    return [(commit, [next(place) for _ in part]) for commit, part in groupby(entries, key=_COMMIT_OF)]
 
 
 def _namespace_of(fact_type: FactType, context: str | None, default: Namespace) -> Namespace:
@@ -653,12 +672,6 @@ def _runs_of(drafts: list[Draft], *, own_count: int) -> Iterable[list[Draft]]:
         return (drafts,)
     lead = len(drafts) - own_count
     return (drafts[:lead], drafts[lead:])
-
-
-def _in_order_given(entries: list[Entry], placed: list[tuple[Entry, FactRecord]]) -> list[tuple[Entry, FactRecord]]:
-    """What was placed namespace by namespace, back in the order of the window."""
-    records = {id(entry): record for entry, record in placed}
-    return [(entry, records[id(entry)]) for entry in entries]
 
 
 def _sealed_until(run: IncomingRun, public_key: bytes) -> int:

@@ -176,7 +176,7 @@ def _resume_or_restart(recovered: _Recovered, clock: Clock) -> None:
             return
         recovered.is_damaged = True
         recovered.problems.append(
-            "journal.duckdb knows more than the log holds; the log was read anew, so sync with a peer that holds the rest"
+            "journal.duckdb knows more than the log holds; the log was read anew, so sync with a peer for the rest"
         )
         recovered.database.close()
         recovered.database = None
@@ -348,7 +348,7 @@ def _own_chains(index: JournalIndex, folder: JournalFolder) -> list[OwnChain]:
 
 
 async def _give_back(opening: asyncio.Future[_Recovered]) -> None:
-    """An open that was cancelled half-way finishes in its thread, and nothing is left behind; give back what it took."""
+    """An open that was cancelled half-way finishes in its thread and leaves nothing behind; give back what it took."""
     while not opening.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait((opening,))

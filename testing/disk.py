@@ -1,7 +1,7 @@
 """Disks that misbehave on request: they fail, stop half-way, wait, or take the process with them.
 
-Real files all the same: what was written is on the machine's disk and is read back by the real reader. Only the log's system
-calls go through a ``Disk``; the lock, the keys and DuckDB do not.
+Real files all the same: what was written is on the machine's disk and is read back by the real reader. Only the log's
+system calls go through a ``Disk``; the lock, the keys and DuckDB do not.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class FaultyDisk(Disk):
         times: int = 1,
         written_bytes: int = 0,
     ) -> None:
-        """Let *operation* fail *times* times, from the call after the next *after* ones; a write leaves *written_bytes* behind."""
+        """Let *operation* fail *times* times, after *after* more calls; a write leaves *written_bytes* behind."""
         self._faults.append(_Fault(operation, error_number, after, times, written_bytes))
 
     def heal(self) -> None:

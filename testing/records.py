@@ -1,7 +1,7 @@
 """Authors without a journal: chains made by hand, valid to the last bit, or broken in just the way a test asks for.
 
-Everything is a function of the author's name, so that runs can be compared with bytes frozen long ago. Reads no clock and
-draws no randomness.
+Everything is a function of the author's name, so that runs can be compared with bytes frozen long ago. Reads no clock
+and draws no randomness.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def make_record(fact: Fact, chain: ChainInfo, *, hlc: int, seq: int) -> FactReco
     )
 
 
-def commit_by(authority: AuthorityId, fact: Fact, *, hlc: int = 0, seq: int = 1) -> Fact:
+def commit_by(authority: AuthorityId, fact: Fact, *, hlc: int = 1, seq: int = 1) -> Fact:
     """*fact* as if *authority* had committed it in the context that it names.
 
     >>> commit_by(ADA, ContactRemoved(context_id="home", owner_id=ADA, contact_id="x", removed_at=5)).meta.at
@@ -267,7 +267,7 @@ def histories(draw: st.DrawFn, facts: st.SearchStrategy[Fact], *, count_max: int
         actor = actor_of(fact)
         is_forged = actor is None or draw(st.integers(min_value=0, max_value=7)) == 7
         signer = draw(_authorities) if is_forged or actor is None else actor
-        history.append(commit_by(signer, fact, hlc=draw(st.integers(min_value=0, max_value=3)), seq=seq))
+        history.append(commit_by(signer, fact, hlc=draw(st.integers(min_value=1, max_value=4)), seq=seq))
     return history
 
 

@@ -6,7 +6,7 @@ are judged by who signed. Decrypts nothing and asks nobody: moderation and seale
 Rules. A fact whose named actor did not sign it is ignored and counted; an imported one is shown with its importer. A
 channel is open while its newest creation is newer than its newest closing (one that is only known from a named update,
 while that is), and the owner has not left it. A message belongs to who signed it: only they edit it (the latest edit
-counts) and delete it (for ever).
+counts) and delete it (for ever). What was imported stands before what was said here at the same time, by file and line.
 """
 
 from __future__ import annotations

@@ -242,12 +242,20 @@ def _write_fact(line: dict[str, Any], *, as_json: bool) -> None:
         return
     import json
 
-    payload = clean(json.dumps(line["payload"], ensure_ascii=False))
+    payload = clean(json.dumps(_without_ids(line["payload"]), ensure_ascii=False))
     if len(payload) > _PAYLOAD_SHOWN:
         payload = payload[:_PAYLOAD_SHOWN] + "…"
     reason = f"  [{line['hidden']}: {clean(line['reason'])}]" if "hidden" in line else ""
     author = clean(line["author"] or line["authority"][:8])
     write(f"{show_time(line['at_ms'])}  {line['fact_id'][:12]}  {author}  {line['kind']}{reason}  {payload}")
+
+
+def _without_ids(payload: object) -> object:
+    """What a person wants to see of a payload, what was said first: ids and absent fields are left to --json."""
+    if not isinstance(payload, dict):
+        return payload
+    names = sorted(payload, key=lambda name: name != "text")
+    return {name: payload[name] for name in names if payload[name] is not None and not name.endswith("_id")}
 
 
 def _write_csv(columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:

@@ -55,9 +55,8 @@ def sync(
             name: entries[name]
             for name in ("sent", "received", "known", "rounds", "reason", "forked", "peer", "duration_ms")
         }
-        refused = [str(each) for each in report.refused]
         write_json(
-            {"success": report.is_success, "bytes": report.bytes, "refused": refused}
+            {"success": report.is_success, "bytes": report.bytes, "refused": report.refused}
             | shown
             | {"facts": fact_count, "fingerprint": fingerprint}
         )

@@ -6,12 +6,12 @@ Imports no room of antiphon before a command runs, so that ``--help`` is quick.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from .screen import say
+from .screen import say, write
 
 
 class ExitCode(IntEnum):
@@ -78,13 +78,25 @@ app = typer.Typer(
 )
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from antiphon import __version__
+
+        write(f"antiphon {__version__}")
+        raise typer.Exit
+
+
 def run() -> None:
     """Run the command that ``sys.argv`` names."""
     app(prog_name="antiphon")
 
 
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """A local-first fact journal: import, look, ask, check, replicate."""
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +42,7 @@ def write(text: str) -> None:
 
 def write_json(value: object, *, is_line: bool = False) -> None:
     """Write a JSON object: readable, or as one line of many."""
-    write(json.dumps(value, ensure_ascii=False, default=_plain, indent=None if is_line else 2))
+    write(json.dumps(_plain(value), ensure_ascii=False, indent=None if is_line else 2))
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -126,13 +127,19 @@ class ImportBar:
 
 
 def _plain(value: object) -> object:
-    """What JSON has no form for, as text."""
+    """JSON data: what JSON has no form for becomes text, or null where it is no number."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if isfinite(value) else None
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=str)
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return str(value)

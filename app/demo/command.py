@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from antiphon.facts import AntiphonError, LocalViolation
 
@@ -53,7 +54,7 @@ def run_demo(
     console = Console()
     is_drawn = console.is_terminal and not (headless or as_json)
     if not (console.is_terminal or headless or as_json):
-        print("demo: the output is no terminal, so only the report is printed (as with --headless)", file=sys.stderr)
+        _say("the output is no terminal, so only the report is printed (as with --headless)")
     try:
         script = _choose_script(irc, seed)
         budget_s = _choose_seconds(seconds, is_drawn=is_drawn, is_log=irc is not None)
@@ -61,27 +62,30 @@ def run_demo(
             plan = Plan(script, plan_beat(script, seconds=budget_s), folder, is_drawn)
             return _play(plan, console, as_json=as_json)
     except LocalViolation as problem:
-        print(f"demo: {problem}", file=sys.stderr)
+        _say(str(problem))
         return EXIT_USAGE
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print("demo: interrupted; both replicas are closed", file=sys.stderr)
+        _say("interrupted; both replicas are closed")
         return EXIT_INTERRUPTED
 
 
 def _play(plan: Plan, console: Console, *, as_json: bool) -> int:
-    report = asyncio.run(_perform(plan, console)).build_report()
+    is_narrated = not (plan.is_drawn or as_json)
+    report = asyncio.run(_perform(plan, console, is_narrated=is_narrated)).build_report()
     if as_json:
         print(render_json(report))
+    elif plan.is_drawn:
+        console.print(Text(report.to_text()))
     else:
         print(report.to_text())
     if not report.is_converged:
-        print(f"demo: {report.reason or 'not converged'}", file=sys.stderr)
+        _say(report.reason or "not converged")
     return EXIT_CONVERGED if report.is_converged else EXIT_FAILED
 
 
-async def _perform(plan: Plan, console: Console, *, timing: Timing = REAL_TIME) -> Stage:
+async def _perform(plan: Plan, console: Console, *, is_narrated: bool, timing: Timing = REAL_TIME) -> Stage:
     _end_on_termination()
-    stage = Stage(plan, timing)
+    stage = Stage(plan, timing, narrate=_say if is_narrated else lambda _: None)
     try:
         async with asyncio.TaskGroup() as group:
             painting = group.create_task(_paint(stage, console, timing)) if plan.is_drawn else None
@@ -91,6 +95,10 @@ async def _perform(plan: Plan, console: Console, *, timing: Timing = REAL_TIME) 
     except* (AntiphonError, OSError) as problems:
         stage.reason = _first_reason(problems)
     return stage
+
+
+def _say(text: str) -> None:
+    print(f"demo: {text}", file=sys.stderr, flush=True)
 
 
 async def _paint(stage: Stage, console: Console, timing: Timing) -> None:

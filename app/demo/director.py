@@ -61,9 +61,12 @@ class Plan(NamedTuple):
 
 
 class Stage:
-    """What is known of the play so far: filled by reports, read by the director and the painter."""
+    """What is known of the play so far: filled by reports, read by the director and the painter.
 
-    def __init__(self, plan: Plan, timing: Timing) -> None:
+    *narrate* is told who plays and each step as it begins.
+    """
+
+    def __init__(self, plan: Plan, timing: Timing, *, narrate: Callable[[str], None] = lambda _: None) -> None:
         self.plan = plan
         self.title = "the curtain rises"
         self.step = 0
@@ -84,7 +87,16 @@ class Stage:
         self.has_differed = False
         self.pulse_count = 0
         self._timing = timing
+        self._narrate = narrate
         self._started_s = timing.monotonic()
+
+    def begin(self, number: int, title: str) -> None:
+        """The next step is on."""
+        if self.step == 0:
+            self._narrate(", ".join(f"{player} is process {self.hellos[player].pid}" for player in PLAYERS))
+        self.title, self.step = title, number
+        self._narrate(f"{number}/{len(self.plan.script)} {title}")
+        self.stir()
 
     def hear(self, player: Player, report: Report) -> None:
         """Take one report of *player*."""
@@ -213,16 +225,17 @@ class _Director:
     async def play(self) -> None:
         stage = self._stage
         started_s = self._timing.monotonic()
-        await self._until(lambda: len(stage.hellos) == len(PLAYERS), "both replicas to open their journals")
+        await self._until(
+            lambda: len(stage.hellos) == len(PLAYERS), "both replicas to open their journals", extra_s=STEP_TIMEOUT_S
+        )
         self._check_clock(started_s)
         for player, peer in zip(PLAYERS, reversed(PLAYERS), strict=True):
             self._order(player, Introduce(peer_id=stage.hellos[peer].authority, peer_name=peer))
         for number, step in enumerate(stage.plan.script, start=1):
-            stage.title, stage.step = step.title, number
-            stage.stir()
+            stage.begin(number, step.title)
             await self._perform(step)
         await self._converge("both replicas to agree in the end")
-        stage.title = "both hold the same facts and show the same conversation"
+        stage.title = "the same facts, the same conversation"
         await self._part()
 
     async def _perform(self, step: Step) -> None:

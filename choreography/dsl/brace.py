@@ -13,7 +13,10 @@ from .words import DECLARATION_WORDS, STATEMENT_WORDS
 _OPENERS = {"(": ")", "[": "]", "{": "}", "#[": "]", "ANNOTATION": "]"}
 _CLOSERS = frozenset(_OPENERS.values())
 _VIRTUAL = frozenset({"NEWLINE", "INDENT", "DEDENT"})
-_BLOCK_HEADS = frozenset("protocol choreography choice loop rec par timeout case where effect guest operation type".split())
+_BLOCK_HEADS = frozenset({
+    "protocol", "choreography", "choice", "loop", "rec", "par", "timeout", "case", "where", "effect", "guest",
+    "operation", "type",
+})  # fmt: skip
 
 
 def scan_brace(text: str) -> Scanned:
@@ -140,7 +143,9 @@ class _Brace:
             if token.kind != "}":
                 self._brackets.pop()
                 self._problems.append(
-                    problem("wrong_closer", token.span, seen=token.kind, wanted=wanted, opener=opener.text, line=opener.line)
+                    problem(
+                        "wrong_closer", token.span, seen=token.kind, wanted=wanted, opener=opener.text, line=opener.line
+                    )
                 )
                 self._out.append(Token(wanted, wanted, *token[2:]))
                 return
@@ -159,7 +164,9 @@ class _Brace:
             return
         if not is_written:
             last = self._out[-1].span
-            after = last._replace(start=last.end, end=last.end + 1, column=last.end_column, end_column=last.end_column + 1)
+            after = last._replace(
+                start=last.end, end=last.end + 1, column=last.end_column, end_column=last.end_column + 1
+            )
             self._problems.append(problem("missing_semicolon", after))
         self._virtual("NEWLINE")
 

@@ -23,10 +23,10 @@ Explain: TypeAlias = Callable[["SyntaxError_"], Problem | None]
 _TAKE_WHOLE = -1000
 _PASS = "?"
 _SIGNS_THAT_ARE_KINDS = frozenset({"NAME", "INTEGER", "DURATION", "STRING"})
-WORDS = frozenset(word for actions in ACTIONS for word in actions if word.isalpha() and word.islower() or "_" in word)
+WORDS = frozenset(word for actions in ACTIONS for word in actions if (word.isalpha() and word.islower()) or "_" in word)
 
 
-class SyntaxError_(NamedTuple):  # noqa: N801 - a value, not the exception of that name
+class SyntaxError_(NamedTuple):
     """Where reading stopped: the token, the statement it is in, and what could have stood there."""
 
     token: Token
@@ -71,6 +71,7 @@ class _Driver:
         self._lasts: list[int] = []  # per value, the token it ends with
         self._problems: list[Problem] = []
         self._converted: list[bool] = []  # per open LOOSE_INDENT, whether it became a block
+        self._given_up = -1  # where a statement was begun anew after an incomplete one
         self._was_broken = False  # the statement before this token could not be read
 
     def run(self) -> Outcome:
@@ -137,9 +138,7 @@ class _Driver:
         if called == _PASS:
             value = parts[taken[0]]
         else:
-            if len(taken) == size and not called:
-                gathered: list[Value] = []
-            gathered = []
+            gathered: list[Value] = []
             for place in taken:
                 if place >= 0:
                     gathered.append(parts[place])
@@ -183,11 +182,21 @@ class _Driver:
         begin = self._statement_start(position)
         self._report(begin, position)
         self._drop_to_statement(position)
+        if begin == position and position != self._given_up and self._tokens[position].kind in ("NAME", "|"):
+            # The statement before is incomplete, this one may be fine: read it, once.
+            self._given_up = position
+            return self._end_broken(position)
         return self._skip(position)
 
     def _statement_start(self, position: int) -> int:
         start = position
-        while start > 0 and self._tokens[start - 1].kind not in ("NEWLINE", "INDENT", "DEDENT", "LOOSE_INDENT", "LOOSE_DEDENT"):
+        while start > 0 and self._tokens[start - 1].kind not in (
+            "NEWLINE",
+            "INDENT",
+            "DEDENT",
+            "LOOSE_INDENT",
+            "LOOSE_DEDENT",
+        ):
             start -= 1
         return start
 
@@ -251,11 +260,11 @@ class _Driver:
             kind = self._tokens[position].kind
             if kind == "$END" or (kind in ("DEDENT", "LOOSE_DEDENT") and depth == 0):
                 return self._end_broken(position)
-            if kind == "INDENT":
-                if self._feed("INDENT", self._tokens[position], position):
+            if kind in ("INDENT", "LOOSE_INDENT"):
+                if depth == 0 and kind == "INDENT" and self._feed(kind, self._tokens[position], position):
                     return position + 1
                 depth += 1
-            elif kind == "DEDENT":
+            elif kind in ("DEDENT", "LOOSE_DEDENT"):
                 depth -= 1
             elif kind == "NEWLINE" and depth == 0:
                 if self._tokens[position + 1].kind == "LOOSE_INDENT":

@@ -24,7 +24,8 @@ ACTIONS: per state, word or token kind to a state to enter (>= 0) or a rule to r
 GOTO: per state, rule to the state to enter after it
 """
 
-# ruff: noqa
+# ruff: noqa: E501
+# fmt: off
 '''
 
 

@@ -1,8 +1,8 @@
 """Indentation to tokens: INDENT and DEDENT around blocks, NEWLINE after statements; places stay those of the text.
 
-A block opens only where a word or sign takes one, so a line that is merely indented too far is never swallowed. A deeper
-line that no word asked for is bracketed by LOOSE_INDENT and LOOSE_DEDENT, and the driver decides: after a line it could
-not read they are its block, after a good line they are a layout problem. Checks no grammar.
+A block opens only where a word or sign takes one, so a line that is merely indented too far is never swallowed. A
+deeper line that no word asked for is bracketed by LOOSE_INDENT and LOOSE_DEDENT, and the driver decides: after a line
+it could not read they are its block, after a good line they are a layout problem. Checks no grammar.
 """
 
 import re
@@ -219,7 +219,9 @@ class _Layout:
             wanted = _OPENERS[opener.kind]
             if wanted != token.kind:
                 self._problems.append(
-                    problem("wrong_closer", token.span, seen=token.kind, wanted=wanted, opener=opener.kind, line=opener.line)
+                    problem(
+                        "wrong_closer", token.span, seen=token.kind, wanted=wanted, opener=opener.kind, line=opener.line
+                    )
                 )
                 self._out.append(Token(wanted, wanted, *token[2:]))
                 return False
@@ -259,7 +261,9 @@ class _Layout:
             end += 1
         text = self._text[token.start : self._raw[end - 1].end]
         self._out.append(Token("EXTENSION", text, token.start, self._raw[end - 1].end, token.line, token.column, True))
-        self._out.append(Token("NEWLINE", "", self._raw[end - 1].end, self._raw[end - 1].end, *self._end_of(end - 1), False))
+        self._out.append(
+            Token("NEWLINE", "", self._raw[end - 1].end, self._raw[end - 1].end, *self._end_of(end - 1), False)
+        )
         return end - position
 
     def _end_of(self, position: int) -> tuple[int, int]:

@@ -5,7 +5,8 @@ ACTIONS: per state, word or token kind to a state to enter (>= 0) or a rule to r
 GOTO: per state, rule to the state to enter after it
 """
 
-# ruff: noqa
+# ruff: noqa: E501
+# fmt: off
 RULES: list[tuple[str, int, str, tuple[int, ...]]] = [
     ('__agreement_profile_star_5', 2, '', (-1000, 1)),
     ('__agreement_profile_star_5', 1, '', (0,)),

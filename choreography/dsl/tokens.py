@@ -96,7 +96,9 @@ class _Scanner:
                 word = found.group()
                 if not word.isascii() or word[0] == "_" or "-" in word:
                     self._report_name(word, place, stop)
-                tokens.append(Token("NAME", word, place, stop, self._line, place - self._line_start + 1, self._is_first))
+                tokens.append(
+                    Token("NAME", word, place, stop, self._line, place - self._line_start + 1, self._is_first)
+                )
                 self._is_first = False
             elif kind == "sign":
                 sign = found.group()

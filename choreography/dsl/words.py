@@ -4,20 +4,24 @@ Words are reserved by place and not by spelling; which one is meant where is the
 the layout pass, which must guess well about broken text, and the hints.
 """
 
-STATEMENT_WORDS = frozenset(
-    "choice loop rec par call continue timeout case let authoritative observe publish materialize handoff dependent "
-    "begin await resolve invalidate roles".split()
-)
-DECLARATION_WORDS = frozenset(
-    "module import protocol choreography proof_bundle profile agreement_profile role_set cluster ring mesh type effect "
-    "fragment operation guest where".split()
-)
+STATEMENT_WORDS = frozenset({
+    "choice", "loop", "rec", "par", "call", "continue", "timeout", "case", "let", "authoritative", "observe",
+    "publish", "materialize", "handoff", "dependent", "begin", "await", "resolve", "invalidate", "roles",
+})  # fmt: skip
+DECLARATION_WORDS = frozenset({
+    "module", "import", "protocol", "choreography", "proof_bundle", "profile", "agreement_profile", "role_set",
+    "cluster", "ring", "mesh", "type", "effect", "fragment", "operation", "guest", "where",
+})  # fmt: skip
 # A line that begins with one of these is followed by an indented block.
-BLOCK_WORDS = frozenset("choice loop rec par timeout case on effect guest where protocol choreography".split())
+BLOCK_WORDS = frozenset({
+    "choice", "loop", "rec", "par", "timeout", "case", "on", "effect", "guest", "where", "protocol",
+    "choreography",
+})  # fmt: skip
 # A declaration of one logical line: what is indented below its head still belongs to it.
-ONE_LINE_WORDS = frozenset(
-    "proof_bundle profile agreement_profile role_set cluster ring mesh module import fragment operation".split()
-)
+ONE_LINE_WORDS = frozenset({
+    "proof_bundle", "profile", "agreement_profile", "role_set", "cluster", "ring", "mesh", "module", "import",
+    "fragment", "operation",
+})  # fmt: skip
 
 # What each word of an older surface has become.
 REMOVED_WORDS: dict[str, str] = {

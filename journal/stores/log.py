@@ -7,6 +7,7 @@ silence; anything unreadable before a closing line is damage, and named. Does no
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from antiphon.facts import ChainId, ChainInfo, FactId, FactRecord, InvalidLine, ParsedLine, Registration, parse_line
+from antiphon.facts import (
+    ChainId,
+    ChainInfo,
+    FactError,
+    FactId,
+    FactRecord,
+    InvalidLine,
+    ParsedLine,
+    Registration,
+    parse_line,
+)
 
 from ..chain import (
     CHAIN_START,
@@ -24,10 +35,11 @@ from ..chain import (
     build_records,
     check_headers,
     describe_chain,
+    info_of_opening,
     link_ids,
     parse_seal_line,
 )
-from ..errors import FormatTooNew, LogDamaged, SealedViolation, StoreUnavailable
+from ..errors import FormatTooNew, LogDamaged, SealedViolation, StoreUnavailable, UnsealedBytes
 from ..frame import (
     CLOSING_OPEN,
     FORMAT_NUMBER,
@@ -47,6 +59,10 @@ from ..frame import (
 from .position import LOG_START, NO_FRAME, LogPosition, RunRow
 
 LOG_FOLDER = "log"
+_INTRODUCTION = re.compile(
+    rb'\{"chain":\{[^\n]*?\}\}|^\{"h":\{[^}\n]*"k":"' + re.escape(OPENING_KIND.encode()) + rb'"[^}\n]*\},"p"[^\n]*$',
+    re.MULTILINE,
+)
 # Small enough to seal, copy and check in one go; large enough that a directory sync is rare.
 FILE_BYTES_MAX = 8 * 1024 * 1024
 
@@ -92,8 +108,8 @@ class LogCursor:
     journal: str = ""
     is_cut: bool = False
     """Whether frames that were never acknowledged lie between the last frame read and the reader's position."""
-    end_missed: str = ""
-    """The frame with which a file should have ended and did not."""
+    is_doubtful: bool = False
+    """Whether the frame before is damaged, so that only the next one can say what its hash was."""
 
     @classmethod
     def at_start(cls, *, journal: str = "") -> LogCursor:
@@ -103,7 +119,7 @@ class LogCursor:
     def follow(self, frame: LogFrame) -> None:
         """Move behind a frame that was read."""
         self.position = frame.position
-        self.is_cut = False
+        self.is_cut = self.is_doubtful = False
         for run in frame.runs:
             last = run.records[-1]
             self.chains[run.info.chain] = (run.info, Head(last.seq, last.fact_id, last.hlc))
@@ -186,14 +202,10 @@ def _enter_file(data: bytes, number: int, cursor: LogCursor) -> LogDamage | None
     cursor.position = cursor.position._replace(file_number=number, offset=end, frame_hash=previous)
     if not is_ours or previous != header.previous_frame:
         return LogDamage(number, 0, end, "a log file's first line does not fit the frames around it")
-    if previous != reached and header.previous_file < number and not _was_reported(header, cursor):
+    was_doubtful, cursor.is_doubtful = cursor.is_doubtful, False
+    if previous != reached and not was_doubtful:
         return LogDamage(header.previous_file, 0, 0, f"the last frame that log file {number} follows is not there")
     return None
-
-
-def _was_reported(header: FileHeader, cursor: LogCursor) -> bool:
-    """Whether reading the file that should have ended with the named frame has reported its absence already."""
-    return cursor.end_missed == header.previous_frame
 
 
 def _expected_end(files: Mapping[int, Path], number: int, journal: str) -> str | None:
@@ -224,8 +236,13 @@ def _read_frames(
         if found is None:
             break
         closing, end = found
+        if cursor.is_doubtful:
+            cursor.position = cursor.position._replace(frame_hash=closing.previous)
+            cursor.is_doubtful = False
+            continue
         frame, problem = _try_frame(data[at:end], base + at, number, cursor)
         if frame is None:
+            _rescue_chains(data[at:end], cursor)
             # Damage to a closing line makes two frames look like one: the second is still whole.
             start = _start_of_last(data, at, end, closing)
             if start > at and closing.previous != expected_end:
@@ -234,12 +251,13 @@ def _read_frames(
             yield LogDamage(number, base + at, (end if frame is None else start) - at, problem)
         if frame is None:
             cursor.position = cursor.position._replace(offset=base + end, frame_hash=closing.frame_hash)
+            cursor.is_doubtful = True
         else:
             cursor.follow(frame)
             yield frame
         at = end
-    if expected_end is not None and cursor.position.frame_hash != expected_end:
-        cursor.end_missed = expected_end
+    if expected_end is not None and cursor.position.frame_hash != expected_end and not cursor.is_doubtful:
+        cursor.is_doubtful = True
         yield LogDamage(
             number, base + at, len(data) - at, "the file ends before the last frame that the next file names"
         )
@@ -274,6 +292,23 @@ def _try_frame(data: bytes, offset: int, number: int, cursor: LogCursor) -> tupl
         return _parse_frame(data, offset, number, cursor), ""
     except (InvalidLine, SealedViolation, LogDamaged) as problem:
         return None, str(problem)
+
+
+def _rescue_chains(data: bytes, cursor: LogCursor) -> None:
+    """Learn the chains that a damaged frame introduces, or nothing behind it that they wrote could be read.
+
+    A chain's id is the hash of its parts, so whatever fits was not damaged; they stand in the chain's line and again in
+    its opening fact.
+    """
+    for found in _INTRODUCTION.finditer(data):
+        try:
+            is_chain_line = found[0].startswith(b'{"chain"')
+            info = parse_chain_line(found[0]) if is_chain_line else info_of_opening(parse_line(found[0]))
+        except (InvalidLine, FactError, UnsealedBytes):
+            continue
+        known = cursor.chains.get(info.chain)
+        if known is None or (info.authority and not known[0].authority):
+            cursor.chains[info.chain] = (info, known[1] if known else CHAIN_START)
 
 
 def _parse_frame(data: bytes, offset: int, number: int, cursor: LogCursor) -> LogFrame:

@@ -21,6 +21,7 @@ class LogPosition(NamedTuple):
 
 
 LOG_START = LogPosition(0, 0, NO_FRAME, 0)
+"""The place before the first frame of a log."""
 
 
 class RunRow(NamedTuple):

@@ -122,6 +122,10 @@ class TcpConnection(asyncio.Protocol):
         finally:
             transport.abort()
 
+    async def wait_gone(self) -> None:
+        """Return when the connection is gone, whoever ended it."""
+        await self._gone.wait()
+
     def drop(self) -> None:
         """Let go at once, without a word."""
         if self._transport is not None:

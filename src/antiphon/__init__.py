@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from antiphon.views import view as view
 
 __version__ = "0.1.0"
+"""The released version, as in the package's metadata."""
+
 __all__ = ["Fact", "Journal", "__version__", "open_history", "upcast", "view"]
 
 _HOMES = {

@@ -4,10 +4,12 @@ import asyncio
 import io
 import json
 import os
+import re
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from antiphon.app.demo.cues import PLAYERS, Cast, Cue, Player, facts_for
-from antiphon.app.demo.director import Plan, Stage, perform
+from antiphon.app.demo.director import DemoFailed, Plan, Stage, perform
 from antiphon.app.demo.pane import ChannelLine, ContactLine, InvitationLine, MessageLine, Pane
 from antiphon.app.demo.replica import REAL_TIME
 from antiphon.app.demo.report import (
@@ -81,25 +83,31 @@ def started(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def children_of(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in text.split()]
+def wait_for_meeting(process: subprocess.Popen[str]) -> int:
+    """Read along until both are linked, with most of the play ahead; the child's process id."""
+    assert process.stderr is not None
+    child = 0
+    for line in process.stderr:
+        if found := re.search(r"bob is process (\d+)", line):
+            child = int(found[1])
+        if "a channel each" in line:
+            return child
+    raise AssertionError(f"the play ended early: {process.wait()}")
 
 
-def is_running(pid: int) -> bool:
+@contextmanager
+def watched(pid: int) -> Iterator[Callable[[], None]]:
+    """Gives a wait for the end of a process that is somebody else's child."""
+    handle = os.pidfd_open(pid)
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        yield lambda: check_ended(handle)
+    finally:
+        os.close(handle)
 
 
-def wait_for_child(process: subprocess.Popen[str], folder: Path) -> int:
-    """The demo's child, once it is at play: its journal's log is there."""
-    while not (logs := list(folder.glob("antiphon-demo-*/bob/log/*"))) or not logs[0].stat().st_size:
-        assert process.poll() is None, process.communicate()
-        os.sched_yield()
-    (child,) = children_of(process.pid)
-    return child
+def check_ended(handle: int) -> None:
+    ended, _, _ = select.select([handle], [], [], RUN_S_MAX)
+    assert ended, "the child still runs"
 
 
 def check_latency(latency: dict[str, float]) -> None:
@@ -152,37 +160,50 @@ def test_a_real_log_is_played_and_the_report_is_text_when_nobody_looks(tmp_path:
 
 
 def test_a_child_that_dies_is_the_reason_and_the_exit_code_says_no(tmp_path: Path) -> None:
-    with started(run_command(tmp_path, seconds=60)) as process:
-        child = wait_for_child(process, tmp_path)
+    with started(run_command(tmp_path, as_json=False, seconds=20)) as process:
+        child = wait_for_meeting(process)
         os.kill(child, signal.SIGKILL)
         output, complaints = process.communicate(timeout=RUN_S_MAX)
     assert process.returncode == 1
-    report = json.loads(output)
-    assert report["converged"] is False
-    assert f"bob's process {child} ended with exit code -9" in report["reason"]
-    assert report["reason"] in complaints
+    reason = f"bob's process {child} ended with exit code -9"
+    assert f"not converged: {reason}" in output
+    assert f"demo: {reason}" in complaints
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
 def test_an_interrupted_play_leaves_nothing_behind(tmp_path: Path, interrupt: signal.Signals) -> None:
-    with started(run_command(tmp_path, seconds=60)) as process:
-        child = wait_for_child(process, tmp_path)
+    with (
+        started(run_command(tmp_path, as_json=False, seconds=20)) as process,
+        watched(wait_for_meeting(process)) as wait,
+    ):
         process.send_signal(interrupt)
         output, complaints = process.communicate(timeout=RUN_S_MAX)
+        wait()
     assert process.returncode == 130
     assert output == ""
-    assert complaints.splitlines() == ["demo: interrupted; both replicas are closed"]
-    assert not is_running(child)
+    assert complaints.splitlines()[-1] == "demo: interrupted; both replicas are closed"
+    assert "Traceback" not in complaints
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_child_does_not_outlive_whoever_started_it(tmp_path: Path) -> None:
-    with started(run_command(tmp_path, seconds=60)) as process:
-        child = wait_for_child(process, tmp_path)
+    with (
+        started(run_command(tmp_path, as_json=False, seconds=20)) as process,
+        watched(wait_for_meeting(process)) as wait,
+    ):
         process.kill()
-    while is_running(child):
-        os.sched_yield()
+        wait()
+
+
+@pytest.mark.asyncio
+async def test_a_play_that_cannot_go_on_says_what_was_waited_for(tmp_path: Path) -> None:
+    """No screen shows a message in a channel that nobody created."""
+    script = (Turn("meet", "meet"), Exchange("a farewell", (Cue("ada", "say", "no such channel", "m1", "hello?"),)))
+    stage = Stage(Plan(script, 0, tmp_path, is_drawn=False, step_timeout_s=2), REAL_TIME)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await perform(stage.plan, stage)
+    assert caught.group_contains(DemoFailed, match="waited 2 s for the other to see ada say \\(a farewell\\), in vain")
 
 
 @pytest.mark.parametrize(

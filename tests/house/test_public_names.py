@@ -95,6 +95,12 @@ def bound_names(statement: ast.stmt) -> set[str]:
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
+def is_overload(statement: ast.stmt) -> bool:
+    """Whether a function only declares a signature; the one that is documented follows."""
+    decorators = getattr(statement, "decorator_list", [])
+    return any(ast.unparse(decorator).split(".")[-1] == "overload" for decorator in decorators)
+
+
 def undocumented_methods(definition: ast.ClassDef) -> Iterator[str]:
     """A class's public methods and properties without a docstring; what `@override` declares is documented above."""
     for member in definition.body:
@@ -108,7 +114,7 @@ def undocumented_methods(definition: ast.ClassDef) -> Iterator[str]:
 def problems_with(module: Module, name: str) -> list[str]:
     """What is missing from the documentation of one exported name."""
     for statement, following in top_level(module.tree.body):
-        if name not in bound_names(statement):
+        if name not in bound_names(statement) or is_overload(statement):
             continue
         place = f"{module.name}:{statement.lineno}"
         if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

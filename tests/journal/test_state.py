@@ -1,4 +1,4 @@
-"""``JournalState`` is a join-semilattice of facts: grow-only, per namespace, the same in any order (rows J3, J4, J5)."""
+"""``JournalState`` is a join-semilattice of facts: grow-only, per namespace, the same in any order."""
 
 from collections.abc import Sequence
 from dataclasses import replace

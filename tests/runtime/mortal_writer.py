@@ -1,8 +1,9 @@
 """A process that commits until it is killed: started once, it forks a fresh writer for each line of JSON it reads.
 
-Forking what has imported everything makes a death cost milliseconds. A writer notes each acknowledgement in a file, which a
-SIGKILL cannot take back. It dies at the n-th system call (``step``), inside the n-th write of the log (``write``), after
-a time (``after_ms``, from its start or from when the journal is open), or not at all; it answers with its exit status and how many steps it took.
+Forking what has imported everything makes a death cost milliseconds. A writer notes each acknowledgement in a file,
+which a SIGKILL cannot take back. It dies at the n-th system call (``step``), inside the n-th write of the log
+(``write``), after a time (``after_ms``, from its start or from when the journal is open), or not at all; it answers
+with its exit status and how many steps it took.
 """
 
 import asyncio

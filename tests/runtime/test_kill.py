@@ -1,7 +1,7 @@
 """Kill -9 between any two steps of a commit, at any step of creating a journal, and at random moments.
 
-After each death: every acknowledged fact is there, none twice, no batch half, the chains gap-free and validly sealed, and views,
-history and a second reopening agree.
+After each death: every acknowledged fact is there, none twice, no batch half, the chains gap-free and validly sealed,
+and views, history and a second reopening agree.
 """
 
 import asyncio

@@ -4,16 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from antiphon import Fact, Journal
 from antiphon.facts import DEFAULT_NAMESPACE, LocalViolation
 from antiphon.journal import RunRow, StoreUnavailable
 from antiphon.journal.sync.messages import (
     FRAME_BYTES_MAX,
     LENGTH_BYTES,
+    Busy,
     Done,
     Error,
     ErrorCode,
@@ -32,7 +35,9 @@ from antiphon.journal.sync.messages import (
     decode,
     encode,
 )
+from antiphon.journal.sync.session import SyncSession
 from antiphon.runtime.resilience import Backoff
+from antiphon.runtime.services.session_driver import SessionDriver
 from antiphon.runtime.services.sync import (
     LinkState,
     Outcome,
@@ -388,6 +393,48 @@ async def test_a_full_house_says_when_to_come_back() -> None:
     assert server.statistics().turned_away == 1
 
 
+@pytest.mark.asyncio
+async def test_a_crowd_before_a_full_house_is_turned_away_without_a_word() -> None:
+    settings = SyncSettings(connections_max=1)
+    async with serve(replica(1, 1), LOOPBACK, settings=settings) as server, AsyncExitStack() as crowd:
+        guests = []
+        for _ in range(3):
+            guests.append(await crowd.enter_async_context(puppet_of(server)))
+            await until(lambda: server.statistics().active + server.statistics().turned_away == len(guests))
+        assert isinstance(await guests[0].hear(), Hello)
+        assert isinstance(await guests[1].hear(), Busy)
+        with pytest.raises(PeerLost):
+            await guests[2].hear()
+
+
+class SlowDisk(MemoryReplica):
+    """A replica that takes its time over every batch."""
+
+    async def ingest(self, runs: Sequence[IncomingRun], /) -> IngestResult:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return await super().ingest(runs)
+
+
+@pytest.mark.asyncio
+async def test_a_slow_disk_pushes_back_instead_of_filling_memory() -> None:
+    source, slow = MemoryReplica(seed=1), SlowDisk(seed=2)
+    for _ in range(60):
+        source.commit_texts(["x" * 50_000] * 4)
+    backlog = 0
+
+    def note(session: SyncSession) -> None:
+        nonlocal backlog
+        backlog = max(backlog, session.statistics().backlog_bytes)
+
+    ends = memory_pair(bytes_max=1024 * 1024)
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+        group.create_task(sync_once(source, ends[0]))
+        group.create_task(SessionDriver(slow, ends[1], SyncSettings(), is_live=False, on_change=note).run())
+    check_equal(source, slow)
+    assert 0 < backlog < 2 * 1024 * 1024
+
+
 class FullDisk(MemoryReplica):
     """A replica whose disk refuses, once it is told to."""
 
@@ -495,6 +542,7 @@ async def test_an_idle_link_says_nothing_and_wakes_nobody() -> None:
     settings = replace(HASTY, sleep=sleep)
     async with serve(ada, LOOPBACK, settings=settings) as server, link(bob, server.address, settings=settings) as there:
         await there.wait_live()
+        ada.commit_texts(["one push, so that facts have moved"])
         await until(lambda: ada.index.fingerprint() == bob.index.fingerprint())
         before = there.status
         with pytest.raises(TimeoutError):
@@ -656,3 +704,57 @@ async def test_a_busy_server_is_asked_again_after_the_time_it_named() -> None:
                 await tried.wait()
             assert pauses == [7.0]
             assert "busy" in there.status.reason
+
+
+# --- real journals ----------------------------------------------------------------------------------------------------
+
+
+class Planted(Fact, kind="test.planted", version=1):
+    """A type that only one of the journals below ever registers."""
+
+    what: str
+
+
+@pytest.mark.asyncio
+async def test_facts_of_an_unknown_type_are_kept_and_passed_on(tmp_path: Path) -> None:
+    async with (
+        Journal.open(tmp_path / "ada", author="ada") as ada,
+        Journal.open(tmp_path / "hub", author="hub") as hub,
+        Journal.open(tmp_path / "bob", author="bob") as bob,
+    ):
+        receipt = await ada.commit(Planted(what="a tree"))
+        for journal in (ada, bob):
+            assert (await journal.sync_with(hub)).is_success
+        assert ada.fingerprint == hub.fingerprint == bob.fingerprint
+        query = "select lower(hex(fact_id)) from facts where kind = 'test.planted'"
+        found = [row[0] for row in (await bob.sql(query)).fetchall()]
+    assert len(found) == 1
+    assert receipt.fact_id.startswith(str(found[0]))
+
+
+@pytest.mark.asyncio
+async def test_a_hostile_peer_leaves_a_real_journal_as_it_was(tmp_path: Path) -> None:
+    source = replica(2, 3)
+    (run,) = wire_runs(source)
+    state = next(source.index.chains())
+    entry = FrontierEntry(state.info.public_key, state.info.nonce, state.head.seq, state.head.fact_id)
+    async with Journal.open(tmp_path / "ada", author="ada") as ada:
+        await ada.commit(Planted(what="a tree"))
+        before = ada.fingerprint
+        async with ada.serve(LOOPBACK) as server:
+            for at in range(0, len(run.data) * 8, 2_003):
+                data = bytearray(run.data)
+                data[at // 8] ^= 1 << at % 8
+                async with puppet_of(server) as puppet:
+                    await puppet.say(HELLO, Root(bytes(32), 1, 1), Roots(((DEFAULT_NAMESPACE, bytes(32)),)))
+                    await puppet.say(Frontier(DEFAULT_NAMESPACE, (entry,)))
+                    await puppet.hear_until(Need)
+                    await puppet.say(Facts(DEFAULT_NAMESPACE, (run._replace(data=bytes(data)),)))
+                    await puppet.hear_until(Root)
+            async with puppet_of(server) as puppet:
+                await puppet.connection.send(bytes(range(256)))
+                await puppet.hear_until(Error)
+        assert ada.fingerprint == before
+    async with Journal.open(tmp_path / "ada") as again:
+        assert again.fingerprint == before
+        assert again.problems == ()

@@ -10,7 +10,7 @@ import pytest_asyncio
 from antiphon.facts import LocalViolation
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX, OversizedFrame
 from antiphon.runtime.transports.memory import memory_pair
-from antiphon.runtime.transports.tcp import BACKLOG_MAX, TcpConnection, connect, listen
+from antiphon.runtime.transports.tcp import BACKLOG_MAX, GOODBYE_TIMEOUT_S, TcpConnection, connect, listen
 from antiphon.runtime.transports.transport import PeerLost, PeerUnreachable, TransportError, parse_address
 from antiphon.testing.contracts.transport import Pair, TransportContract
 
@@ -183,6 +183,8 @@ async def test_last_words_survive_unread_bytes() -> None:
         group.create_task(victim.close())
         assert await reader.readexactly(7) == b"\0\0\0\3why"
         writer.close()
+        async with asyncio.timeout(GOODBYE_TIMEOUT_S / 2):
+            await victim.wait_gone()
     await listener.close()
 
 

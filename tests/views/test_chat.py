@@ -33,6 +33,10 @@ RANKS = ["sending", "failed", "sent", "delivered", "read"]
 
 
 def stamp(fact: Fact) -> tuple[int, int, bytes]:
+    if isinstance(fact, MessageImported | MembershipImported):
+        # Among those of one time, imported lines stand by file and line: the clock tells only when they were imported.
+        place = fact.source.encode() + b"\0" + (fact.line + 2**63).to_bytes(8, "big")
+        return (fact.record.at, 0, place + fact.record.fact_id)
     return fact.record.stamp
 
 
@@ -214,7 +218,7 @@ def busy_history(count: int, *, seed: int) -> list[Fact]:
             MessageEdited(**target, editor_id=who, new_text=f"edit {index}", edited_at=at),
             MessageDeleted(**target, deleter_id=who, deleted_at=at),
         ]
-        facts.append(commit_by(who, rng.choice(choices), hlc=rng.randrange(3), seq=index))
+        facts.append(commit_by(who, rng.choice(choices), hlc=rng.randrange(1, 4), seq=index))
     return facts
 
 
@@ -438,6 +442,19 @@ def test_an_imported_message_shows_its_nick_and_who_imported_it() -> None:
         12,
     )
     assert not message.is_own
+
+
+def test_lines_of_one_minute_stand_by_file_and_line_in_whatever_order_they_were_imported() -> None:
+    def line(source: str, number: int, hlc: int) -> Fact:
+        fields = {"sender_id": "irc:nick", "sender_name": "nick", "text": "hi", "sent_at": 5}
+        fact = on(MessageImported, f"{source}:{number}", source=source, line=number, **fields)
+        return commit_by(EVE, fact, hlc=hlc)
+
+    live = commit_by(BEN, said("live", at=5), hlc=1)
+    lines = [line("b.txt", 0, 2), line("a.txt", 10, 3), line("a.txt", 9, 4)]
+    for windows in ([[live, *lines]], [[each] for each in (*lines, live)]):
+        view = fold([OPEN], *windows)
+        assert [message.id for message in shown(view)] == ["a.txt:9", "a.txt:10", "b.txt:0", "live"]
 
 
 def test_an_importer_cannot_put_words_into_the_owners_mouth() -> None:

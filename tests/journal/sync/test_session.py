@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from antiphon.facts import DEFAULT_NAMESPACE, ChainId, Namespace
 from antiphon.journal import RunRow
+from antiphon.journal.sync import session as session_module
 from antiphon.journal.sync.messages import (
     LENGTH_BYTES,
     Busy,
@@ -764,7 +765,7 @@ def test_silence_is_answered_with_an_error() -> None:
 
 def test_local_trouble_is_not_told_in_detail() -> None:
     side = Side(replica(1, 1), 1)
-    side.perform(side.session.abandon("disk /home/ada is full"))
+    side.perform(side.session.abandon("the disk of ada is full"))
     check_closed(side, ErrorCode.LOCAL_TROUBLE, "cannot go on", outcome=Outcome.LOCAL_TROUBLE)
     assert "ada" not in str(side.said[-1])
 
@@ -833,6 +834,51 @@ def test_a_refusal_that_is_not_the_senders_fault_is_not_counted_against_it() -> 
     side.perform(side.session.ingested(runs, IngestResult(0, 0, 0, (refusal,))))
     assert side.session.statistics().refusals == 0
     assert side.session.state is State.COMPARING
+
+
+def test_a_chain_that_was_set_aside_is_asked_for_again_in_a_later_round() -> None:
+    ada, bob = replica(1, 1), replica(2, 1)
+    here, there = live_pair(ada, bob)
+    ada.commit_texts(["not now"])
+    there.hear(here.outbox.popleft())
+    runs = there.waiting.popleft().runs
+    refusal = Refusal(runs[0].info.text, runs[0].first_seq, "this journal is writing that chain", False)
+    there.perform(there.session.ingested(runs, IngestResult(0, 0, 0, (refusal,))))
+    ada.commit_texts(["nor this"])
+    converse(here, there)
+    assert not there.session.is_agreed
+    assert not there.waiting
+    there.perform(there.session.recheck())
+    converse(here, there)
+    ada.commit_texts(["but this"])
+    converse(here, there)
+    check_equal(ada, bob)
+    assert there.session.is_agreed
+
+
+def test_repeating_known_facts_without_end_closes_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "KNOWN_FACTS_MAX", 20)
+    made = replica(1, 3)
+    side = Side(made, 1)
+    tell(side, hello(), *[Facts(DEFAULT_NAMESPACE, tuple(wire_runs(made)))] * 5)
+    assert side.report is None
+    tell(side, Facts(DEFAULT_NAMESPACE, tuple(wire_runs(made))))
+    check_closed(side, ErrorCode.OVERSPENT, "known here")
+
+
+def test_a_frontier_without_end_closes_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "CHAINS_MAX", 4)
+    side = at_state(State.EXPLORING)
+    entries = tuple(FrontierEntry(bytes((one,)) * 32, bytes(16), 1, bytes(32)) for one in range(5))
+    tell(side, Frontier(DEFAULT_NAMESPACE, entries, is_last=False))
+    check_closed(side, ErrorCode.OVERSPENT, "more than 4 chains")
+
+
+def test_namespaces_without_end_close_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "NAMESPACES_MAX", 4)
+    side = at_state(State.NAMING)
+    tell(side, Roots(tuple((Namespace(f"n{one}"), bytes(32)) for one in range(5)), is_last=False))
+    check_closed(side, ErrorCode.OVERSPENT, "more than 4 namespaces")
 
 
 @given(st.lists(st.binary(max_size=80), max_size=12), st.integers(0, 9))
