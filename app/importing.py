@@ -466,6 +466,7 @@ class _Pipeline:
 
 async def _read_known(journal: Journal, place: ImportPlace) -> KnownFacts:
     """Read what the journal holds of *place*: once, off the loop, ~8 µs a fact."""
+    await journal.flush()
     engine = journal.engine
     runs = [
         PlacedRun(state.info, row) for state in engine.index.chains(Namespace(place.context_id)) for row in state.runs

@@ -120,7 +120,8 @@ class Branch(CoreNode):
     """One label a Comm may carry, what it carries, and what happens then.
 
     `guard`: the chooser may take this branch only when it holds. `outcome`: the constructor of the `case` the branch
-    came from. `condition`: the text of a `loop while`, on the branch that goes on.
+    came from. `condition`: the text of a `loop while`, on the branch that goes on. `before`: local actions of the
+    sender between taking this branch and sending its label.
     """
 
     label: str
@@ -131,6 +132,7 @@ class Branch(CoreNode):
     guard: Guard | None = None
     outcome: str | None = None
     condition: str | None = None
+    before: tuple[Statement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -172,7 +174,7 @@ class Repeat(CoreNode):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Local(CoreNode):
-    """An action that sends nothing. `actor` is the role that sends next in the same block, or sent last, or None."""
+    """An action that sends nothing. `actor` is the role that sends next, None when nobody does."""
 
     actor: str | None
     action: Statement
@@ -296,6 +298,7 @@ def replace_successors(node: GlobalType, after: tuple[GlobalType, ...]) -> Globa
                     branch.guard,
                     branch.outcome,
                     branch.condition,
+                    branch.before,
                     span=branch.span,
                 )
                 for branch, following in zip(node.branches, after, strict=True)

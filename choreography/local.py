@@ -313,8 +313,11 @@ class LocalBuilder:
         key = ("act", id(self._representative(action)), id(continuation))
         return self._made.get(key) or self._keep(key, LocalAct(action, continuation))
 
-    def rebuilt(self, node: LocalType, after: tuple[LocalType, ...]) -> LocalType:
-        """The same kind of node leading elsewhere; `after` has the shape of `local_successors(node)`."""
+    def rebuilt(self, node: LocalType, after: tuple[LocalType, ...], tail: LocalType | None = None) -> LocalType:
+        """The same kind of node leading elsewhere; `after` has the shape of `local_successors(node)`.
+
+        `tail` is what has become of a timeout's tail.
+        """
         if (
             all(old is new for old, new in zip(local_successors(node), after, strict=True))
             and id(node) in self._free_in
@@ -328,9 +331,9 @@ class LocalBuilder:
             case LocalRec(name=name):
                 return self.rec(name, after[0])
             case LocalSend(partner=partner, branches=branches):
-                return self.send(partner, _leading(branches, after))
+                return self.send(partner, with_continuations(branches, after))
             case LocalRecv(partner=partner, branches=branches):
-                return self.recv(partner, _leading(branches, after))
+                return self.recv(partner, with_continuations(branches, after))
             case LocalTimeout():
                 return self.timeout(
                     LocalTimeout(
@@ -340,6 +343,7 @@ class LocalBuilder:
                         after[1],
                         after[2] if len(after) == 3 else None,
                         node.participants,
+                        tail,
                     )
                 )
             case LocalRepeat(count=count):
@@ -351,7 +355,8 @@ class LocalBuilder:
         """The same type with every part made by this builder."""
         done: dict[int, LocalType] = {}
         for node in local_children_first(root):
-            done[id(node)] = self.rebuilt(node, tuple(done[id(following)] for following in local_successors(node)))
+            after = tuple(done[id(following)] for following in local_successors(node))
+            done[id(node)] = self.rebuilt(node, after, moved_tail(done, node))
         return done[id(root)]
 
     def substitute(self, root: LocalType, name: str, replacement: LocalType) -> LocalType:
@@ -391,7 +396,9 @@ class LocalBuilder:
                 if missing:
                     waiting.extend(missing)
                     continue
-                memo[key] = self.rebuilt(node, tuple(memo[id(one), name, id(replacement)] for one in after))
+                tail = node.tail if isinstance(node, LocalTimeout) else None
+                carried = tail and memo.get((id(tail), name, id(replacement)))
+                memo[key] = self.rebuilt(node, tuple(memo[id(one), name, id(replacement)] for one in after), carried)
             waiting.pop()
         return memo[id(root), name, id(replacement)]
 
@@ -429,7 +436,8 @@ class LocalBuilder:
                 renamed = self.rec(other, self.substitute(node.body, node.name, self.var(other)))
                 self._grafted[key] = self.graft(renamed, then)
             else:
-                self._grafted[key] = self.rebuilt(node, grafted)
+                tail = node.tail if isinstance(node, LocalTimeout) else None
+                self._grafted[key] = self.rebuilt(node, grafted, tail and self._grafted.get((id(tail), id(then))))
             waiting.pop()
         return self._grafted[id(first), id(then)]
 
@@ -461,8 +469,14 @@ class LocalBuilder:
         return node
 
 
-def _leading(branches: tuple[LocalBranch, ...], after: tuple[LocalType, ...]) -> tuple[LocalBranch, ...]:
+def with_continuations(branches: tuple[LocalBranch, ...], after: tuple[LocalType, ...]) -> tuple[LocalBranch, ...]:
+    """The same branches leading elsewhere."""
     return tuple(branch.leading_to(following) for branch, following in zip(branches, after, strict=True))
+
+
+def moved_tail(done: Mapping[int, LocalType], node: LocalType) -> LocalType | None:
+    """What has become of the tail of a timeout when every node under it has been made anew."""
+    return done.get(id(node.tail)) if isinstance(node, LocalTimeout) and node.tail is not None else None
 
 
 def _bare(body: LocalType, name: str) -> bool:
@@ -486,7 +500,7 @@ def without_actions(root: LocalType) -> LocalType:
     done: dict[int, LocalType] = {}
     for node in local_children_first(root):
         after = tuple(done[id(following)] for following in local_successors(node))
-        done[id(node)] = after[0] if isinstance(node, LocalAct) else builder.rebuilt(node, after)
+        done[id(node)] = after[0] if isinstance(node, LocalAct) else builder.rebuilt(node, after, moved_tail(done, node))
     return done[id(root)]
 
 
@@ -507,44 +521,20 @@ def substitute_local(root: LocalType, name: str, replacement: LocalType) -> Loca
 
 def is_equivalent(left: LocalType, right: LocalType) -> bool:
     """Equal up to the names of loops and the order of branches; payloads count, annotations do not."""
-    return _is_matching(left, right, is_dual=False)
+    return is_matching(left, right, is_dual=False)
 
 
-def is_dual(left: LocalType, right: LocalType) -> bool:
-    """Whether one is the other with sends and receives exchanged, up to names of loops and order of branches.
-
-    Partners are not compared: `!B{x: end}` of A is dual to `?A{x: end}` of B.
-    """
-    return _is_matching(left, right, is_dual=True)
+_Bindings: TypeAlias = tuple[tuple[str, int], ...]
 
 
-def dual(root: LocalType) -> LocalType:
-    """Sends and receives exchanged; partner, labels and order kept. `dual(dual(t)) == t`."""
-    builder = LocalBuilder()
-    done: dict[int, LocalType] = {}
-    for node in local_children_first(root):
-        after = tuple(done[id(following)] for following in local_successors(node))
-        match node:
-            case LocalSend(partner=partner, branches=branches):
-                done[id(node)] = builder.recv(partner, _leading(branches, after))
-            case LocalRecv(partner=partner, branches=branches):
-                done[id(node)] = builder.send(partner, _leading(branches, after))
-            case _:
-                done[id(node)] = builder.rebuilt(node, after)
-    return done[id(root)]
-
-
-Bindings: TypeAlias = tuple[tuple[str, int], ...]
-
-
-def _is_matching(left: LocalType, right: LocalType, *, is_dual: bool) -> bool:
-    """Alpha-equality of two graphs: each pair of nodes once per meaning of the variables in it."""
+def is_matching(left: LocalType, right: LocalType, *, is_dual: bool) -> bool:
+    """Alpha-equality of two graphs, with sends and receives exchanged when `is_dual`: each pair of nodes once per meaning of the variables in it."""
     free: dict[int, frozenset[str]] = {}
     for root in (left, right):
         for node in local_children_first(root):
             free[id(node)] = _free(node, [free[id(after)] for after in local_successors(node)])
     numbers = iter(range(10**9))
-    seen: set[tuple[int, int, Bindings, Bindings]] = set()
+    seen: set[tuple[int, int, _Bindings, _Bindings]] = set()
     waiting: list[tuple[LocalType, LocalType, dict[str, int], dict[str, int]]] = [(left, right, {}, {})]
     while waiting:
         one, other, bound_left, bound_right = waiting.pop()
@@ -563,7 +553,7 @@ def _is_matching(left: LocalType, right: LocalType, *, is_dual: bool) -> bool:
     return True
 
 
-def _meaning(names: frozenset[str], bound: Mapping[str, int]) -> Bindings:
+def _meaning(names: frozenset[str], bound: Mapping[str, int]) -> _Bindings:
     return tuple((name, bound.get(name, -1)) for name in sorted(names)) if names else ()
 
 

@@ -122,14 +122,28 @@ class Projector:
         self._order = children_first(root)
         self._free = _free_names(self._order)
         self._timed = _TimedParts(self._order)
-        self._heads: dict[int, tuple[tuple[str, ...], LocalType]] = {}
+        self._views: dict[str, dict[_Place, _View]] = {}
         self.refusals: list[Refusal] = []
         self.unobservable: list[UnobservableTimeout] = []
 
     def project(self, role: str) -> LocalType | None:
         """The view of one role, or None when it has none; then `refusals` has grown."""
-        views: dict[_Place, _View] = {}
-        start = self._place(role, self.root, _NEVER)
+        view = self._look(role, self.root)
+        return None if isinstance(view, Refusal) else view
+
+    def view_of(self, role: str, node: GlobalType) -> LocalType | None:
+        """How a role sees the protocol from a node on (loops around it stay open); None when it cannot.
+
+        Project the role first: what is refused only from here on is not added to `refusals`.
+        """
+        known = len(self.refusals)
+        view = self._look(role, node)
+        del self.refusals[known:]
+        return None if isinstance(view, Refusal) else view
+
+    def _look(self, role: str, root: GlobalType) -> _View:
+        views = self._views.setdefault(role, {})
+        start = self._place(role, root, _NEVER)
         waiting: list[tuple[GlobalType, _Fresh]] = [start]
         while waiting:
             node, fresh = waiting[-1]
@@ -146,18 +160,7 @@ class Projector:
             parts = [views[id(one[0]), one[1]] for one in needed]
             refused = next((part for part in parts if isinstance(part, Refusal)), None)
             views[place] = refused or self._view(role, node, fresh, [part for part in parts if not isinstance(part, Refusal)])
-        view = views[id(start[0]), start[1]]
-        return None if isinstance(view, Refusal) else view
-
-    def view_of(self, role: str, node: GlobalType) -> LocalType | None:
-        """How a role sees the protocol from a node on (loops around it stay open); None when it cannot."""
-        known = len(self.refusals)
-        root, self.root = self.root, node
-        try:
-            return self.project(role)
-        finally:
-            self.root = root
-            del self.refusals[known:]
+        return views[id(start[0]), start[1]]
 
     # What has to be known first, and where it has to be looked at from.
 

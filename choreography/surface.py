@@ -1,9 +1,374 @@
-"""placeholder"""
+"""What parsing still decides after the grammar: which names there are, and that a receipt is used exactly once.
 
-from .ast import Choreography
+Its problems belong to the text as much as a syntax error does. Whether the protocol makes sense is `validate.py`'s.
+"""
+
+from collections.abc import Iterator
+
+from . import ast
+from .ast import Block, Choreography, RoleRef, Statement
+from .dsl.diagnostics import did_you_mean, problem
 from .errors import Problem
+from .node import NO_SPAN, Span, walk
+
+COUNT_MAX = 10_000
+INDEX_MAX = 9_999
+RANGE_MAX = 1_000
 
 
-def check_surface(tree: Choreography, *, is_whole: bool) -> list[Problem]:
-    """x"""
-    return []
+def check_surface(tree: Choreography, *, is_whole: bool = True) -> list[Problem]:
+    """Every problem with names and receipts. `is_whole` False: the text had errors, so what is missing may be there."""
+    return [
+        *_check_declared_roles(tree),
+        *_check_references(tree),
+        *_check_members(tree),
+        *_check_protocols(tree, is_whole=is_whole),
+        *_check_cases(tree, is_whole=is_whole),
+        *(_Receipts().check(tree) if is_whole else ()),
+    ]
+
+
+def all_blocks(tree: Choreography) -> Iterator[Block]:
+    """The outermost blocks: the body, the local protocols', the operations'."""
+    yield tree.body
+    for local in tree.local_protocols:
+        yield local.body
+    for declaration in tree.declarations:
+        if isinstance(declaration, ast.Operation):
+            yield declaration.body
+
+
+def statements_of(block: Block) -> Iterator[Statement]:
+    """Every statement in and below a block, in source order."""
+    waiting: list[Statement] = list(reversed(block.items))
+    while waiting:
+        statement = waiting.pop()
+        yield statement
+        for inner in reversed(ast.blocks_of(statement)):
+            waiting.extend(reversed(inner.items))
+
+
+def roles_named(statement: Statement) -> Iterator[RoleRef]:
+    """The roles a statement itself names; not those of the blocks inside it."""
+    match statement:
+        case ast.Send(sender=sender, receiver=receiver):
+            yield sender
+            yield receiver
+        case ast.Broadcast(sender=sender):
+            yield sender
+        case ast.Choice(chooser=chooser):
+            yield chooser
+        case ast.Loop(condition=ast.Decides(role=role)):
+            yield role
+        case ast.Timeout(owner=owner):
+            yield owner
+        case ast.Handoff(target=target):
+            yield target
+        case ast.Let(expression=expression) | ast.Case(expression=expression):
+            if isinstance(statement, ast.Case) and statement.decider is not None:
+                yield statement.decider
+            for node in walk(expression):
+                if isinstance(node, ast.Transfer):
+                    yield node.source
+                    yield node.target
+        case _:
+            return
+
+
+# --- roles --------------------------------------------------------------------------------------------------------
+
+
+def _check_declared_roles(tree: Choreography) -> Iterator[Problem]:
+    first: dict[str, Span] = {}
+    for role in tree.roles:
+        if role.name in first:
+            yield problem("duplicate_role", role.span, name=role.name, line=first[role.name].line)
+        first.setdefault(role.name, role.span)
+        if isinstance(role.size, ast.Static):
+            if role.size.count > COUNT_MAX:
+                yield problem("count_too_large", role.size.span, limit=COUNT_MAX, count=role.size.count, name=role.name)
+            elif role.size.count == 0:
+                yield problem("empty_family", role.size.span, name=role.name)
+
+
+def _check_references(tree: Choreography) -> Iterator[Problem]:
+    roles = {role.name: role for role in tree.roles}
+    advice: dict[str, str] = {}
+    for reference in _references(tree):
+        role = roles.get(reference.name)
+        if role is None:
+            if roles:  # without any role, that is the one problem
+                if reference.name not in advice:
+                    advice[reference.name] = did_you_mean(
+                        reference.name, roles, otherwise=f"add `{reference.name}` to `roles`"
+                    )
+                yield problem("undefined_role", reference.span, name=reference.name, advice=advice[reference.name])
+        elif reference.index is not None:
+            yield from _check_index(reference, role)
+
+
+def _references(tree: Choreography) -> Iterator[RoleRef]:
+    for block in all_blocks(tree):
+        for statement in statements_of(block):
+            yield from roles_named(statement)
+    for declaration in tree.declarations:
+        if isinstance(declaration, ast.Operation):
+            yield declaration.owner
+
+
+def _check_index(reference: RoleRef, role: ast.Role) -> Iterator[Problem]:
+    index = reference.index
+    count = role.size.count if isinstance(role.size, ast.Static) else None
+    if role.size is None:
+        yield problem("not_a_family", reference.span, name=role.name)
+    elif isinstance(index, ast.Concrete):
+        if index.number > INDEX_MAX:
+            yield problem("index_too_large", index.span, limit=INDEX_MAX, index=index.number)
+        elif count is not None and index.number >= count:
+            yield _out_of_range(reference, index.number, count)
+    elif isinstance(index, ast.Range) and isinstance(index.low, int) and isinstance(index.high, int):
+        if index.low >= index.high:
+            yield problem("reversed_range", index.span, low=index.low, high=index.high)
+        elif index.high - index.low > RANGE_MAX:
+            yield problem("range_too_long", index.span, limit=RANGE_MAX, count=index.high - index.low)
+        elif count is not None and index.high > count:
+            yield _out_of_range(reference, index.high - 1, count)
+
+
+def _out_of_range(reference: RoleRef, number: int, count: int) -> Problem:
+    advice = f"the last one is `{reference.name}[{count - 1}]`" if count else "give the family instances"
+    return problem("index_out_of_range", reference.span, name=reference.name, index=number, count=count, advice=advice)
+
+
+def _check_members(tree: Choreography) -> Iterator[Problem]:
+    known = {role.name for role in tree.roles}
+    known |= {item.name for item in tree.declarations if isinstance(item, ast.RoleSet | ast.RoleSubset | ast.Shape)}
+    for item in tree.declarations:
+        members: tuple[str, ...] = ()
+        if isinstance(item, ast.RoleSet | ast.Shape):
+            members = item.members
+        elif isinstance(item, ast.RoleSubset):
+            members = (item.source,)
+            if item.low >= item.high:
+                yield problem("reversed_range", item.span, low=item.low, high=item.high)
+        for member in members:
+            if member not in known:
+                advice = did_you_mean(member, known, otherwise=f"add `{member}` to `roles`")
+                yield problem("undeclared_member", item.span, name=member, advice=advice)
+
+
+# --- local protocols ----------------------------------------------------------------------------------------------
+
+
+def _check_protocols(tree: Choreography, *, is_whole: bool) -> Iterator[Problem]:
+    first: dict[str, ast.LocalProtocol] = {}
+    for local in tree.local_protocols:
+        if local.name in first or local.name == tree.name:
+            line = first[local.name].span.line if local.name in first else tree.span.line
+            yield problem("duplicate_protocol", local.span, name=local.name, line=line)
+        first.setdefault(local.name, local)
+    calls: dict[str, list[ast.Call]] = {}
+    for name, block in [("", tree.body), *((local.name, local.body) for local in tree.local_protocols)]:
+        calls[name] = [item for item in statements_of(block) if isinstance(item, ast.Call)]
+        for call in calls[name]:
+            if call.protocol not in first and is_whole:
+                advice = did_you_mean(call.protocol, first, otherwise=f"add `protocol {call.protocol} =` below `where`")
+                if call.protocol == tree.name:
+                    advice = "a protocol does not call itself; use `rec X` and `continue X`"
+                yield problem("undefined_protocol", call.span, name=call.protocol, advice=advice)
+    yield from _cycles(calls)
+
+
+def _cycles(calls: dict[str, list[ast.Call]]) -> Iterator[Problem]:
+    """One problem for each call that closes a circle; every protocol is entered once."""
+    done: set[str] = set()
+    for start in calls:
+        path: list[str] = []
+        waiting: list[tuple[str, int]] = [(start, 0)] if start not in done else []
+        while waiting:
+            name, place = waiting.pop()
+            if place == 0:
+                path.append(name)
+            if place == len(calls[name]):
+                path.pop()
+                done.add(name)
+                continue
+            waiting.append((name, place + 1))
+            call = calls[name][place]
+            if call.protocol in path:
+                circle = [*path[path.index(call.protocol) :], call.protocol]
+                yield problem("recursive_call", call.span, cycle=" → ".join(circle))
+            elif call.protocol in calls and call.protocol not in done:
+                waiting.append((call.protocol, 0))
+
+
+# --- case ---------------------------------------------------------------------------------------------------------
+
+_PARTNERS = {"Ok": "Err", "Err": "Ok", "Just": "Nothing", "Nothing": "Just"}
+_BINDERS = {"Ok": "(value)", "Err": "(error)", "Just": "(value)", "Nothing": ""}
+
+
+def _check_cases(tree: Choreography, *, is_whole: bool) -> Iterator[Problem]:
+    for block in all_blocks(tree):
+        for statement in statements_of(block):
+            if not isinstance(statement, ast.Case):
+                continue
+            covered: set[str] = set()
+            for branch in statement.branches:
+                if branch.constructor in covered:
+                    yield problem("case_duplicate", branch.span, name=branch.constructor)
+                covered.add(branch.constructor)
+            for constructor in sorted(covered & set(_PARTNERS)):
+                missing = _PARTNERS[constructor]
+                if missing not in covered and is_whole:
+                    place = statement.expression.span
+                    yield problem("case_not_exhaustive", place, missing=missing, binder=_BINDERS[missing])
+
+
+# --- linear receipts ----------------------------------------------------------------------------------------------
+
+
+class _Receipt:
+    """A bound receipt: where, where it was consumed, and the construct whose body may not consume it."""
+
+    __slots__ = ("barrier", "bound", "consumed", "name")
+
+    def __init__(self, name: str, bound: Span) -> None:
+        self.name = name
+        self.bound = bound
+        self.consumed: Span | None = None
+        self.barrier = ""
+
+
+class _Receipts:
+    """Follows every receipt through the blocks; each problem is told once."""
+
+    def __init__(self) -> None:
+        self._problems: list[Problem] = []
+
+    def check(self, tree: Choreography) -> list[Problem]:
+        for block in all_blocks(tree):
+            if any(isinstance(item, ast.Let) and _is_receipt(item) for item in statements_of(block)):
+                self._block(block, {})
+        return self._problems
+
+    def _block(self, block: Block, outer: dict[str, _Receipt]) -> None:
+        scope = dict(outer)
+        for statement in block.items:
+            self._statement(statement, scope)
+        self._close(scope, outer)
+
+    def _close(self, scope: dict[str, _Receipt], outer: dict[str, _Receipt]) -> None:
+        for name, receipt in scope.items():
+            if outer.get(name) is not receipt and receipt.consumed is None:
+                self._problems.append(problem("receipt_unused", receipt.bound, name=name))
+
+    def _statement(self, statement: Statement, scope: dict[str, _Receipt]) -> None:
+        for name, span in _names_used(statement):
+            self._consume(name, span, scope)
+        match statement:
+            case ast.Let(name=name, body=body):
+                self._let(statement, name, body, scope)
+            case ast.Choice() | ast.Case() | ast.Timeout():
+                self._branches(statement, scope)
+            case ast.Loop(body=body):
+                self._guarded("loop", [body], scope)
+            case ast.Rec(body=body):
+                self._guarded("rec", [body], scope)
+            case ast.Parallel(branches=branches):
+                self._guarded("par", list(branches), scope)
+            case _:
+                pass
+
+    def _let(self, statement: ast.Let, name: str, body: Block | None, scope: dict[str, _Receipt]) -> None:
+        inner = dict(scope) if body is not None else scope
+        shadowed = scope.get(name)
+        if body is None and shadowed is not None and shadowed.consumed is None:
+            self._problems.append(problem("receipt_unused", shadowed.bound, name=name))
+        inner.pop(name, None)
+        if _is_receipt(statement):
+            inner[name] = _Receipt(name, statement.span)
+        if body is not None:
+            self._block_in(body, inner, scope)
+
+    def _block_in(self, body: Block, inner: dict[str, _Receipt], outer: dict[str, _Receipt]) -> None:
+        for statement in body.items:
+            self._statement(statement, inner)
+        self._close(inner, outer)
+
+    def _consume(self, name: str, span: Span, scope: dict[str, _Receipt]) -> None:
+        receipt = scope.get(name)
+        if receipt is None:
+            return
+        if receipt.barrier:
+            self._problems.append(problem("receipt_in_loop", span, name=name, construct=receipt.barrier))
+        elif receipt.consumed is not None:
+            self._problems.append(problem("receipt_twice", span, name=name, line=receipt.consumed.line))
+        receipt.consumed = receipt.consumed or span
+
+    def _branches(self, statement: ast.Choice | ast.Case | ast.Timeout, scope: dict[str, _Receipt]) -> None:
+        before = {name: receipt.consumed for name, receipt in scope.items()}
+        consumed_in: list[set[str]] = []
+        first: dict[str, Span] = {}
+        for block in ast.blocks_of(statement):
+            for name, receipt in scope.items():
+                receipt.consumed = before[name]
+            self._block(block, scope)
+            newly = {name for name, receipt in scope.items() if before[name] is None and receipt.consumed is not None}
+            first.update({name: scope[name].consumed or NO_SPAN for name in newly if name not in first})
+            consumed_in.append(newly)
+        construct = type(statement).__name__.lower()
+        for name, receipt in scope.items():
+            taken = sum(name in newly for newly in consumed_in)
+            if 0 < taken < len(consumed_in):
+                self._problems.append(problem("receipt_diverges", first[name], name=name, construct=construct))
+            receipt.consumed = before[name] or first.get(name)
+
+    def _guarded(self, construct: str, blocks: list[Block], scope: dict[str, _Receipt]) -> None:
+        barriers = {name: receipt.barrier for name, receipt in scope.items()}
+        for receipt in scope.values():
+            receipt.barrier = construct
+        for block in blocks:
+            self._block(block, scope)
+        for name, receipt in scope.items():
+            receipt.barrier = barriers[name]
+
+
+def _is_receipt(statement: ast.Let) -> bool:
+    return isinstance(statement.expression, ast.Transfer)
+
+
+def _names_used(statement: Statement) -> Iterator[tuple[str, Span]]:
+    """The plain names a statement's own expressions and payload use."""
+    match statement:
+        case ast.Handoff(receipt=receipt):
+            yield receipt, statement.span
+        case ast.Send(message=message) | ast.Broadcast(message=message):
+            for item in message.payload.fields if message.payload else ():
+                if isinstance(item.type, ast.TypeName) and len(item.type.path) == 1 and not item.type.arguments:
+                    yield item.type.path[0], item.span
+        case ast.Let(expression=expression) | ast.Case(expression=expression):
+            yield from _names_in(expression)
+        case ast.Publish(argument=argument) | ast.DependentWork(argument=argument) | ast.Resolve(argument=argument):
+            if argument is not None:
+                yield from _names_in(argument)
+        case ast.PublishAuthority(witness=witness):
+            yield from _names_in(witness)
+        case ast.Begin(arguments=arguments):
+            for argument in arguments:
+                yield from _names_in(argument)
+        case ast.Choice(branches=branches):
+            for branch in branches:
+                if isinstance(branch.guard, ast.Predicate):
+                    yield from _names_in(branch.guard.expression)
+                elif branch.guard is not None:
+                    for argument in branch.guard.arguments:
+                        yield from _names_in(argument)
+        case _:
+            return
+
+
+def _names_in(expression: ast.Expression) -> Iterator[tuple[str, Span]]:
+    for node in walk(expression):
+        if isinstance(node, ast.Name):
+            yield node.name, node.span

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
 
 from .errors import RegistrationError
@@ -37,6 +37,8 @@ def describe_fields(owner: str, fields: Mapping[str, FieldInfo]) -> dict[str, Sc
     """
     described: dict[str, SchemaNode] = {}
     for name, info in fields.items():
+        if info.alias is not None or info.validation_alias is not None or info.serialization_alias is not None:
+            raise RegistrationError(f"{owner}.{name} has an alias, but is written under its own name; drop the alias")
         node: dict[str, SchemaNode] = {"type": describe_type(info.annotation, where=f"{owner}.{name}")}
         if not info.is_required():
             default = info.get_default(call_default_factory=False)
@@ -76,6 +78,10 @@ _ALLOWED = (
 def _describe_generic(origin: object, arguments: tuple[object, ...], *, where: str) -> SchemaNode:
     if origin in (Union, types.UnionType):
         options = [describe_type(option, where=where) for option in arguments]
+        if "bytes" in options and "text" in options:
+            raise RegistrationError(
+                f"{where} is bytes or text, which are both text in JSON, so it could not be read back; choose one"
+            )
         return {"any": sorted(options, key=lambda node: orjson.dumps(node, option=orjson.OPT_SORT_KEYS))}
     if origin is Literal:
         return {"literal": sorted(repr(value) for value in arguments)}
@@ -91,7 +97,7 @@ def _describe_generic(origin: object, arguments: tuple[object, ...], *, where: s
 def _describe_class(annotation: type, *, where: str) -> SchemaNode:
     if issubclass(annotation, Enum):
         return {"enum": sorted(repr(member.value) for member in annotation)}
-    if issubclass(annotation, BaseModel):
+    if issubclass(annotation, BaseModel) and not issubclass(annotation, RootModel):
         return {"record": describe_fields(annotation.__name__, annotation.model_fields)}
     if issubclass(annotation, float):
         raise RegistrationError(

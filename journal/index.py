@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
 
-from antiphon.facts import AfterLink, ChainId, ChainInfo, FactId, FactRecord, Namespace
+from antiphon.facts import ChainId, ChainInfo, FactId, FactRecord, Namespace
 
 from .chain import CHAIN_START, Head
 from .stores.position import RunRow
@@ -87,6 +87,8 @@ class JournalIndex:
             return Continuation.NEXT if run.first_previous_id == head.fact_id else Continuation.FORK
         if run.first_seq > head.seq + 1:
             return Continuation.GAP
+        if run.first_seq < 1 or run.last_seq < run.first_seq:
+            return Continuation.FORK  # numbers that no chain has
         return Continuation.KNOWN if self._holds(run) else Continuation.FORK
 
     def admit(self, run: RunRow, *, hlc: int, records: Iterable[FactRecord] = ()) -> None:
@@ -102,10 +104,6 @@ class JournalIndex:
         self._roots.pop(state.info.namespace, None)
         self.fact_count += run.last_seq - run.first_seq + 1
         self.hlc_seen = max(self.hlc_seen, hlc)
-
-    def missing_links(self, records: Iterable[FactRecord]) -> tuple[AfterLink, ...]:
-        """Causal links that are not members yet: facts that carry them wait."""
-        return tuple(link for record in records for link in record.after if not self._has(link))
 
     def clocks(self) -> Iterator[int]:
         """Each chain's last HLC."""
@@ -155,7 +153,3 @@ class JournalIndex:
         at = bisect_right(state.runs, run.first_seq - 1, key=lambda held: held.last_seq)
         held = state.runs[at]
         return (held.first_seq, held.last_seq, held.last_id) == (run.first_seq, run.last_seq, run.last_id)
-
-    def _has(self, link: AfterLink) -> bool:
-        state = self._chains.get(link.chain)
-        return state is not None and state.head.seq >= link.seq

@@ -7,10 +7,11 @@ at; hiding what views must not show is the registry's and the reducers' business
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from antiphon.facts import ChainId, ChainInfo, InvalidLine
+from antiphon.facts import AfterLink, ChainId, ChainInfo, InvalidLine
 
-from .chain import Head, VerifiedRun, parse_seal_line, verify_run
+from .chain import Head, VerifiedRun, is_seal_valid, parse_seal_line, verify_run
 from .errors import SealedViolation, UnsealedBytes
 from .frame import line_hash
 from .index import Continuation, JournalIndex
@@ -22,6 +23,13 @@ from .sync.messages import IncomingRun, IngestResult, Refusal
 PARKED_RUNS_MAX = 64
 
 
+class ParkedRun(NamedTuple):
+    """A run that is valid and waits until its causal past has come."""
+
+    run: IncomingRun
+    past: tuple[AfterLink, ...]
+
+
 class Ingest:
     """One batch of runs on its way into one frame.
 
@@ -30,7 +38,7 @@ class Ingest:
     """
 
     def __init__(
-        self, index: JournalIndex, parked: dict[tuple[ChainId, int], IncomingRun], closed_chains: Iterable[ChainId] = ()
+        self, index: JournalIndex, parked: dict[tuple[ChainId, int], ParkedRun], closed_chains: Iterable[ChainId] = ()
     ) -> None:
         self._index = index
         self._parked = parked
@@ -50,8 +58,8 @@ class Ingest:
         progress = True
         while progress and self._parked:
             before = len(self.runs)
-            for key in [key for key, run in self._parked.items() if self._is_ready(run)]:
-                self._take(self._parked.pop(key))
+            for key in [key for key, parked in self._parked.items() if self._is_ready(parked)]:
+                self._take(self._parked.pop(key).run)
             progress = len(self.runs) > before
         return IngestResult(self._admitted, self._known, len(self._parked), tuple(self._refusals))
 
@@ -75,6 +83,8 @@ class Ingest:
             case Continuation.GAP:
                 self._refuse(run, "facts before these are missing; send from the head", is_sender_at_fault=False)
             case Continuation.FORK:
+                if not is_seal_valid(parse_seal_line(run.seal_line), run.info.public_key):
+                    raise UnsealedBytes(f"chain {run.info.text[:8]} never sealed these facts; drop them")
                 self._refuse(
                     run, "the chain forks here: another fact already has this number", is_sender_at_fault=False
                 )
@@ -101,10 +111,11 @@ class Ingest:
         known = self._infos.get(chain) or (state.info if (state := self._index.chain(chain)) else run.info)
         previous = self._heads.get(chain) or self._index.head_of(chain)
         verified = verify_run(known, previous, run.lines, run.seal_line)
-        if not self._has_past(verified):
+        past = tuple(link for record in verified.records for link in record.after if link.chain != chain)
+        if not self._has(past):
             if len(self._parked) >= PARKED_RUNS_MAX:
                 self._parked.pop(next(iter(self._parked)))
-            self._parked[chain, run.first_seq] = run
+            self._parked[chain, run.first_seq] = ParkedRun(run, past)
             return
         if previous.seq == 0 and chain not in self._infos:
             self.introduced.append(verified.info)
@@ -113,17 +124,13 @@ class Ingest:
         self._admitted += len(verified.records)
         self.runs.append(_sealed(verified))
 
-    def _has_past(self, run: VerifiedRun) -> bool:
-        return not any(
-            link.seq > (self._heads.get(link.chain) or self._index.head_of(link.chain)).seq
-            for record in run.records
-            for link in record.after
-            if link.chain != run.info.chain
-        )
+    def _has(self, past: Iterable[AfterLink]) -> bool:
+        return all(link.seq <= (self._heads.get(link.chain) or self._index.head_of(link.chain)).seq for link in past)
 
-    def _is_ready(self, run: IncomingRun) -> bool:
-        head = self._heads.get(run.info.chain) or self._index.head_of(run.info.chain)
-        return run.first_seq <= head.seq + 1
+    def _is_ready(self, parked: ParkedRun) -> bool:
+        """Whether trying again may change anything; verifying costs, so it is not done at a peer's mere request."""
+        head = self._heads.get(parked.run.info.chain) or self._index.head_of(parked.run.info.chain)
+        return parked.run.first_seq <= head.seq + 1 and self._has(parked.past)
 
     def _refuse(self, run: IncomingRun, reason: str, *, is_sender_at_fault: bool) -> None:
         self._refusals.append(Refusal(run.info.text, run.first_seq, reason, is_sender_at_fault))

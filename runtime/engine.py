@@ -60,7 +60,7 @@ from antiphon.journal import (
     with_links,
 )
 from antiphon.journal.chain import RUN_FACTS_MAX, parse_seal_line
-from antiphon.journal.ingest import Ingest
+from antiphon.journal.ingest import Ingest, ParkedRun
 from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.tables import ViewCheckpoint
 from antiphon.journal.sync.messages import IncomingRun, IngestResult
@@ -198,7 +198,7 @@ class JournalEngine:
         self._frame_hash = writer.synced.frame_hash
         self._writer = writer
         self._listeners: list[RunListener] = []
-        self._parked: dict[tuple[ChainId, int], IncomingRun] = {}
+        self._parked: dict[tuple[ChainId, int], ParkedRun] = {}
         self._ingesting = asyncio.Lock()
         self._window_count = 0
         self._refused = 0

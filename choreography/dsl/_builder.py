@@ -82,7 +82,7 @@ class Builder:
         protocols = [item for item in items if isinstance(item, _Protocol)]
         self._check_order(items)
         if not protocols:
-            if not self.problems and all(item is not None for item in values):
+            if all(item is not None for item in values) and not self.problems:
                 self._report("no_protocol", span)
             return None
         return self._assemble(protocols[0], items, span)
@@ -382,8 +382,8 @@ class Builder:
             self._report("unknown_compose", name.span, seen=name.text)
             return None
         threshold = _integer(number) if number else None
-        if kind == "threshold_success" and not threshold:
-            self._report("compose_threshold", span, seen=f"a threshold of {threshold or 0} is always reached")
+        if kind == "threshold_success" and (threshold is None or threshold < 1):
+            self._report("compose_threshold", span, seen="a threshold below 1 is always reached")
         elif kind != "threshold_success" and number:
             self._report("compose_threshold", span, seen=f"`{name.text}` takes no number")
         return ast.ComposePolicy(cast("ast.ComposeKind", kind), threshold, span=span)
@@ -597,7 +597,7 @@ class Builder:
 
     def let_in(self, values: list[Any], span: Span) -> ast.Let:
         mode, name, expression, body = values
-        kind: ast.LetMode = mode.text if mode else "plain"
+        kind = cast("ast.LetMode", mode.text if mode else "plain")
         wanted = {"authoritative": "check", "observe": "observe"}.get(kind)
         if wanted and not (isinstance(expression, ast.EffectCall) and expression.mode == wanted):
             code = "authoritative_without_check" if wanted == "check" else "observe_without_observe"

@@ -393,6 +393,19 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
         "pair them by an index, such as `{sender}[i] -> {receiver}[i]`",
     ),
     "unknown_binding": _error("UnboundFamily", "there is no family or symbol `{name}` to bind", "{advice}"),
+    "binding_too_large": _error(
+        "RoleLimit", "binding gives more than {limit} statements", "bind fewer instances, or send to fewer of them"
+    ),
+    "dynamic_role": _error("DynamicRole", "family `{name}` has a size only known at run time", "bind it: `{name}=3`"),
+    "unbound_symbolic": _error(
+        "UnboundSymbolic", "`{family}[{name}]`: symbol `{name}` has no value", "bind it: `{family}=3` or `{name}=3`"
+    ),
+    "range_projection": _error(
+        "RangeProjection", "a range of `{family}` cannot be projected unbound", "bind `{family}`"
+    ),
+    "wildcard_projection": _error(
+        "WildcardProjection", "all of `{family}` cannot be projected unbound", "bind it: `{family}=3`"
+    ),
     # --- lowering
     "unsupported": _error("UnsupportedFeature", "{feature} has no place in the core", "{advice}"),
     "unsupported_authority": _error(

@@ -215,13 +215,13 @@ class _Driver:
         return place < len(self._known) and self._known[place] <= end
 
     def _expected(self) -> tuple[str, ...]:
-        """What could stand here; follows only reductions that happen whatever comes."""
+        """What could really stand here: every word of the row that the states below agree to."""
         row = ACTIONS[self._states[-1]]
-        return tuple(sorted(word for word in row if word not in ("ERROR", "")))
+        return tuple(sorted(word for word in row if word not in ("ERROR", "") and self._accepts(word)))
 
     def _drop_to_statement(self, position: int) -> None:
         """Give up what was begun until a statement may stand here again, and say that there was one."""
-        while not self._accepts_error():
+        while not self._accepts("ERROR"):
             if len(self._states) == 1:
                 return
             self._states.pop()
@@ -231,21 +231,19 @@ class _Driver:
         token = self._tokens[position]
         self._feed("ERROR", token, position)
 
-    def _accepts_error(self) -> bool:
-        """Whether ERROR can be shifted here, perhaps after reductions; tried on the states alone."""
-        states = list(self._states[-3:]) if len(self._states) > 3 else list(self._states)
+    def _accepts(self, kind: str) -> bool:
+        """Whether a token of that kind can be shifted here, perhaps after reductions; tried on the states alone."""
+        states = self._states[-3:]
         hidden = len(self._states) - len(states)
         while True:
             row = ACTIONS[states[-1]]
-            code = row.get("ERROR")
-            if code is None:
-                code = row.get("")
+            code = row.get(kind, row.get(""))
             if code is None:
                 return False
             if code >= 0:
                 return True
             origin, size, _, _ = RULES[-1 - code]
-            while size >= len(states) and hidden:
+            while size >= len(states):
                 hidden -= 1
                 states.insert(0, self._states[hidden])
             del states[len(states) - size :]

@@ -1,0 +1,764 @@
+"""From the surface tree to the core global type: calls inlined, families expanded, sequences nested, loops named.
+
+Projects nothing. What it refuses it reports with the place and the smallest change; it reports everything it finds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
+
+from . import ast, core
+from .annotations import MessageAnnotations, read_annotations
+from .ast import Block, Choreography, Send, Statement
+from .core import Branch, Comm, End, GlobalType, Local, ValueType, Var
+from .dsl.diagnostics import did_you_mean, problem
+from .dsl.format import format_expression, format_payload, format_type, summarise
+from .dsl.layout import NESTING_MAX
+from .dsl.parse import parse_condition
+from .errors import Problem
+from .roles import bind, has_families, map_blocks, unbound_problems
+from .surface import statements_of
+
+# `loop repeat n` is written out up to here; more rounds stay a counted node.
+UNROLL_MAX = 64
+# Nested repeats multiply; beyond this many statements the inner ones stay counted too.
+UNROLLED_STATEMENTS_MAX = 4_096
+INLINED_STATEMENTS_MAX = 20_000
+DONE = "Done"
+COMMITMENT_WORDS = {ast.Begin: "begin", ast.Await: "await", ast.Resolve: "resolve", ast.Invalidate: "invalidate"}
+
+
+class LoweringStep(NamedTuple):
+    """One surface statement and what it became, in source order."""
+
+    line: int
+    statement: str
+    became: str
+
+
+class Lowered(NamedTuple):
+    """The core type, None when a problem stands in the way; the problems; and the report of what became of what."""
+
+    core: GlobalType | None
+    problems: tuple[Problem, ...]
+    steps: tuple[LoweringStep, ...]
+
+
+class Inlined(NamedTuple):
+    """A choreography without calls and local protocols, None when calls go in circles or grow without end."""
+
+    tree: Choreography | None
+    problems: tuple[Problem, ...]
+
+
+# --- inlining -----------------------------------------------------------------------------------------------------
+
+
+def inline(tree: Choreography) -> Inlined:
+    """Every `call` replaced by the statements it names, annotations kept. O(statements of the result)."""
+    if not tree.local_protocols:
+        return Inlined(tree, ())
+    inliner = _Inliner(tree)
+    body = inliner.body()
+    if inliner.problems:
+        return Inlined(None, tuple(inliner.problems))
+    return Inlined(replace(tree, body=body, local_protocols=()), ())
+
+
+class _Inliner:
+    def __init__(self, tree: Choreography) -> None:
+        self._tree = tree
+        self._local = {local.name: local.body for local in reversed(tree.local_protocols)}
+        self._done: dict[str, Block] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}  # statements, levels
+        self.problems: list[Problem] = []
+
+    def body(self) -> Block:
+        """The protocol's body with every call written out."""
+        for name in self._order():
+            self._done[name] = self._written_out(name, self._local[name])
+            if self.problems:
+                return self._tree.body
+        return self._written_out("", self._tree.body)
+
+    def _order(self) -> list[str]:
+        """Local protocols, each after those it calls; a circle is a problem."""
+        order: list[str] = []
+        state: dict[str, bool] = {}  # whether it is done
+        for start in self._local:
+            waiting = [(start, iter(self._calls(start)))] if start not in state else []
+            state.setdefault(start, False)
+            while waiting:
+                name, calls = waiting[-1]
+                call = next(calls, None)
+                if call is None:
+                    waiting.pop()
+                    state[name] = True
+                    order.append(name)
+                elif call.protocol in self._local and call.protocol not in state:
+                    state[call.protocol] = False
+                    waiting.append((call.protocol, iter(self._calls(call.protocol))))
+                elif state.get(call.protocol) is False:
+                    circle = [item for item, _ in waiting]
+                    shown = [*circle[circle.index(call.protocol) :], call.protocol]
+                    self.problems.append(problem("recursive_call", call.span, cycle=" → ".join(shown)))
+        return [] if self.problems else order
+
+    def _calls(self, name: str) -> list[ast.Call]:
+        return [item for item in statements_of(self._local[name]) if isinstance(item, ast.Call)]
+
+    def _written_out(self, name: str, block: Block) -> Block:
+        self._sizes[name] = self._measure(block)
+        count, levels = self._sizes[name]
+        if count > INLINED_STATEMENTS_MAX or levels > NESTING_MAX:
+            self.problems.append(problem("inlining_too_large", block.span, limit=INLINED_STATEMENTS_MAX))
+            return block
+        return self._block(block)
+
+    def _measure(self, block: Block) -> tuple[int, int]:
+        count, levels = 0, 1
+        for statement in block.items:
+            inner = [self._measure(below) for below in ast.blocks_of(statement)]
+            if isinstance(statement, ast.Call):
+                inner = [self._sizes.get(statement.protocol, (1, 0))]
+            count += 1 + sum(number for number, _ in inner)
+            levels = max([levels, *(1 + depth for _, depth in inner)])
+        return count, levels
+
+    def _block(self, block: Block) -> Block:
+        items: list[Statement] = []
+        for statement in block.items:
+            if not isinstance(statement, ast.Call):
+                items.append(map_blocks(statement, self._block))
+            elif statement.protocol in self._done:
+                items += self._done[statement.protocol].items
+            else:
+                advice = did_you_mean(statement.protocol, self._local, otherwise="define it below `where`")
+                self.problems.append(
+                    problem("undefined_protocol", statement.span, name=statement.protocol, advice=advice)
+                )
+        return replace(block, items=tuple(items))
+
+
+# --- the first communication of a block ---------------------------------------------------------------------------
+
+
+class First(NamedTuple):
+    """The first communication of a block. `statement` is there when it is one plain message that may carry a choice."""
+
+    sender: str
+    receiver: str
+    statement: "Send | ast.Broadcast | None"
+    seen: str
+
+
+class NoFirst(NamedTuple):
+    """There is none, or nobody in particular begins; `seen` says what stands there."""
+
+    seen: str
+
+
+FirstOrNot: TypeAlias = First | NoFirst
+
+
+def first_communication(block: Block, roles: Sequence[str]) -> FirstOrNot:
+    """Who speaks first in a block, to whom, and whether as a plain message; local actions are passed over."""
+    for statement in block.items:
+        match statement:
+            case Send(sender=sender, receiver=receiver):
+                seen = f"`{sender.name} -> {receiver.name}`"
+                return First(sender.name, receiver.name, statement, seen)
+            case ast.Broadcast(sender=sender):
+                others = [role for role in roles if role != sender.name]
+                return (
+                    First(sender.name, others[0], statement, f"`{sender.name} ->*`") if others else NoFirst("nothing")
+                )
+            case ast.Continue(label=label):
+                return NoFirst(f"`continue {label}`")
+            case ast.Parallel():
+                return NoFirst("`par`")
+            case ast.Extension(keyword=keyword):
+                return NoFirst(f"`{keyword}`")
+            case ast.Loop(condition=ast.Count(times=0)):
+                continue
+        for inner in ast.blocks_of(statement):
+            found = first_communication(inner, roles)
+            if isinstance(found, First):
+                return found._replace(statement=None)
+            if found.seen != "nothing":
+                return found
+    return NoFirst("nothing")
+
+
+# --- lowering -----------------------------------------------------------------------------------------------------
+
+
+def lower(tree: Choreography) -> Lowered:
+    """The core type of a choreography; families of known size are expanded first. Never raises; O(statements).
+
+    Example: `lower(parse_choreography_str(text)).core` is what projection takes.
+    """
+    inlined = inline(tree)
+    if inlined.tree is None:
+        return Lowered(None, inlined.problems, ())
+    concrete = inlined.tree
+    if has_families(concrete):
+        unbound = unbound_problems(concrete)
+        bound = bind(concrete) if not unbound else None
+        if bound is None or bound.tree is None:
+            return Lowered(None, unbound or (bound.problems if bound else ()), ())
+        concrete = bound.tree
+    return _Lowerer(concrete).run()
+
+
+Scope: TypeAlias = dict[str, str]  # a label of the text to the name of its Rec; "" when a `par` stands between
+
+
+class _Lowerer:
+    def __init__(self, tree: Choreography) -> None:
+        self._tree = tree
+        self._roles = [role.name for role in tree.roles]
+        self._problems: list[Problem] = []
+        self._became: dict[int, tuple[Statement, str]] = {}
+        self._names: dict[int, str] = {}
+        self._taken: set[str] = set()
+        self._uses: dict[int, int] = {}
+        self._finishes: dict[int, bool] = {}
+        self._factor = 1
+        self._end = End()
+        self._name_loops()
+
+    def run(self) -> Lowered:
+        lowered = self._block(self._tree.body, self._end, {})
+        problems = tuple(dict.fromkeys(self._problems))
+        steps = tuple(self._steps())
+        return Lowered(lowered if not problems else None, problems, steps)
+
+    def _name_loops(self) -> None:
+        """One name for each loop head, in source order: the written one the first time it is used."""
+        written = [item.label for item in statements_of(self._tree.body) if isinstance(item, ast.Rec)]
+        loops = 0
+        for statement in statements_of(self._tree.body):
+            if isinstance(statement, ast.Rec):
+                self._names[id(statement)] = self._fresh(statement.label)
+            elif isinstance(statement, ast.Loop) and not isinstance(statement.condition, ast.Count):
+                loops += 1
+                while f"Loop{loops}" in written:
+                    loops += 1
+                self._names[id(statement)] = self._fresh(f"Loop{loops}")
+
+    def _fresh(self, wanted: str) -> str:
+        name, number = wanted, 2
+        while name in self._taken:
+            name, number = f"{wanted}_{number}", number + 1
+        self._taken.add(name)
+        return name
+
+    def _name(self, statement: Statement) -> str:
+        """The name of a loop head; a body written out several times needs a new one each time."""
+        used = self._uses.get(id(statement), 0)
+        self._uses[id(statement)] = used + 1
+        return self._names[id(statement)] if not used else self._fresh(self._names[id(statement)])
+
+    def _report(self, code: str, place: ast.Node, **facts: str | int) -> None:
+        self._problems.append(problem(code, place.span, **facts))
+
+    def _note(self, statement: Statement, became: str) -> None:
+        self._became.setdefault(id(statement), (statement, became))
+
+    def _steps(self) -> list[LoweringStep]:
+        steps: list[LoweringStep] = []
+        for statement in statements_of(self._tree.body):
+            if id(statement) in self._became:
+                became = self._became[id(statement)][1]
+                steps.append(LoweringStep(statement.span.line, summarise(statement), became))
+        return steps
+
+    # --- blocks
+
+    def _block(self, block: Block, after: GlobalType, scope: Scope) -> GlobalType:
+        self._check_reach(block)
+        node = after
+        for statement in reversed(block.items):
+            node = self._statement(statement, node, scope)
+        return node
+
+    def _check_reach(self, block: Block) -> None:
+        for statement, following in zip(block.items, block.items[1:], strict=False):
+            if isinstance(statement, ast.Continue):
+                self._report("after_continue", following)
+                return
+            if not self._can_finish(statement):
+                construct = _construct(statement)
+                advice = "remove it, or let a branch finish without `continue`"
+                self._report("unreachable", following, construct=construct, advice=advice)
+                return
+
+    def _can_finish(self, statement: Statement) -> bool:
+        known = self._finishes.get(id(statement))
+        if known is None:
+            known = self._finishes[id(statement)] = self._judge_finish(statement)
+        return known
+
+    def _judge_finish(self, statement: Statement) -> bool:
+        match statement:
+            case ast.Continue() | ast.Loop(condition=ast.Forever()):
+                return False
+            case ast.Loop():
+                return True
+        blocks = ast.blocks_of(statement)
+        if not blocks:
+            return True
+        ends = [all(self._can_finish(item) for item in block.items) for block in blocks]
+        return all(ends) if isinstance(statement, ast.Parallel) else any(ends)
+
+    def _statement(self, statement: Statement, after: GlobalType, scope: Scope) -> GlobalType:
+        match statement:
+            case Send():
+                return self._send(statement, after)
+            case ast.Broadcast():
+                return self._broadcast(statement, after)
+            case ast.Choice():
+                return self._choice(statement, after, scope)
+            case ast.Loop():
+                return self._loop(statement, after, scope)
+            case ast.Rec(label=label):
+                name = self._name(statement)
+                self._note(statement, f"rec {name}")
+                return self._recursion(statement, name, self._block(statement.body, after, {**scope, label: name}))
+            case ast.Continue():
+                return self._continue(statement, scope)
+            case ast.Parallel(branches=branches):
+                self._note(statement, f"parallel of {len(branches)}")
+                inside = dict.fromkeys(scope, "")
+                parts = tuple(self._block(block, self._end, inside) for block in branches)
+                return core.Parallel(parts, after, span=statement.span)
+            case ast.Timeout():
+                return self._timeout(statement, after, scope)
+            case ast.Case():
+                return self._case(statement, after, scope)
+            case ast.Let(body=Block() as body):
+                return self._local(replace(statement, body=None), self._block(body, after, scope))
+            case ast.Begin() | ast.Await() | ast.Resolve() | ast.Invalidate():
+                self._report("unsupported_authority", statement, word=COMMITMENT_WORDS[type(statement)])
+                return after
+            case ast.Extension(keyword=keyword):
+                self._note(statement, f"extension {keyword}")
+                return core.Custom(statement, after, span=statement.span)
+            case ast.Call(protocol=name):
+                self._report("undefined_protocol", statement, name=name, advice="define it below `where`")
+                return after
+            case _:
+                return self._local(statement, after)
+
+    def _local(self, statement: Statement, after: GlobalType) -> GlobalType:
+        actor = _next_sender(after)
+        self._note(statement, f"local action of {actor}" if actor else "local action")
+        return Local(actor, statement, after, span=statement.span)
+
+    # --- messages
+
+    def _send(self, send: Send, after: GlobalType) -> GlobalType:
+        sender, receiver = send.sender.name, send.receiver.name
+        if send.sender == send.receiver:
+            self._report("self_send", send, name=sender)
+        self._note(send, f"{sender} → {receiver} {{{send.message.name}}}")
+        branch = Branch(
+            send.message.name,
+            value_type(send.message),
+            after,
+            send.message,
+            self._annotations(send),
+            span=send.span,
+        )
+        return Comm(sender, receiver, (branch,), span=send.span)
+
+    def _annotations(self, send: "Send | ast.Broadcast") -> MessageAnnotations | None:
+        read = read_annotations(send.annotations, namespace=self._tree.namespace, dialect=self._tree.dialect)
+        return read.annotations
+
+    def _broadcast(self, broadcast: ast.Broadcast, after: GlobalType) -> GlobalType:
+        sender = broadcast.sender.name
+        annotations = self._annotations(broadcast)
+        message = broadcast.message
+        node = after
+        others = [role for role in self._roles if role != sender]
+        for receiver in reversed(others):
+            branch = Branch(message.name, value_type(message), node, message, annotations, span=broadcast.span)
+            node = Comm(sender, receiver, (branch,), span=broadcast.span)
+        self._note(broadcast, "; ".join(f"{sender} → {receiver} {{{message.name}}}" for receiver in others))
+        return node
+
+    # --- choice and case
+
+    def _choice(self, choice: ast.Choice, after: GlobalType, scope: Scope) -> GlobalType:
+        chooser = choice.chooser.name
+        receiver: str | None = None
+        labels: set[str] = set()
+        branches: list[Branch] = []
+        for branch in choice.branches:
+            body = self._block(branch.body, after, scope)
+            if branch.label in labels:
+                self._report("duplicate_label", branch, name=branch.label)
+            labels.add(branch.label)
+            first = first_communication(branch.body, self._roles)
+            if not self._is_chosen(branch, first, chooser):
+                continue
+            assert isinstance(first, First), "a chosen branch begins with a message"
+            receiver = receiver or first.receiver
+            if first.receiver != receiver:
+                self._report(
+                    "inconsistent_receivers",
+                    branch,
+                    chooser=chooser,
+                    label=branch.label,
+                    found=f"`{first.receiver}`",
+                    expected=f"`{receiver}`",
+                )
+                continue
+            branches.append(self._branch(branch, first, body))
+        if receiver is None or not branches:
+            return after
+        labels_shown = ", ".join(branch.label for branch in branches)
+        self._note(choice, f"{chooser} → {receiver} {{{labels_shown}}}")
+        return Comm(chooser, receiver, tuple(branches), span=choice.span)
+
+    def _is_chosen(self, branch: ast.ChoiceBranch, first: FirstOrNot, chooser: str) -> bool:
+        if isinstance(first, NoFirst) and first.seen == "nothing":
+            self._report("chooser_must_send", branch, label=branch.label, chooser=chooser)
+        elif isinstance(first, NoFirst) or first.sender != chooser:
+            self._report("choice_not_from_chooser", branch, label=branch.label, seen=first.seen, chooser=chooser)
+        else:
+            return True
+        return False
+
+    def _branch(self, branch: ast.ChoiceBranch, first: First, body: GlobalType) -> Branch:
+        """The message of the branch's name is the choice; any other label travels before the message."""
+        if first.statement is not None and first.statement.message.name == branch.label:
+            fused = _fuse(body)
+            if fused is not None:
+                return replace_branch(fused, guard=branch.guard, span=branch.span)
+        return Branch(branch.label, None, body, guard=branch.guard, span=branch.span)
+
+    def _case(self, case: ast.Case, after: GlobalType, scope: Scope) -> GlobalType:
+        bodies = [self._block(branch.body, after, scope) for branch in case.branches]
+        firsts = [first_communication(branch.body, self._roles) for branch in case.branches]
+        if all(isinstance(first, NoFirst) and first.seen == "nothing" for first in firsts):
+            return self._local(case, after)
+        trouble = self._case_trouble(case, firsts)
+        if trouble:
+            seen, advice = trouble
+            self._report("case_not_observable", case.expression, seen=seen, advice=advice)
+            return after
+        branches: list[Branch] = []
+        for branch, body in zip(case.branches, bodies, strict=True):
+            fused = _fuse(body)
+            assert fused is not None, "every branch begins with a plain message"
+            branches.append(replace_branch(fused, outcome=branch.constructor, span=branch.span))
+        first = firsts[0]
+        assert isinstance(first, First), "checked above"
+        labels = ", ".join(branch.label for branch in branches)
+        self._note(case, f"{first.sender} → {first.receiver} {{{labels}}}")
+        made = Comm(first.sender, first.receiver, tuple(branches), span=case.span)
+        return Local(first.sender, case, made, span=case.expression.span)
+
+    def _case_trouble(self, case: ast.Case, firsts: Sequence[FirstOrNot]) -> tuple[str, str] | None:
+        """What keeps the others from telling the branches apart, and the smallest change."""
+        names: set[str] = set()
+        decider = case.decider.name if case.decider else None
+        receiver: str | None = None
+        for branch, first in zip(case.branches, firsts, strict=True):
+            if isinstance(first, NoFirst) or first.statement is None:
+                seen = first.seen if isinstance(first, NoFirst) else f"a block that begins with {first.seen}"
+                who = f" from `{decider}`" if decider else ""
+                return (f"branch `{branch.constructor}` begins with {seen}", f"begin it with a plain message{who}")
+            decider, receiver = decider or first.sender, receiver or first.receiver
+            if first.sender != decider:
+                return (
+                    f"branch `{branch.constructor}` begins with {first.seen}, and `{decider}` decides",
+                    f"let `{decider}` send first in every branch",
+                )
+            if first.receiver != receiver:
+                return (
+                    f"branch `{branch.constructor}` begins with {first.seen}, and the others tell `{receiver}`",
+                    f"let `{decider}` tell `{receiver}` first in every branch",
+                )
+            name = first.statement.message.name
+            if name in names:
+                return (f"two branches begin with the message `{name}`", "give the messages different names")
+            names.add(name)
+        return None
+
+    # --- loops
+
+    def _loop(self, loop: ast.Loop, after: GlobalType, scope: Scope) -> GlobalType:
+        match loop.condition:
+            case ast.Count(times=times):
+                return self._repeat(loop, times, after, scope)
+            case ast.Forever():
+                name = self._name(loop)
+                self._note(loop, f"rec {name}")
+                return self._recursion(loop, name, self._block(loop.body, Var(name, span=loop.span), scope))
+            case ast.Decides(role=role):
+                return self._decided(loop, role.name, None, after, scope)
+            case ast.While(condition=text):
+                return self._decided(loop, None, text, after, scope)
+
+    def _decided(
+        self, loop: ast.Loop, decider: str | None, condition: str | None, after: GlobalType, scope: Scope
+    ) -> GlobalType:
+        name = self._name(loop)
+        body = self._block(loop.body, Var(name, span=loop.span), scope)
+        if condition is not None:
+            self._check_condition(loop.condition, condition)
+        first = first_communication(loop.body, self._roles)
+        fused = _fuse(body) if isinstance(first, First) and first.statement is not None else None
+        if isinstance(first, NoFirst) or fused is None or (decider is not None and first.sender != decider):
+            seen = (
+                first.seen if isinstance(first, NoFirst) or first.statement is not None else f"a block ({first.seen})"
+            )
+            if decider is None:
+                self._report("loop_while_start", loop.condition, seen=seen)
+            else:
+                advice = f"begin the body with `{decider} -> … : …`"
+                self._report("loop_decider", loop.condition, role=decider, seen=seen, advice=advice)
+            return after
+        if fused.label == DONE:
+            self._report("duplicate_label", loop.condition, name=DONE)
+        done = Branch(DONE, None, after, span=loop.condition.span)
+        self._note(loop, f"rec {name}: {first.sender} → {first.receiver} {{{fused.label}, {DONE}}}")
+        again = replace_branch(fused, condition=condition, span=fused.span)
+        choice = Comm(first.sender, first.receiver, (again, done), span=loop.span)
+        return core.Rec(name, choice, span=loop.span)
+
+    def _check_condition(self, place: ast.Node, text: str) -> None:
+        expression, problems = parse_condition(text, place.span)
+        if expression is None or problems:
+            self._report("loop_condition", place, seen=f"`{text[:40]}`")
+        elif not is_boolean(expression):
+            self._report("loop_condition", place, seen=f"`{format_expression(expression)}`")
+
+    def _repeat(self, loop: ast.Loop, times: int | str, after: GlobalType, scope: Scope) -> GlobalType:
+        if isinstance(times, str):
+            self._report("unbound_symbol", loop.condition, name=times)
+            return after
+        factor = self._factor
+        self._factor = factor * max(1, times)
+        node = after
+        if times <= UNROLL_MAX and self._factor <= UNROLLED_STATEMENTS_MAX:
+            self._note(loop, f"{times} round(s), written out")
+            for _ in range(times):
+                node = self._block(loop.body, node, scope)
+        else:
+            self._note(loop, f"{times} round(s), counted")
+            node = core.Repeat(times, self._block(loop.body, self._end, scope), after, span=loop.span)
+        self._factor = factor
+        return node
+
+    def _recursion(self, statement: Statement, name: str, body: GlobalType) -> GlobalType:
+        if name in _unguarded(body):
+            code = "empty_loop" if isinstance(statement, ast.Loop) else "unguarded_recursion"
+            label = statement.label if isinstance(statement, ast.Rec) else name
+            self._report(code, statement, name=label)
+        return core.Rec(name, body, span=statement.span)
+
+    def _continue(self, statement: ast.Continue, scope: Scope) -> GlobalType:
+        label = statement.label
+        name = scope.get(label)
+        if name is None:
+            advice = did_you_mean(label, scope, otherwise=f"put it into `rec {label}`")
+            self._report("unbound_variable", statement, name=label, advice=advice)
+        elif not name:
+            self._report("continue_in_par", statement, name=label)
+        else:
+            self._note(statement, f"back to {name}")
+        return Var(name or label, span=statement.span)
+
+    def _timeout(self, timeout: ast.Timeout, after: GlobalType, scope: Scope) -> GlobalType:
+        self._note(timeout, f"timeout of {timeout.owner.name} after {timeout.milliseconds} ms")
+        on_cancel = timeout.on_cancel
+        return core.Timeout(
+            timeout.owner.name,
+            timeout.milliseconds,
+            self._block(timeout.body, after, scope),
+            self._block(timeout.on_timeout, after, scope),
+            self._block(on_cancel, after, scope) if on_cancel is not None else None,
+            span=timeout.span,
+        )
+
+
+def replace_branch(
+    branch: Branch,
+    *,
+    span: ast.Span,
+    guard: ast.Guard | None = None,
+    outcome: str | None = None,
+    condition: str | None = None,
+) -> Branch:
+    """The branch of a plain message as a branch of a choice, a case or a loop."""
+    return Branch(
+        branch.label,
+        branch.payload,
+        branch.continuation,
+        branch.message,
+        branch.annotations,
+        guard,
+        outcome,
+        condition,
+        branch.before,
+        span=span,
+    )
+
+
+def _fuse(body: GlobalType) -> Branch | None:
+    """The one branch of the plain message a body begins with, local actions before it kept with it."""
+    before: list[Statement] = []
+    node = body
+    while isinstance(node, Local):
+        before.append(node.action)
+        node = node.continuation
+    if not isinstance(node, Comm) or len(node.branches) != 1:
+        return None
+    branch = node.branches[0]
+    if not before:
+        return branch
+    return Branch(
+        branch.label,
+        branch.payload,
+        branch.continuation,
+        branch.message,
+        branch.annotations,
+        branch.guard,
+        branch.outcome,
+        branch.condition,
+        (*before, *branch.before),
+        span=branch.span,
+    )
+
+
+def _next_sender(node: GlobalType) -> str | None:
+    """Who sends first from here, when that is one role."""
+    for _ in range(NESTING_MAX):
+        match node:
+            case Comm(sender=sender):
+                return sender
+            case core.Timeout(owner=owner):
+                return owner
+            case core.Rec(body=body):
+                node = body
+            case Local(actor=actor):
+                return actor
+            case core.Custom(continuation=after) | core.Repeat(continuation=after):
+                node = after
+            case _:
+                return None
+    return None
+
+
+def _unguarded(body: GlobalType) -> set[str]:
+    """The names reachable from here without a communication."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    waiting: list[GlobalType] = [body]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or isinstance(node, Comm):
+            continue
+        seen.add(id(node))
+        if isinstance(node, Var):
+            found.add(node.name)
+        elif isinstance(node, core.Parallel):
+            # What follows is reached only when every branch has ended; a branch that communicates guards it.
+            is_silent = all(_is_silent(branch) for branch in node.branches)
+            waiting += [node.continuation] if is_silent else []
+        elif isinstance(node, core.Repeat):
+            waiting += [node.continuation] if node.count == 0 or _is_silent(node.body) else []
+        else:
+            waiting.extend(core.successors(node))
+    return found
+
+
+def _is_silent(node: GlobalType) -> bool:
+    """Whether a way to the end exists without a communication."""
+    seen: set[int] = set()
+    waiting: list[GlobalType] = [node]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, End):
+            return True
+        if id(current) not in seen and not isinstance(current, Comm):
+            seen.add(id(current))
+            waiting.extend(core.successors(current))
+    return False
+
+
+def _construct(statement: Statement) -> str:
+    return f"`{type(statement).__name__.lower() if not isinstance(statement, ast.Parallel) else 'par'}`"
+
+
+_NATURAL = frozenset({"u8", "u16", "u32", "u64", "usize", "nat"})
+_TEXTUAL = frozenset({"String", "str", "string"})
+
+
+def value_type(message: ast.Message) -> ValueType | None:
+    """What a message carries, from `of` or its payload; None when it carries nothing."""
+    fields = message.payload.fields if message.payload else ()
+    if message.type is not None and not fields:
+        return type_value(message.type)
+    if message.type is None and len(fields) == 1 and fields[0].name is None:
+        return type_value(fields[0].type)
+    if message.type is None and not fields:
+        return None
+    text = format_payload(message.payload) if message.payload else ""
+    shown = f"{format_type(message.type)} {text}".strip() if message.type is not None else text
+    return ValueType("product", shown, shown)
+
+
+def type_value(kind: ast.TypeExpression) -> ValueType:
+    """The core type of a written type: numbers, texts and truths by kind, everything else by its text."""
+    text = format_type(kind)
+    if text in _NATURAL:
+        return ValueType("nat", None, text)
+    if text in _TEXTUAL:
+        return ValueType("string", None, text)
+    if text == "bool":
+        return ValueType("bool", None, text)
+    if text == "Unit":
+        return ValueType("unit", None, text)
+    return ValueType("product" if isinstance(kind, ast.RecordType) else "named", text, text)
+
+
+def is_boolean(expression: ast.Expression) -> bool:
+    """Whether an expression may be a truth value: not a number, not a text, not an effect."""
+    if isinstance(expression, ast.Constant):
+        return isinstance(expression.value, bool)
+    if isinstance(expression, ast.Binary) and expression.operator in ("&&", "||"):
+        return is_boolean(expression.left) and is_boolean(expression.right)
+    if isinstance(expression, ast.Not):
+        return is_boolean(expression.operand)
+    return not isinstance(expression, ast.EffectCall | ast.Transfer)
+
+
+def explain_lowering(tree: Choreography) -> str:
+    """What each statement became, a line each, in source order; stable for equal texts."""
+    lowered = lower(tree)
+    width = max((len(step.statement) for step in lowered.steps), default=0)
+    lines = [f"{step.line:>5}  {step.statement:<{min(width, 60)}}  ⇒ {step.became}" for step in lowered.steps]
+    lines += [f"       {found.severity}: {found.message}" for found in lowered.problems]
+    return "\n".join(lines)
+
+
+__all__ = [
+    "First",
+    "Inlined",
+    "Lowered",
+    "LoweringStep",
+    "NoFirst",
+    "explain_lowering",
+    "first_communication",
+    "inline",
+    "is_boolean",
+    "lower",
+    "type_value",
+    "value_type",
+]

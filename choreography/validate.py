@@ -1,0 +1,461 @@
+"""Whether a choreography that parses makes sense: every finding at once, with its place, and its language tier.
+
+Finds what no grammar can: choices nobody can tell apart, loops nobody leaves, evidence nobody declared. Projects
+nothing; that two branches cannot be merged for a role is projection's finding.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
+
+from . import ast
+from .annotations import read_annotations
+from .ast import Choreography, Statement
+from .dsl.diagnostics import did_you_mean, problem
+from .dsl.format import format_expression
+from .errors import Problem
+from .lower import inline, is_boolean, lower
+from .node import Node, Span, walk
+from .roles import bind, has_families, unbound_problems
+from .surface import all_blocks, roles_named, statements_of
+
+METADATA_VALUES: Mapping[str, tuple[str, ...]] = {
+    "class": ("authoritative", "observational", "best_effort"),
+    "progress": ("immediate", "may_block"),
+    "region": ("session", "fragment", "global"),
+    "agreement_use": ("required", "none", "forbidden"),
+    "reentrancy": ("allow", "reject_same_operation", "reject_same_fragment"),
+}
+CLASS_OF_MODE: Mapping[str, tuple[str, ...]] = {
+    "authoritative": ("authoritative",),
+    "observe": ("observational",),
+    "command": ("best_effort", "authoritative"),
+}
+# Findings of the core that say "not projectable", which is a tier and no mistake.
+UNPROJECTABLE_KINDS = frozenset(
+    {
+        "UnsupportedAuthorityConstruct",
+        "UnsupportedFeature",
+        "DynamicRole",
+        "UnboundSymbolic",
+        "RangeProjection",
+        "WildcardProjection",
+        "UnboundSymbol",
+        "UnboundFamily",
+    }
+)
+
+Tier: TypeAlias = Literal["full_spec", "session_projectable", "protocol_machine_executable", "proof_only"]
+
+
+Kind = TypeVar("Kind", bound=ast.Declaration)
+
+
+class TierResult(NamedTuple):
+    """The strongest language tier a choreography reaches, and why not a higher one."""
+
+    tier: Tier
+    reasons: tuple[Problem, ...]
+
+
+def validate(tree: Choreography, *, modules: Iterable[str] = ()) -> tuple[Problem, ...]:
+    """Every finding in a parsed tree, in the order of the text; empty when there is none. O(statements).
+
+    `modules` names what an import may resolve to. Families are checked with two instances each where their size is
+    not known. Example: `validate(parse(text).tree)`.
+    """
+    validator = _Validator(tree, frozenset(modules))
+    return tuple(sorted(dict.fromkeys(validator.findings()), key=lambda item: (item.span.start, item.span.end)))
+
+
+def tier_of(tree: Choreography) -> TierResult:
+    """The strongest of the four tiers, by what the language knows; that every role projects is the caller's to add.
+
+    `session_projectable`: the core can say it. `full_spec`: that, and it declares whom to trust and how it runs
+    (bundles, a profile, namespace). `protocol_machine_executable`: it uses the commitment lifecycle, extensions or
+    families of unknown size. `proof_only`: it has findings that stop every run.
+    """
+    lowered = lower(tree)
+    errors = [item for item in validate(tree) if item.severity == "error"]
+    if errors:
+        return TierResult("proof_only", tuple(errors))
+    if lowered.problems:
+        return TierResult("protocol_machine_executable", lowered.problems)
+    if any(isinstance(item, ast.Operation | ast.GuestRuntime) for item in tree.declarations):
+        name = next(item for item in tree.declarations if isinstance(item, ast.Operation | ast.GuestRuntime))
+        return TierResult("protocol_machine_executable", (problem("unsupported_agreement", name.span, name=name.name),))
+    extension = next((item for item in statements_of(tree.body) if isinstance(item, ast.Extension)), None)
+    if extension is not None:
+        advice = "run it where the extension has a handler"
+        feature = f"extension `{extension.keyword}`"
+        return TierResult(
+            "protocol_machine_executable", (problem("unsupported", extension.span, feature=feature, advice=advice),)
+        )
+    if tree.requires and tree.under and tree.namespace:
+        return TierResult("full_spec", ())
+    return TierResult("session_projectable", ())
+
+
+class _Validator:
+    def __init__(self, tree: Choreography, modules: frozenset[str]) -> None:
+        self._tree = tree
+        self._modules = modules
+        self._statements: list[Statement] = [item for block in all_blocks(tree) for item in statements_of(block)]
+        self._interfaces = _first_of(tree, ast.EffectInterface)
+        self._operations = _first_of(tree, ast.Operation)
+
+    def findings(self) -> Iterator[Problem]:
+        yield from self._roles()
+        yield from self._duplicates()
+        yield from self._imports()
+        yield from self._bundles()
+        yield from self._profiles()
+        yield from self._effects()
+        yield from self._operations_declared()
+        yield from self._calls()
+        yield from self._annotations()
+        yield from self._guards()
+        yield from _Lifecycle(self._tree, self._operations).check()
+        yield from self._communication()
+
+    # --- roles
+
+    def _roles(self) -> Iterator[Problem]:
+        tree = self._tree
+        if not tree.body.items:
+            yield problem("empty_choreography", tree.span, name=tree.name)
+            return
+        used = {reference.name for item in self._statements for reference in roles_named(item)}
+        used |= {item.owner.name for item in tree.declarations if isinstance(item, ast.Operation)}
+        has_broadcast = any(isinstance(item, ast.Broadcast) for item in self._statements)
+        for role in tree.roles:
+            if role.name not in used and not has_broadcast:
+                yield problem("unused_role", role.span, name=role.name)
+
+    # --- declarations
+
+    def _duplicates(self) -> Iterator[Problem]:
+        first: dict[tuple[str, str], Span] = {}
+        for declaration in self._tree.declarations:
+            what, noun = _NOUNS[type(declaration)]
+            key = (what, declaration.name)
+            if key in first:
+                yield problem(
+                    "duplicate_declaration",
+                    declaration.span,
+                    what=what,
+                    noun=noun,
+                    name=declaration.name,
+                    line=first[key].line,
+                )
+            first.setdefault(key, declaration.span)
+
+    def _imports(self) -> Iterator[Problem]:
+        for item in self._tree.imports:
+            name = ".".join(item.path)
+            if name not in self._modules:
+                advice = did_you_mean(name, self._modules, otherwise="remove it, or make the module known")
+                yield problem("unresolved_import", item.span, name=name, advice=advice)
+
+    def _bundles(self) -> Iterator[Problem]:
+        bundles = _first_of(self._tree, ast.ProofBundle)
+        place = self._head()
+        for name in self._tree.requires:
+            if name not in bundles:
+                advice = did_you_mean(name, bundles, otherwise=f"add `proof_bundle {name} …`, or drop it")
+                yield problem("missing_bundle", place, name=name, advice=advice)
+        required = [bundles[name] for name in self._tree.requires if name in bundles]
+        granted = {capability for bundle in required for capability in bundle.capabilities}
+        for item in self._statements:
+            if isinstance(item, ast.Send | ast.Broadcast):
+                for annotation in item.annotations:
+                    name = ast.value_text(annotation.value)
+                    if annotation.key == "required_capability" and name not in granted:
+                        yield problem("missing_capability", annotation.span, name=name)
+
+    def _profiles(self) -> Iterator[Problem]:
+        profiles = _first_of(self._tree, ast.Profile)
+        for name in self._tree.under:
+            if name not in profiles:
+                advice = did_you_mean(name, profiles, otherwise=f"add `profile {name} …`, or drop it")
+                yield problem("undeclared_profile", self._head(), name=name, advice=advice)
+
+    def _head(self) -> Span:
+        span = self._tree.span
+        place = self._tree.body.span
+        if self._tree.declarations or self._tree.imports or self._tree.module:
+            return place
+        return Span(span.start, span.start, span.line, span.column, span.line, span.column) if span.line else place
+
+    def _effects(self) -> Iterator[Problem]:
+        for interface in self._interfaces.values():
+            seen: dict[str, Span] = {}
+            for operation in interface.operations:
+                if operation.name in seen:
+                    yield problem(
+                        "duplicate_declaration",
+                        operation.span,
+                        what="EffectOperation",
+                        noun=f"operation of `{interface.name}`",
+                        name=operation.name,
+                        line=seen[operation.name].line,
+                    )
+                seen.setdefault(operation.name, operation.span)
+                yield from _check_metadata(operation)
+        for used in self._tree.uses:
+            if used not in self._interfaces:
+                yield self._undeclared_interface(used, self._head())
+        for item in self._tree.declarations:
+            if isinstance(item, ast.GuestRuntime):
+                for used in item.uses:
+                    if used not in self._interfaces:
+                        yield self._undeclared_interface(used, item.span)
+
+    def _undeclared_interface(self, name: str, place: Span) -> Problem:
+        advice = did_you_mean(name, self._interfaces, otherwise=f"declare `effect {name}`")
+        return problem("undeclared_interface", place, name=name, advice=advice)
+
+    def _operations_declared(self) -> Iterator[Problem]:
+        agreements = _first_of(self._tree, ast.AgreementProfile)
+        for operation in self._operations.values():
+            name = operation.agreement
+            if name is not None and name not in agreements:
+                advice = did_you_mean(name, agreements, otherwise=f"declare `agreement_profile {name}`")
+                yield problem("undeclared_agreement", operation.span, name=name, advice=advice)
+        for item in self._statements:
+            named = item.operation if isinstance(item, _COMMITMENTS) else None
+            if named is not None and named not in self._operations:
+                advice = did_you_mean(named, self._operations, otherwise=f"declare `operation {named} …`")
+                yield problem("undeclared_operation", item.span, name=named, advice=advice)
+
+    # --- effects in use
+
+    def _calls(self) -> Iterator[Problem]:
+        for statement in self._statements:
+            if isinstance(statement, ast.Let) and statement.mode == "plain":
+                expression = statement.expression
+                if isinstance(expression, ast.EffectCall):
+                    code = "plain_let_of_check" if expression.mode == "check" else "plain_let_of_observe"
+                    yield problem(code, expression.span, name=statement.name)
+            for node in _expressions_of(statement):
+                for call in walk(node):
+                    if isinstance(call, ast.EffectCall | ast.Evidence):
+                        yield from self._call(call)
+
+    def _call(self, call: ast.EffectCall | ast.Evidence) -> Iterator[Problem]:
+        interface = self._interfaces.get(call.interface)
+        if interface is None:
+            yield self._undeclared_interface(call.interface, call.span)
+            return
+        if call.interface not in self._tree.uses:
+            yield problem("unused_interface", call.span, name=call.interface)
+        operation = next((item for item in interface.operations if item.name == call.operation), None)
+        if operation is None:
+            names = [item.name for item in interface.operations]
+            advice = did_you_mean(call.operation, names, otherwise=f"it has {', '.join(names) or 'none'}")
+            yield problem(
+                "undeclared_effect_operation", call.span, interface=call.interface, name=call.operation, advice=advice
+            )
+            return
+        is_observation = isinstance(call, ast.EffectCall) and call.mode == "observe"
+        if is_observation and operation.mode != "observe":
+            yield problem("observe_of_non_observe", call.span, interface=call.interface, name=call.operation)
+        elif not is_observation and operation.mode == "observe":
+            yield problem("check_of_observe", call.span, interface=call.interface, name=call.operation)
+
+    # --- annotations and guards
+
+    def _annotations(self) -> Iterator[Problem]:
+        for item in self._statements:
+            if isinstance(item, ast.Send | ast.Broadcast) and item.annotations:
+                read = read_annotations(item.annotations, namespace=self._tree.namespace, dialect=self._tree.dialect)
+                yield from read.problems
+
+    def _guards(self) -> Iterator[Problem]:
+        for item in self._statements:
+            for branch in item.branches if isinstance(item, ast.Choice) else ():
+                if isinstance(branch.guard, ast.Predicate) and not is_boolean(branch.guard.expression):
+                    seen = format_expression(branch.guard.expression)
+                    yield problem("guard_not_boolean", branch.guard.span, seen=seen, better=f"{seen} == …")
+
+    # --- what the core finds
+
+    def _communication(self) -> Iterator[Problem]:
+        inlined = inline(self._tree)
+        if inlined.tree is None:
+            yield from inlined.problems
+            return
+        tree = inlined.tree
+        if has_families(tree):
+            counts, indices = _example_binding(tree) if unbound_problems(tree) else ({}, {})
+            bound = bind(tree, counts=counts, indices=indices)
+            yield from bound.problems
+            if bound.tree is None:
+                return
+            tree = bound.tree
+        yield from (item for item in lower(tree).problems if item.kind not in UNPROJECTABLE_KINDS)
+
+
+def _example_binding(tree: Choreography) -> tuple[dict[str, int], dict[str, int]]:
+    """Sizes and indices good enough to look at the shape of a protocol whose own are not known yet."""
+    counts: dict[str, int] = {}
+    indices: dict[str, int] = {}
+    for block in all_blocks(tree):
+        for item in statements_of(block):
+            match item:
+                case ast.Loop(condition=ast.Count(times=str() as symbol)):
+                    counts[symbol] = 1
+            for reference in roles_named(item):
+                index = reference.index
+                if isinstance(index, ast.Symbol):
+                    indices[index.name] = 0
+                elif isinstance(index, ast.Range):
+                    indices.update({bound: 0 for bound in (index.low,) if isinstance(bound, str)})
+                    low = index.low if isinstance(index.low, int) else 0
+                    indices.update({bound: low + 1 for bound in (index.high,) if isinstance(bound, str)})
+    largest = max([2, *(number + 1 for number in indices.values()), *_written_indices(tree)])
+    for role in tree.roles:
+        if isinstance(role.size, ast.Runtime | ast.Symbol):
+            counts[role.name] = min(largest, 1_024)
+    return counts, indices
+
+
+def _written_indices(tree: Choreography) -> Iterator[int]:
+    for block in all_blocks(tree):
+        for item in statements_of(block):
+            for reference in roles_named(item):
+                if isinstance(reference.index, ast.Concrete):
+                    yield reference.index.number + 1
+                elif isinstance(reference.index, ast.Range) and isinstance(reference.index.high, int):
+                    yield reference.index.high
+
+
+def _check_metadata(operation: ast.EffectOperation) -> Iterator[Problem]:
+    given = {item.key: item for item in operation.metadata}
+    for item in operation.metadata:
+        values = METADATA_VALUES.get(item.key)
+        if values is None:
+            yield problem("effect_key", item.span, seen=item.key, keys=", ".join(METADATA_VALUES))
+        elif item.value not in values:
+            yield problem("effect_value", item.span, key=item.key, seen=item.value, values=", ".join(values))
+    grade = given.get("class")
+    wanted = CLASS_OF_MODE[operation.mode]
+    if grade is not None and grade.value in METADATA_VALUES["class"] and grade.value not in wanted:
+        yield problem("effect_class", grade.span, seen=grade.value, mode=operation.mode, wanted=" or ".join(wanted))
+    progress = given.get("progress")
+    if operation.mode == "authoritative" and progress is not None and progress.value == "immediate":
+        yield problem("authoritative_immediate", progress.span)
+    agreement = given.get("agreement_use")
+    if operation.mode == "observe" and agreement is not None and agreement.value == "required":
+        yield problem("observe_agreement", agreement.span)
+
+
+_COMMITMENTS = (ast.Begin, ast.Await, ast.Resolve, ast.Invalidate)
+_NOUNS: dict[type[Node], tuple[str, str]] = {
+    ast.ProofBundle: ("Bundle", "proof bundle"),
+    ast.Profile: ("Profile", "profile"),
+    ast.AgreementProfile: ("AgreementProfile", "agreement profile"),
+    ast.RoleSet: ("RoleSet", "role set"),
+    ast.RoleSubset: ("RoleSet", "role set"),
+    ast.Shape: ("RoleSet", "shape"),
+    ast.TypeAliasDeclaration: ("Type", "type"),
+    ast.SumType: ("Type", "type"),
+    ast.EffectInterface: ("Interface", "effect"),
+    ast.Fragment: ("Fragment", "fragment"),
+    ast.Operation: ("Operation", "operation"),
+    ast.GuestRuntime: ("GuestRuntime", "guest runtime"),
+}
+
+
+def _first_of(tree: Choreography, kind: type[Kind]) -> dict[str, Kind]:
+    """The declarations of a kind by name, the first of each name."""
+    found: dict[str, Kind] = {}
+    for item in tree.declarations:
+        if isinstance(item, kind):
+            found.setdefault(item.name, item)
+    return found
+
+
+def _expressions_of(statement: Statement) -> Iterator[Node]:
+    match statement:
+        case ast.Let(expression=expression) | ast.Case(expression=expression):
+            yield expression
+        case ast.Choice(branches=branches):
+            yield from (branch.guard for branch in branches if branch.guard is not None)
+        case ast.Publish(argument=argument) | ast.DependentWork(argument=argument) | ast.Resolve(argument=argument):
+            if argument is not None:
+                yield argument
+        case ast.PublishAuthority(witness=witness):
+            yield witness
+        case ast.Begin(arguments=arguments):
+            yield from arguments
+        case _:
+            return
+
+
+# --- commitments --------------------------------------------------------------------------------------------------
+
+_Stages: TypeAlias = frozenset[str]  # what an operation may have reached here, over all ways that lead here
+
+# stage, word → stage, or the complaint and the advice
+TRANSITIONS: Mapping[str, Mapping[str, str]] = {
+    "new": {"begin": "begun"},
+    "begun": {"await": "begun", "resolve": "resolved", "invalidate": "invalid"},
+    "resolved": {"invalidate": "invalid"},
+    "invalid": {},
+}
+_COMPLAINTS: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("new", "await"): ("before its `begin`", "begin the operation first"),
+    ("new", "resolve"): ("before its `begin`", "begin the operation first"),
+    ("new", "invalidate"): ("before its `begin`", "begin the operation first"),
+    ("begun", "begin"): ("twice", "an operation is begun once"),
+    ("resolved", "begin"): ("after its `resolve`", "an operation is begun once"),
+    ("resolved", "await"): ("after its `resolve`", "await it before; only `invalidate` may follow"),
+    ("resolved", "resolve"): ("twice", "an operation is resolved once"),
+}
+
+
+class _Lifecycle:
+    """Follows every operation through the ways of the body; a table decides, this only walks."""
+
+    def __init__(self, tree: Choreography, operations: Mapping[str, ast.Operation]) -> None:
+        self._tree = tree
+        self._operations = operations
+        self._problems: list[Problem] = []
+
+    def check(self) -> list[Problem]:
+        if any(isinstance(item, _COMMITMENTS) for item in statements_of(self._tree.body)):
+            self._block(self._tree.body, {})
+        return self._problems
+
+    def _block(self, block: ast.Block, stages: dict[str, _Stages]) -> dict[str, _Stages]:
+        for statement in block.items:
+            if isinstance(statement, _COMMITMENTS):
+                stages = self._step(statement, stages)
+            inner = ast.blocks_of(statement)
+            if inner:
+                ways = [self._block(below, dict(stages)) for below in inner]
+                if isinstance(statement, ast.Loop):
+                    ways.append(stages)
+                names = {name for way in ways for name in way}
+                stages = {name: frozenset[str]().union(*(way.get(name, _NEW) for way in ways)) for name in names}
+        return stages
+
+    def _step(
+        self, statement: ast.Begin | ast.Await | ast.Resolve | ast.Invalidate, stages: dict[str, _Stages]
+    ) -> dict[str, _Stages]:
+        word = type(statement).__name__.lower()
+        name = statement.operation
+        reached: set[str] = set()
+        for stage in sorted(stages.get(name, _NEW)):
+            following = TRANSITIONS[stage].get(word)
+            if following is None:
+                seen, advice = _COMPLAINTS.get((stage, word), ("after its `invalidate`", "nothing follows it"))
+                self._problems.append(
+                    problem("lifecycle_order", statement.span, word=word, name=name, seen=seen, advice=advice)
+                )
+                following = {"begin": "begun", "await": "begun", "resolve": "resolved"}.get(word, "invalid")
+            reached.add(following)
+        return {**stages, name: frozenset(reached)}
+
+
+_NEW: _Stages = frozenset({"new"})
