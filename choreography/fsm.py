@@ -37,7 +37,8 @@ EdgeKind: TypeAlias = Literal["send", "recv", "body", "timeout", "cancel"]
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One way out of a state. `actions` are the role's local actions between this exchange and its next one.
+    """One way out of a state. `actions` are the role's local actions between this exchange and its next one, `before`
+    those of a sender that has chosen this way and not sent yet.
 
     `kind` is send or recv with partner and label; or a part of a timeout: body (entered), timeout, cancel.
     """
@@ -53,6 +54,7 @@ class Transition:
     outcome: str | None = None
     condition: str | None = None
     actions: tuple[Statement, ...] = ()
+    before: tuple[Statement, ...] = ()
 
     @property
     def step(self) -> Step | None:
@@ -310,6 +312,7 @@ class _Building:
             branch.outcome,
             branch.condition,
             actions,
+            branch.before,
         )
 
 

@@ -77,7 +77,8 @@ class LocalBranch(LocalNode):
     """One label, what travels with it, and what this role does then.
 
     `message` is None when the label travels alone. The rest is the sender's: what its guard chain must check, when it
-    may choose this branch, the `case` constructor it came from, and the text of a `loop while`.
+    may choose this branch, the `case` constructor it came from, the text of a `loop while`, and its local actions
+    between choosing this branch and sending the label.
     """
 
     label: str
@@ -88,6 +89,7 @@ class LocalBranch(LocalNode):
     guard: Guard | None = field(default=None, compare=False)
     outcome: str | None = field(default=None, compare=False)
     condition: str | None = field(default=None, compare=False)
+    before: tuple[Statement, ...] = field(default=(), compare=False)
 
     def leading_to(self, continuation: "LocalType") -> "LocalBranch":
         """The same branch with another continuation."""
@@ -102,6 +104,7 @@ class LocalBranch(LocalNode):
             self.guard,
             self.outcome,
             self.condition,
+            self.before,
         )
 
 
@@ -451,6 +454,7 @@ class LocalBuilder:
             branch.guard and id(self._representative(branch.guard)),
             branch.outcome,
             branch.condition,
+            tuple(id(self._representative(action)) for action in branch.before),
         )
 
     def _representative(self, value: object) -> object:

@@ -230,7 +230,7 @@ class _Lowerer:
 
     def run(self) -> Lowered:
         lowered = self._block(self._tree.body, self._end, {})
-        problems = tuple(dict.fromkeys(self._problems))
+        problems = tuple(sorted(dict.fromkeys(self._problems), key=lambda found: found.span[:2]))
         steps = tuple(self._steps())
         return Lowered(lowered if not problems else None, problems, steps)
 

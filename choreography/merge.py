@@ -7,7 +7,7 @@ same. Decides nothing about loops that a role has not entered; that is `project.
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeAlias
 
-from .annotations import MessageAnnotations
+from .annotations import FLOW_COST_DEFAULT, MessageAnnotations
 from .deep import Deep, run_deep
 from .local import (
     LocalAct,
@@ -174,6 +174,8 @@ class Merger:
                 continue
             if branch.payload != other.payload:
                 raise _refusal("PayloadAnnotationMismatch", left, right, path, branch.label)
+            if branch.before != other.before:
+                raise _refusal("LocalActionMismatch", left, right, path, branch.label)
             step = Step("send" if is_send else "recv", left.partner, branch.label)
             after = yield self._merge(branch.continuation, other.continuation, _Path(path, step))
             merged.append(_combined(branch, other).leading_to(after) if is_send else branch.leading_to(after))
@@ -214,11 +216,12 @@ def _combined(left: LocalBranch, right: LocalBranch) -> LocalBranch:
         return left
     if one is None or other is None:
         return replace(left, annotations=one or other)
-    costs = [cost for cost in (one.flow_cost, other.flow_cost) if cost is not None]
+    # A guarded message whose cost is not written pays the default.
+    costs = [FLOW_COST_DEFAULT if cost is None else cost for cost in (one.flow_cost, other.flow_cost)]
     waits = [wait for wait in (one.runtime_timeout_ms, other.runtime_timeout_ms) if wait is not None]
     joined = MessageAnnotations(
         guard_capabilities=tuple(dict.fromkeys(one.guard_capabilities + other.guard_capabilities)),
-        flow_cost=max(costs, default=None),
+        flow_cost=max(costs),
         journal_facts=tuple(dict.fromkeys(one.journal_facts + other.journal_facts)),
         journal_merge=one.journal_merge or other.journal_merge,
         audit_log=tuple(dict.fromkeys(one.audit_log + other.audit_log)),

@@ -358,6 +358,7 @@ def _branches(node: Comm, parts: list[LocalType], *, is_sender: bool) -> tuple[L
             branch.guard,
             branch.outcome,
             branch.condition,
+            branch.before,
         )
         for branch, after in zip(node.branches, parts, strict=True)
     )

@@ -5,7 +5,7 @@ the role would have to do in each, and the smallest change that was found – an
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -444,17 +444,7 @@ def insert_messages(root: GlobalType, choice: Comm, fix: Sequence[Insertion]) ->
     branches = tuple(
         branch
         if branch.label not in added
-        else Branch(
-            branch.label,
-            branch.payload,
-            _inserted(choice, branch.continuation, added[branch.label]),
-            branch.message,
-            branch.annotations,
-            branch.guard,
-            branch.outcome,
-            branch.condition,
-            span=branch.span,
-        )
+        else replace(branch, continuation=_inserted(choice, branch.continuation, added[branch.label]))
         for branch in choice.branches
     )
     changed = Comm(choice.sender, choice.receiver, branches, span=choice.span)

@@ -11,7 +11,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -118,6 +118,17 @@ class Fact(BaseModel):
                 cls, kind=kind, version=version, context=context, time=time, min_version=min_version or version
             )
 
+    @classmethod
+    def model_construct(cls, _fields_set: set[str] | None = None, **values: Any) -> Self:
+        """As the constructor: a fact that was never validated could not be read back, so there is no way around it."""
+        return cls.model_validate(values)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that has no place in a journal yet; with *update* it is validated like any new fact."""
+        if update:
+            return type(self).model_validate({**self.__dict__, **update})
+        return super().model_copy(deep=deep)
+
     @property
     def record(self) -> FactRecord:
         """The journal's record of this fact; ``LocalViolation`` before it is committed."""
@@ -147,35 +158,48 @@ class Fact(BaseModel):
     @property
     def is_committed(self) -> bool:
         """Whether a journal has given this very object its place."""
-        try:
-            get_record(self)
-        except AttributeError:
-            return False
-        return True
+        return type(self.__pydantic_fields_set__) is PlacedFields
 
 
-# The slot's own descriptor: pydantic guards attribute access for frozen models, and this is the hot path.
+class PlacedFields(set[str]):
+    """The set of fields of every committed fact of one class, in place of a set each.
+
+    Whether a fact is committed must be asked of every fact of every window, and an empty slot can only answer by
+    raising; this slot is never empty. It also spares the garbage collector one object a fact. A copy is an ordinary
+    set: a copied fact has no place yet.
+    """
+
+    def __copy__(self) -> set[str]:
+        return set(self)
+
+    def __deepcopy__(self, memo: object) -> set[str]:
+        return set(self)
+
+    def __reduce__(self) -> tuple[type[set[str]], tuple[list[str]]]:
+        return (set, (sorted(self),))
+
+
+# The slots' own descriptors: pydantic guards attribute access for frozen models, and this is the hot path.
 get_record: Callable[[Fact], FactRecord] = Fact.__dict__["_record"].__get__
-set_record: Callable[[Fact, FactRecord], None] = Fact.__dict__["_record"].__set__
+_set_record: Callable[[Fact, FactRecord], None] = Fact.__dict__["_record"].__set__
 _drop_record: Callable[[Fact], None] = Fact.__dict__["_record"].__delete__
+_set_fields: Callable[[Fact, set[str]], None] = BaseModel.__dict__["__pydantic_fields_set__"].__set__
 
 
 def with_record(fact: FactT, record: FactRecord) -> FactT:
-    """Give *fact* its place: itself the first time, a copy when another journal already placed it."""
-    try:
-        get_record(fact)
-    except AttributeError:
-        set_record(fact, record)
-        return fact
-    copy = fact.model_copy()
-    set_record(copy, record)
-    return copy
+    """Give *fact* its place: itself the first time, a copy when another journal already placed it. ~0.2 µs."""
+    if type(fact.__pydantic_fields_set__) is PlacedFields:
+        fact = fact.model_copy()
+    _set_record(fact, record)
+    _set_fields(fact, fact.fact_type.placed_fields)
+    return fact
 
 
 def take_back(fact: Fact, record: FactRecord) -> None:
     """Take from *fact* the place that *record* gave it, when what was to be durable is not."""
     if fact.is_committed and get_record(fact) is record:
         _drop_record(fact)
+        _set_fields(fact, set(fact.fact_type.placed_fields))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,8 +218,7 @@ class FactType:
     binaries: tuple[str, ...]
     needs_walk: bool
     upcasters: dict[int, Upcaster]
-    shapes: set[tuple[type, ...]]
-    """The types of values that were found to fit the fields, so that each combination is checked once."""
+    placed_fields: PlacedFields
 
     @classmethod
     def of(
@@ -236,14 +259,12 @@ class FactType:
             binaries=binaries,
             needs_walk=not all(name in integers + binaries or is_flat(node) for name, node in kinds_of.items()),
             upcasters={},
-            shapes=set(),
+            placed_fields=PlacedFields(model.model_fields),
         )
 
     def encode(self, fact: Fact) -> bytes:
-        """The payload's canonical bytes; raises ``UnencodableFact`` or ``PayloadTooLarge``. ~0.4 µs when flat."""
+        """The payload's canonical bytes; raises ``UnencodableFact`` or ``PayloadTooLarge``. ~0.3 µs when flat."""
         values: JsonObject = fact.__dict__
-        if tuple(map(type, values.values())) not in self.shapes:
-            self._check_shape(values)
         if self.needs_walk:
             values = self._plain(values)
         else:
@@ -315,14 +336,6 @@ class FactType:
         check_canonical(data, where=self.kind)
         return dump_sorted(data, where=self.kind)
 
-    def _check_shape(self, values: JsonObject) -> None:
-        """Refuse what got past validation (``model_construct``, ``model_copy(update=…)``): it is unreadable."""
-        try:
-            self.model.__pydantic_validator__.validate_python(dict(values), strict=True)
-        except ValidationError as problem:
-            raise UnencodableFact(f"a {self.kind} that does not fit its own type: {_first_of(problem)}") from problem
-        self.shapes.add(tuple(map(type, values.values())))
-
     def _plain(self, values: JsonObject) -> JsonObject:
         try:
             plain = {name: to_plain(value) for name, value in values.items()}
@@ -330,6 +343,17 @@ class FactType:
             raise UnencodableFact(f"a {self.kind} nests without end; flatten it") from problem
         check_canonical(plain, where=self.kind)
         return plain
+
+
+def _has_validators(model: type[BaseModel]) -> bool:
+    decorators = model.__pydantic_decorators__
+    own = (
+        decorators.validators
+        or decorators.field_validators
+        or decorators.root_validators
+        or decorators.model_validators
+    )
+    return bool(own) or any(info.metadata for info in model.model_fields.values())
 
 
 def _first_of(problem: ValidationError) -> str:

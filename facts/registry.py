@@ -13,7 +13,7 @@ import orjson
 
 from .encoding import FactRecord, is_canonical
 from .errors import DuplicateFactType, FactError, InvalidPayload, RegistrationError, SchemaDrift
-from .fact import Fact, FactType, set_record
+from .fact import Fact, FactType, with_record
 
 
 class Registration(NamedTuple):
@@ -61,6 +61,7 @@ class FactRegistry:
         self._types: dict[str, FactType] = {}
         self._sql_names: dict[str, str] = {}
         self._known: dict[tuple[str, int], Registration] = {}
+        self._has_unrecorded = True
         for model in models:
             self.register(model)
 
@@ -91,6 +92,7 @@ class FactRegistry:
         self._refuse_drift(fact_type)
         self._sql_names[fact_type.sql_name] = fact_type.kind
         self._types[fact_type.kind] = fact_type
+        self._has_unrecorded = True
         return fact_type
 
     def remember(self, known: Iterable[Registration]) -> None:
@@ -104,9 +106,13 @@ class FactRegistry:
         """Take back registrations that did not become durable after all."""
         for registration in known:
             self._known.pop((registration.kind, registration.version), None)
+        self._has_unrecorded = True
 
     def unrecorded(self) -> tuple[Registration, ...]:
-        """Registered types that the journal's log does not hold yet."""
+        """Registered types that the journal's log does not hold yet; asked once a window, so the usual answer is cheap."""
+        if not self._has_unrecorded:
+            return ()
+        self._has_unrecorded = False
         return tuple(
             registration_of(fact_type)
             for fact_type in self._types.values()
@@ -166,8 +172,7 @@ class FactRegistry:
                 "context-mismatch",
                 f"{record.kind}.{fact_type.context} disagrees with the namespace {record.chain.namespace}",
             )
-        set_record(fact, record)
-        return fact
+        return with_record(fact, record)
 
     def _refuse_drift(self, fact_type: FactType) -> None:
         known = self._known.get((fact_type.kind, fact_type.version))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
-from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints, overload
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_type_hints, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
@@ -25,6 +25,7 @@ S = TypeVar("S")
 F = TypeVar("F", bound=Fact)
 F1 = TypeVar("F1", bound=Fact)
 F2 = TypeVar("F2", bound=Fact)
+F_co = TypeVar("F_co", covariant=True)
 
 # Rungs of the ladder: (how far back, how far apart). A window of late facts refolds at most one gap more than its age.
 RUNGS = ((1_000, 64), (16_000, 1_000))
@@ -132,21 +133,29 @@ class ViewSpec(Generic[S]):
             return None
 
 
+class DeclareView(Protocol[F_co]):
+    """What ``@view(…)`` gives: it takes the fold, and the fold's own signature says what the state is.
+
+    Not *initial*: ``()`` alone would be the type of the empty tuple and of no other.
+    """
+
+    def __call__(self, function: Callable[[S, F_co], S], /) -> ViewSpec[S]:
+        """Make the view."""
+
+
 @overload
 def view(
-    model: type[F], /, *, initial: S, name: str | None = None, version: int | None = None
-) -> Callable[[Callable[[S, F], S]], ViewSpec[S]]: ...
+    model: type[F], /, *, initial: object, name: str | None = None, version: int | None = None
+) -> DeclareView[F]: ...
 @overload
 def view(
-    model: type[F1], other: type[F2], /, *, initial: S, name: str | None = None, version: int | None = None
-) -> Callable[[Callable[[S, F1 | F2], S]], ViewSpec[S]]: ...
+    model: type[F1], other: type[F2], /, *, initial: object, name: str | None = None, version: int | None = None
+) -> DeclareView[F1 | F2]: ...
 @overload
 def view(
-    *models: type[Fact], initial: S, name: str | None = None, version: int | None = None
-) -> Callable[[Callable[[S, Any], S]], ViewSpec[S]]: ...
-def view(
-    *models: type[Fact], initial: S, name: str | None = None, version: int | None = None
-) -> Callable[[Callable[[S, Any], S]], ViewSpec[S]]:
+    *models: type[Fact], initial: object, name: str | None = None, version: int | None = None
+) -> DeclareView[Any]: ...
+def view(*models: type[Fact], initial: Any, name: str | None = None, version: int | None = None) -> DeclareView[Any]:
     """Declare a view over facts of *models*: a function (state, fact) -> state that changes nothing in place.
 
     It is called in stamp order (the fact's time, HLC, id), whatever the order of arrival. States must be immutable

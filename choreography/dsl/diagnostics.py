@@ -446,7 +446,7 @@ def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
     """`did you mean …?` when a known name looks alike, else the other advice."""
     candidates = [candidate for candidate in known if abs(len(candidate) - len(name)) <= 3][:SUGGESTIONS_MAX]
     by_case = [candidate for candidate in candidates if candidate.lower() == name.lower()]
-    close = by_case or get_close_matches(name, candidates, n=1, cutoff=0.6)
+    close = by_case or get_close_matches(name, candidates, n=1, cutoff=0.7)
     return f"did you mean `{close[0]}`?" if close else otherwise
 
 

@@ -5,14 +5,14 @@ statement may stand, and reading goes on after the statement, or inside its bloc
 looked at a bounded number of times, and one mistake is one problem. Knows no particular rule.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from ..errors import Problem
 from ..node import Span
 from .diagnostics import problem
-from .tables import ACTIONS, GOTO, RULES, STARTS
+from .tables import ACTIONS, ENDS, GOTO, RULES, STARTS
 from .tokens import Token
 
 # What the builder makes of a rule: a node, a list of parts, a token. Only the builder looks inside.
@@ -66,6 +66,7 @@ class _Driver:
         self._explain = explain
         self._known = sorted(found.span.start for found in known if found.severity == "error")
         self._states = [STARTS[start]]
+        self._goal = ENDS[start]
         self._values: list[Value] = []
         self._firsts: list[int] = []  # per value, the token it begins with
         self._lasts: list[int] = []  # per value, the token it ends with
@@ -114,7 +115,7 @@ class _Driver:
                 if code is None:
                     code = row.get("")
                     if code is None:
-                        return kind == "$END" and len(values) == 1 and len(states) == 2 and self._is_finished()
+                        return kind == "$END" and states[-1] == self._goal
             if code >= 0:
                 states.append(code)
                 values.append(token)
@@ -122,9 +123,6 @@ class _Driver:
                 lasts.append(position)
                 return True
             self._reduce(-1 - code, position)
-
-    def _is_finished(self) -> bool:
-        return not ACTIONS[self._states[-1]]
 
     def _reduce(self, rule: int, position: int) -> None:
         origin, size, called, taken = RULES[rule]
@@ -174,6 +172,7 @@ class _Driver:
         following = self._tokens[position + 1]
         if not self._is_known(token.start, following.end):
             self._problems.append(problem("over_indented", following.span))
+            insort(self._known, following.start)
 
     # --- errors
 

@@ -58,6 +58,8 @@ class Explainer:
 
     def __call__(self, error: SyntaxError_) -> Problem | None:
         """The problem to report, or None when it is only a consequence of the one before."""
+        if error.is_outermost and self._is_still_outside(error):
+            return None
         for rule in (self._old_surface, self._structure, self._message, self._guard, self._order, self._word):
             found = rule(error)
             if found is not None:
@@ -196,10 +198,13 @@ class Explainer:
         better = did_you_mean(first.text, sorted(DECLARATION_WORDS), otherwise="") if first.kind == "NAME" else ""
         if better and error.token is first:
             return problem("unknown_word", first.span, word=first.text, better=better.split("`")[1])
-        if self._was_outside:
-            return None if first.kind in ("NAME", "|", "DEDENT", "}", ")") else self._general(error)
         self._was_outside = True
         return problem("outside_protocol", first.span) if first.kind in ("NAME", "|") else None
+
+    def _is_still_outside(self, error: SyntaxError_) -> bool:
+        """Whether this is one more statement without a protocol around it, after the one that was told."""
+        first = error.statement[0] if error.statement else error.token
+        return self._was_outside and first.kind in ("NAME", "|") and first.text not in DECLARATION_WORDS
 
     # --- everything else
 

@@ -376,7 +376,8 @@ class _Printer:
                     self._line(f"| {constructor.name}{f'({types})' if types else ''}", constructor)
                 self._depth -= 1
             case _:
-                self._line(_one_line_declaration(declaration), declaration)
+                after_block = bool(self._lines) and self._lines[-1].startswith(INDENT)
+                self._line(_one_line_declaration(declaration), declaration, is_apart=after_block)
 
     def _effect_operation(self, operation: ast.EffectOperation) -> None:
         takes, gives = _declared_type(operation.input), _declared_type(operation.output)
@@ -413,7 +414,7 @@ class _Printer:
                     self._branch(f"| {case.constructor}{binders} =>", case, case.body)
             case ast.Parallel(branches=blocks):
                 for block in blocks:
-                    self._branch("|", block, block)
+                    self._parallel_branch(block)
             case ast.Loop(body=body) | ast.Rec(body=body):
                 self._body(body)
             case ast.Let(body=Block() as body):
@@ -433,6 +434,15 @@ class _Printer:
         self._line(head, node)
         self._body(body)
         self._depth -= 1
+
+    def _parallel_branch(self, block: Block) -> None:
+        """One message stands on the branch's own line; anything longer below it."""
+        if len(block.items) == 1 and isinstance(block.items[0], ast.Send | ast.Broadcast):
+            self._depth += 1
+            self._line(f"| {summarise(block.items[0])}", block.items[0])
+            self._depth -= 1
+        else:
+            self._branch("|", block, block)
 
     def _extension(self, statement: ast.Extension) -> None:
         first, *rest = statement.raw.split("\n")

@@ -88,12 +88,20 @@ class _Layout:
         if token.kind in ("->", "->*", "{") and self._out:
             return 0
         column = self._column_of(token)
+        if self._continues_declaration(column):
+            return 0
         self._place(token, column)
         self._line_column = column
         self._awaits_head = True
         if token.text in self._extension_words and token.kind == "NAME":
             return self._take_extension(token, position)
         return 0
+
+    def _continues_declaration(self, column: int) -> bool:
+        """Whether a deeper line still belongs to the head of a declaration that is one logical line."""
+        if self._head not in ONE_LINE_WORDS or column <= self._contexts[-1].column:
+            return False
+        return bool(self._out) and self._out[-1].kind not in _VIRTUAL and self._out[-1].kind != "="
 
     def _column_of(self, token: Token) -> int:
         """The column a person sees, tabs counted as going to the next multiple of four."""
@@ -120,7 +128,7 @@ class _Layout:
                 self._open("INDENT", "DEDENT", token, column)
             elif top.closer == ")":
                 self._end_line()
-            elif not (self._head in ONE_LINE_WORDS and self._out[-1].kind != "="):
+            else:
                 self._end_line()
                 self._open("LOOSE_INDENT", "LOOSE_DEDENT", token, column)
             return

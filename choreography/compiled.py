@@ -1,0 +1,308 @@
+"""The Python surface: a protocol compiled whole, projected for one role, or checked when its module is imported.
+
+    @choreography('''
+    protocol Greeting =
+      roles Ada, Bob
+      Ada -> Bob : Hello
+    ''')
+    class Greeting:
+        protocol: ClassVar[CompiledProtocol]
+
+Runs nothing: endpoints and programs over a compiled protocol are `runtime/`'s.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from .ast import Choreography, TypeAliasDeclaration
+from .core import GlobalType
+from .dsl.parse import DialectChoice, parse
+from .errors import ChoreographyError, Problem
+from .explore import Exploration, explore
+from .fsm import StateMachine, build_machine
+from .knowledge import ChoiceKnowledge, choice_knowledge
+from .local import LocalType
+from .lower import inline, lower
+from .merge import MergeMode
+from .project import ExtensionProjection, Projections, UnobservableTimeout, project_all
+from .refusal import ProjectionError, explain_refusals
+from .roles import bind, has_families
+from .stubs import generate_stubs
+from .validate import UNPROJECTABLE_KINDS, validate
+
+Decorated = TypeVar("Decorated")
+
+
+@dataclass(frozen=True)
+class CompiledProtocol:
+    """A protocol that was parsed, validated, lowered and projected for every role: whoever holds one may rely on it.
+
+    `problems` are warnings only. Machines and choice knowledge are made when first asked for.
+    """
+
+    choreography: Choreography
+    global_type: GlobalType
+    roles: tuple[str, ...]
+    local: Mapping[str, LocalType]
+    problems: tuple[Problem, ...] = ()
+    mode: MergeMode = "full+"
+
+    @property
+    def name(self) -> str:
+        """The protocol's name."""
+        return self.choreography.name
+
+    @property
+    def qualified_name(self) -> str:
+        """`namespace.Name`, or only the name."""
+        return self.choreography.qualified_name
+
+    @cached_property
+    def fsm(self) -> Mapping[str, StateMachine]:
+        """Every role's state machine."""
+        return {role: build_machine(role, view) for role, view in self.local.items()}
+
+    @cached_property
+    def knowledge(self) -> tuple[ChoiceKnowledge, ...]:
+        """Who learns each choice, and when."""
+        return choice_knowledge(self.global_type, self.roles, mode=self.mode)
+
+    def explore(self, *, bound: int = 2, limit: int = 100_000) -> Exploration:
+        """Every run up to the bounds, and what goes wrong in any: nothing, for what was projected."""
+        return explore(self.local, bound=bound, limit=limit)
+
+    def stubs(self, *, source: str = "") -> str:
+        """The `.pyi` text with one class a state."""
+        aliases = {one.name: one.type for one in self.choreography.declarations if isinstance(one, TypeAliasDeclaration)}
+        return generate_stubs(self.name, tuple(self.fsm.values()), aliases=aliases, source=source)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Everything that is known about a text that may be wrong; what could not be made is None."""
+
+    problems: tuple[Problem, ...]
+    choreography: Choreography | None = None
+    global_type: GlobalType | None = None
+    roles: tuple[str, ...] = ()
+    projections: Projections | None = None
+    refusals: tuple[ProjectionError, ...] = ()
+    is_parsed: bool = False
+    # Why a valid protocol has no core type: an unbound family, a commitment lifecycle.
+    obstacles: tuple[Problem, ...] = ()
+    # The choreography that was projected: calls inlined, families bound.
+    concrete: Choreography | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether there is a protocol without errors; whether it can be projected is another question."""
+        return self.is_parsed and not any(found.severity == "error" for found in self.problems)
+
+    @property
+    def is_projectable(self) -> bool:
+        """Whether every role has a view."""
+        return self.projections is not None and self.projections.is_projectable
+
+
+def check_text(
+    text: str | bytes,
+    *,
+    file: str = "<text>",
+    dialect: DialectChoice = "auto",
+    counts: Mapping[str, int] | None = None,
+    indices: Mapping[str, int] | None = None,
+    mode: MergeMode = "full+",
+    relaxed_parallel: bool = False,
+    extensions: Mapping[str, ExtensionProjection] | None = None,
+) -> Checked:
+    """Parse, validate, lower and project a text; report everything, raise nothing.
+
+    Example: `check_text(text).problems`.
+    """
+    parsed = parse(text, file=file, dialect=dialect)
+    if parsed.tree is None or parsed.errors:
+        return Checked(parsed.problems, parsed.tree)
+    return check_tree(
+        parsed.tree,
+        problems=parsed.problems,
+        counts=counts,
+        indices=indices,
+        mode=mode,
+        relaxed_parallel=relaxed_parallel,
+        extensions=extensions,
+    )
+
+
+def check_tree(
+    tree: Choreography,
+    *,
+    problems: tuple[Problem, ...] = (),
+    counts: Mapping[str, int] | None = None,
+    indices: Mapping[str, int] | None = None,
+    mode: MergeMode = "full+",
+    relaxed_parallel: bool = False,
+    extensions: Mapping[str, ExtensionProjection] | None = None,
+) -> Checked:
+    """Validate, lower and project a tree; `problems` are those already known."""
+    found = list(problems)
+    found += validate(tree)
+    inlined = inline(tree)
+    concrete = inlined.tree or tree
+    if inlined.tree is not None and (counts or indices or has_families(concrete)):
+        bound = bind(concrete, counts=counts, indices=indices)
+        concrete = bound.tree or concrete
+        found += bound.problems if counts or indices else ()
+    lowered = lower(concrete)
+    obstacles = tuple(one for one in lowered.problems if one.kind in UNPROJECTABLE_KINDS)
+    found += (one for one in lowered.problems if one.kind not in UNPROJECTABLE_KINDS)
+    known = tuple(dict.fromkeys(found))
+    roles = tuple(role.name for role in concrete.roles)
+    if lowered.core is None:
+        return Checked(known, tree, None, roles, is_parsed=True, obstacles=obstacles, concrete=concrete)
+    projections = project_all(
+        lowered.core, roles, mode=mode, relaxed_parallel=relaxed_parallel, extensions=extensions
+    )
+    refused = [one for several in projections.refusals.values() for one in several]
+    errors = explain_refusals(lowered.core, refused, mode=mode, relaxed_parallel=relaxed_parallel) if refused else []
+    late = [_late(one) for one in projections.unobservable_timeouts]
+    return Checked(
+        (*known, *late), tree, lowered.core, roles, projections, tuple(errors), is_parsed=True, concrete=concrete
+    )
+
+
+def _late(found: UnobservableTimeout) -> Problem:
+    return Problem(
+        "TimeoutNotObservable",
+        "timeout_not_observable",
+        "warning",
+        found.span,
+        f"{found.role} cannot tell that {found.owner}'s clock fired",
+        f"let `on timeout` (and `on cancel`) begin, for {found.role}, with a message that the body does not begin with",
+    )
+
+
+def compile_choreography(
+    source: str | Choreography,
+    *,
+    file: str = "<text>",
+    counts: Mapping[str, int] | None = None,
+    indices: Mapping[str, int] | None = None,
+    mode: MergeMode = "full+",
+    relaxed_parallel: bool = False,
+    extensions: Mapping[str, ExtensionProjection] | None = None,
+) -> CompiledProtocol:
+    """A protocol ready to be used, from its text or tree.
+
+    Raises ChoreographyError with every problem when it is no valid choreography, ProjectionError when a role has no
+    view of it (the others that have none are in `.others`).
+    """
+    if isinstance(source, str):
+        checked = check_text(
+            source,
+            file=file,
+            counts=counts,
+            indices=indices,
+            mode=mode,
+            relaxed_parallel=relaxed_parallel,
+            extensions=extensions,
+        )
+    else:
+        checked = check_tree(
+            source, counts=counts, indices=indices, mode=mode, relaxed_parallel=relaxed_parallel, extensions=extensions
+        )
+    if checked.refusals and checked.is_valid:
+        first, *others = checked.refusals
+        first.others = tuple(others)
+        raise first
+    if not checked.is_valid or checked.choreography is None or checked.global_type is None or checked.projections is None:
+        problems = (*checked.problems, *checked.obstacles)
+        raise ChoreographyError(problems, text=source if isinstance(source, str) else "", file=file)
+    return CompiledProtocol(
+        checked.choreography, checked.global_type, checked.roles, checked.projections.local, checked.problems, mode
+    )
+
+
+def project(
+    choreography: Choreography | GlobalType | str,
+    role: str,
+    *,
+    mode: MergeMode = "full+",
+    counts: Mapping[str, int] | None = None,
+    indices: Mapping[str, int] | None = None,
+) -> LocalType:
+    """One role's local type.
+
+    Raises ProjectionError when the role has no view of the protocol, ChoreographyError when the choreography is not
+    valid, ValueError when it has no such role. A core global type has every role: one that does not occur is done.
+
+    Example: `project(parse_choreography_str(text), "Guest")`.
+    """
+    if isinstance(choreography, str):
+        parsed = parse(choreography)
+        if parsed.tree is None or parsed.errors:
+            raise ChoreographyError(parsed.problems, text=choreography)
+        choreography = parsed.tree
+    if not isinstance(choreography, Choreography):
+        return _view(choreography, role, mode)
+    inlined = inline(choreography)
+    if inlined.tree is None:
+        raise ChoreographyError(inlined.problems)
+    bound = bind(inlined.tree, counts=counts, indices=indices) if counts or indices or has_families(inlined.tree) else None
+    lowered = lower((bound and bound.tree) or inlined.tree)
+    if lowered.core is None:
+        raise ChoreographyError(lowered.problems)
+    roles = {one.name for one in ((bound and bound.tree) or inlined.tree).roles}
+    if role not in roles:
+        raise ValueError(f"{choreography.name} has no role {role!r}; it has {', '.join(sorted(roles))}")
+    return _view(lowered.core, role, mode)
+
+
+def _view(root: GlobalType, role: str, mode: MergeMode) -> LocalType:
+    projections = project_all(root, (role,), mode=mode)
+    if projections.refusals:
+        raise explain_refusals(root, projections.refusals[role], mode=mode)[0]
+    return projections.local[role]
+
+
+def choreography(
+    source: str,
+    *,
+    counts: Mapping[str, int] | None = None,
+    indices: Mapping[str, int] | None = None,
+    mode: MergeMode = "full+",
+) -> Callable[[type[Decorated]], type[Decorated]]:
+    """A class that carries a protocol: checked when its module is imported, found as its attribute `protocol`.
+
+    Raises what `compile_choreography` raises, while the module is being imported.
+    """
+
+    def decorate(carrier: type[Decorated]) -> type[Decorated]:
+        compiled = compile_choreography(
+            source, file=f"{carrier.__module__}.{carrier.__qualname__}", counts=counts, indices=indices, mode=mode
+        )
+        carrier.protocol = compiled  # type: ignore[attr-defined]  # that is what the decorator adds
+        return carrier
+
+    return decorate
+
+
+def protocol_of(carrier: type[object]) -> CompiledProtocol:
+    """The protocol of a class decorated with `@choreography`. Raises ValueError when there is none."""
+    compiled = getattr(carrier, "protocol", None)
+    if not isinstance(compiled, CompiledProtocol):
+        raise ValueError(f"{carrier.__qualname__} carries no protocol; decorate it with @choreography(...)")
+    return compiled
+
+
+__all__ = [
+    "Checked",
+    "CompiledProtocol",
+    "check_text",
+    "check_tree",
+    "choreography",
+    "compile_choreography",
+    "project",
+    "protocol_of",
+]
