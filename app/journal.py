@@ -1,7 +1,7 @@
 """``Journal``: the embedding façade, one object for committing, watching, asking and replicating.
 
 Wires the rooms below together and adds no behaviour of its own. Belongs to the event loop it was opened on; any task
-of that loop may use it.
+of that loop may use it. The engine, DuckDB and the sync services are loaded when they are first needed.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
 
+from antiphon import views
 from antiphon.facts import DEFAULT_NAMESPACE, AuthorityId, Clock, Fact, FactRecord, LocalViolation, Namespace
-from antiphon.journal import Disk, JournalClosed
 from antiphon.reactive import ERROR_SIGNAL, AppError, Signal, SignalNotFound, SignalStream, Update, open_stream
 from antiphon.reactive.subscription import CAPACITY, DeliveryMode
-from antiphon.runtime.engine import CommitResult, EngineStatistics, JournalEngine
 from antiphon.runtime.entropy import system_random
-from antiphon.runtime.opening import open_engine
-from antiphon.runtime.view_host import CheckpointKey
-from antiphon.views import APP_VIEWS, FoldView, ViewSpec
+from antiphon.views.fold import FoldView, ViewSpec
 
 if TYPE_CHECKING:
+    from antiphon.journal import Disk
+    from antiphon.runtime.engine import EngineStatistics, JournalEngine
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
 
     from .history import Result
@@ -100,6 +99,8 @@ class Journal:
         """
 
         async def start() -> Journal:
+            from antiphon.runtime.opening import open_engine
+
             return cls(
                 await open_engine(
                     Path(path),
@@ -172,7 +173,7 @@ class Journal:
     async def commit_all(self, facts: Iterable[Fact], *, flush: bool = False) -> BatchReceipt:
         """Make many facts durable in one call: one step when they fit into a window (1,000 facts, 256 KiB), else
         several."""
-        result: CommitResult = await self._engine.commit(tuple(facts), flush=flush)
+        result = await self._engine.commit(tuple(facts), flush=flush)
         return BatchReceipt(result.records, result.window_count)
 
     async def flush(self) -> None:
@@ -217,15 +218,17 @@ class Journal:
         self._check_source(source)
         if isinstance(source, ViewSpec):
             await self._wake_fold(source)
-        elif source.signal_id in APP_VIEWS:
+        elif source.signal_id in views.APP_VIEWS:
             await self._wake_app_view(source.signal_id)
 
     async def register_app_signals(self) -> None:
         """Wake the views that ship (chat, contacts, invitations, unread), so that their signals can be read at once."""
-        for signal_id in APP_VIEWS:
+        for signal_id in views.APP_VIEWS:
             await self._wake_app_view(signal_id)
 
     async def _wake_fold(self, spec: ViewSpec[Any]) -> None:
+        from antiphon.runtime.view_host import CheckpointKey
+
         engine = self._engine
         if engine.views.is_awake(spec.view_id, spec):
             return
@@ -239,7 +242,7 @@ class Journal:
         await engine.views.wake(view, view.value, owner=spec, after_position=position)
 
     async def _wake_app_view(self, signal_id: str) -> None:
-        app_view = APP_VIEWS[signal_id]
+        app_view = views.APP_VIEWS[signal_id]
         for needed in app_view.needs:
             await self._wake_app_view(needed.signal_id)
         await self._engine.views.wake(app_view.build(self.authority), app_view.empty)
@@ -307,14 +310,20 @@ class Journal:
         return f"<Journal {name!r} of {self.author}: {self.fact_count} facts, fingerprint {fingerprint}>"
 
     def _check_source(self, source: ViewSpec[Any] | Signal[Any]) -> None:
-        if isinstance(source, ViewSpec) or source.signal_id in APP_VIEWS or self._engine.hub.is_registered(source):
+        if (
+            isinstance(source, ViewSpec)
+            or source.signal_id in views.APP_VIEWS
+            or self._engine.hub.is_registered(source)
+        ):
             return
         if not isinstance(source, Signal):
             raise LocalViolation(f"watch takes a @view or a Signal; got {source!r}")
-        raise SignalNotFound(source.signal_id, known=APP_VIEWS)
+        raise SignalNotFound(source.signal_id, known=views.APP_VIEWS)
 
     def _check_open(self) -> None:
         if self._engine.is_closed:
+            from antiphon.journal import JournalClosed
+
             raise JournalClosed(f"journal {self.path.name} is closed; open it again")
 
 

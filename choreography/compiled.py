@@ -75,7 +75,9 @@ class CompiledProtocol:
 
     def stubs(self, *, source: str = "") -> str:
         """The `.pyi` text with one class a state."""
-        aliases = {one.name: one.type for one in self.choreography.declarations if isinstance(one, TypeAliasDeclaration)}
+        aliases = {
+            one.name: one.type for one in self.choreography.declarations if isinstance(one, TypeAliasDeclaration)
+        }
         return generate_stubs(self.name, tuple(self.fsm.values()), aliases=aliases, source=source)
 
 
@@ -161,9 +163,7 @@ def check_tree(
     roles = tuple(role.name for role in concrete.roles)
     if lowered.core is None:
         return Checked(known, tree, None, roles, is_parsed=True, obstacles=obstacles, concrete=concrete)
-    projections = project_all(
-        lowered.core, roles, mode=mode, relaxed_parallel=relaxed_parallel, extensions=extensions
-    )
+    projections = project_all(lowered.core, roles, mode=mode, relaxed_parallel=relaxed_parallel, extensions=extensions)
     refused = [one for several in projections.refusals.values() for one in several]
     errors = explain_refusals(lowered.core, refused, mode=mode, relaxed_parallel=relaxed_parallel) if refused else []
     late = [_late(one) for one in projections.unobservable_timeouts]
@@ -216,7 +216,12 @@ def compile_choreography(
         first, *others = checked.refusals
         first.others = tuple(others)
         raise first
-    if not checked.is_valid or checked.choreography is None or checked.global_type is None or checked.projections is None:
+    if (
+        not checked.is_valid
+        or checked.choreography is None
+        or checked.global_type is None
+        or checked.projections is None
+    ):
         problems = (*checked.problems, *checked.obstacles)
         raise ChoreographyError(problems, text=source if isinstance(source, str) else "", file=file)
     return CompiledProtocol(
@@ -249,7 +254,9 @@ def project(
     inlined = inline(choreography)
     if inlined.tree is None:
         raise ChoreographyError(inlined.problems)
-    bound = bind(inlined.tree, counts=counts, indices=indices) if counts or indices or has_families(inlined.tree) else None
+    bound = (
+        bind(inlined.tree, counts=counts, indices=indices) if counts or indices or has_families(inlined.tree) else None
+    )
     lowered = lower((bound and bound.tree) or inlined.tree)
     if lowered.core is None:
         raise ChoreographyError(lowered.problems)

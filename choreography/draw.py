@@ -222,7 +222,7 @@ def sequence_mermaid(root: GlobalType, roles: Sequence[str] | None = None, *, ti
     """The protocol as a Mermaid sequence diagram."""
     names = tuple(roles) if roles is not None else participants(root)
     ids = {name: f"p{number}" for number, name in enumerate(names)}
-    lines = [*(["---", f"title: {_plain(title)}", "---"] if title else []), "sequenceDiagram"]
+    lines = [*(["---", f"title: {title}", "---"] if title else []), "sequenceDiagram"]
     lines += [f"    participant {ids[name]} as {_plain(name)}" for name in names]
     opened: list[str] = []
     anchor = ",".join(dict.fromkeys((ids[names[0]], ids[names[-1]]))) if names else "p0"
@@ -234,7 +234,9 @@ def sequence_mermaid(root: GlobalType, roles: Sequence[str] | None = None, *, ti
             case "open":
                 word = "loop" if row.text.startswith(("loop", "repeat")) else "par" if row.text == "par" else "alt"
                 opened.append("and" if word == "par" else "else")
-                lines.append(f"{margin}{word} {_plain(row.text.removeprefix('loop ').removeprefix('par')) or 'at once'}")
+                lines.append(
+                    f"{margin}{word} {_plain(row.text.removeprefix('loop ').removeprefix('par')) or 'at once'}"
+                )
             case "divide":
                 lines.append(f"{margin}{opened[-1]} {_plain(row.text)}".rstrip())
             case "close":
@@ -249,7 +251,7 @@ def sequence_mermaid(root: GlobalType, roles: Sequence[str] | None = None, *, ti
 
 def machine_mermaid(machine: StateMachine, *, title: str = "") -> str:
     """A role's states as a Mermaid state diagram."""
-    lines = [*(["---", f"title: {_plain(title)}", "---"] if title else []), "stateDiagram-v2", "    [*] --> s0"]
+    lines = [*(["---", f"title: {title}", "---"] if title else []), "stateDiagram-v2", "    [*] --> s0"]
     for state in machine.states:
         if state.kind == "timeout":
             lines.append(f"    s{state.number} : {state.number} timeout {state.milliseconds} ms {_plain(state.owner)}")
@@ -263,7 +265,13 @@ def machine_mermaid(machine: StateMachine, *, title: str = "") -> str:
 
 def _plain(text: str) -> str:
     """Text without what Mermaid would read as syntax."""
-    return text.replace("#", "#35;").replace(";", "#59;").replace("#35#59;", "#35;").replace(":", "#58;").replace("\n", " ")
+    return (
+        text.replace("#", "#35;")
+        .replace(";", "#59;")
+        .replace("#35#59;", "#35;")
+        .replace(":", "#58;")
+        .replace("\n", " ")
+    )
 
 
 # --- SVG ----------------------------------------------------------------------------------------------------------
@@ -315,9 +323,7 @@ def _lifelines(columns: Mapping[str, int], height: int) -> Iterator[str]:
         yield f'<text x="{x}" y="31" class="m">{escape(name)}</text>'
 
 
-def _row_svg(
-    row: Row, y: int, columns: Mapping[str, int], width: int, frames: list[tuple[int, Row]]
-) -> Iterator[str]:
+def _row_svg(row: Row, y: int, columns: Mapping[str, int], width: int, frames: list[tuple[int, Row]]) -> Iterator[str]:
     inset = 6 + 6 * min(row.depth, 8)
     match row.kind:
         case "message":
@@ -333,7 +339,8 @@ def _row_svg(
         case "close":
             top, _ = frames.pop()
             yield (
-                f'<rect x="{inset}" y="{top - 14}" width="{width - 2 * inset}" height="{y - top + 4}" rx="3" class="f"/>'
+                f'<rect x="{inset}" y="{top - 14}" width="{width - 2 * inset}" height="{y - top + 4}" '
+                'rx="3" class="f"/>'
             )
         case _:
             yield f'<rect x="{inset + 12}" y="{y - 14}" width="{7 * len(row.text) + 14}" height="20" class="n"/>'
@@ -375,7 +382,9 @@ def _state_svg(machine: StateMachine, number: int, x: int, y: int) -> str:
     ring = f'<circle cx="{x}" cy="{y}" r="19" class="f"/>' if state.kind == "final" else ""
     note = f'<text x="{x + 24}" y="{y + 4}" class="s">{state.milliseconds} ms {escape(state.owner)}</text>'
     shown = note if state.kind == "timeout" else ""
-    return f'<circle cx="{x}" cy="{y}" r="15" class="b"/>{ring}<text x="{x}" y="{y + 4}" class="m">{number}</text>{shown}'
+    return (
+        f'<circle cx="{x}" cy="{y}" r="15" class="b"/>{ring}<text x="{x}" y="{y + 4}" class="m">{number}</text>{shown}'
+    )
 
 
 def _edges_svg(machine: StateMachine, number: int, places: Mapping[int, tuple[int, int]]) -> Iterator[str]:
@@ -394,7 +403,9 @@ def _edges_svg(machine: StateMachine, number: int, places: Mapping[int, tuple[in
             middle = ((x + to_x) // 2 + 6, (y + to_y) // 2)
         else:
             bend = 50 + 24 * place
-            path = f"M{x - 14} {y + 6}C{x - bend} {(y + to_y) // 2} {to_x - bend} {(y + to_y) // 2} {to_x - 14} {to_y + 8}"
+            path = (
+                f"M{x - 14} {y + 6}C{x - bend} {(y + to_y) // 2} {to_x - bend} {(y + to_y) // 2} {to_x - 14} {to_y + 8}"
+            )
             middle = ((x + to_x) // 2 - bend + 10, (y + to_y) // 2)
         yield f'<path d="{path}" class="a" marker-end="url(#h)"/>'
         for line, label in enumerate(labels):

@@ -107,7 +107,9 @@ def _look(
         state = system.machines[number].states[at.states[number]]
         if front is not None and front[1] not in {one.label for one in state.transitions}:
             message = f"{role} gets {front[1]} from {front[0]} and expects {system.waiting(at)[role]}"
-            faults.setdefault(("unexpected", number, state.number, front), _fault("unexpected", system, at, parents, message))
+            faults.setdefault(
+                ("unexpected", number, state.number, front), _fault("unexpected", system, at, parents, message)
+            )
     if has_moved:
         return
     left = [
@@ -119,7 +121,9 @@ def _look(
         waits = "; ".join(f"{role} waits for {what}" for role, what in system.waiting(at).items())
         faults.setdefault(("deadlock", at.states), _fault("deadlock", system, at, parents, waits))
     elif left:
-        faults.setdefault(("orphan", at.queues), _fault("orphan", system, at, parents, f"nobody takes {', '.join(left)}"))
+        faults.setdefault(
+            ("orphan", at.queues), _fault("orphan", system, at, parents, f"nobody takes {', '.join(left)}")
+        )
 
 
 def _fault(kind: FaultKind, system: LocalSystem, at: Configuration, parents: _Parents, message: str) -> Fault:

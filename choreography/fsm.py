@@ -73,7 +73,8 @@ class Transition:
 class State:
     """One state. All exchanges of a state go one way with one partner.
 
-    A timeout state has `owner`, `milliseconds` and `participants` (every role in it), and `tail` is the state in which its clock stops (None: unknown).
+    A timeout state has `owner`, `milliseconds` and `participants` (every role in it), and `tail` is the state
+    in which its clock stops (None: unknown).
     `timed_by` are the timeout states whose clock runs here, innermost first.
     """
 
@@ -131,7 +132,10 @@ class StateMachine:
 
     def __post_init__(self) -> None:
         moves = {
-            (state.number, step): one for state in self.states for one in state.transitions if (step := one.step) is not None
+            (state.number, step): one
+            for state in self.states
+            for one in state.transitions
+            if (step := one.step) is not None
         }
         object.__setattr__(self, "_moves", moves)
 
@@ -148,7 +152,12 @@ class StateMachine:
         """Every exchange allowed in a state, in the order of the text; in a timeout state, that of its body."""
         here = self._entered(state)
         found = [one.step for one in self.states[here].transitions]
-        late = [way.step for way in self._ways_out(state) for way in self.states[way.target].transitions if way.kind == "recv"]
+        late = [
+            way.step
+            for way in self._ways_out(state)
+            for way in self.states[way.target].transitions
+            if way.kind == "recv"
+        ]
         return tuple(dict.fromkeys(step for step in [*found, *late] if step is not None))
 
     def find(self, state: int, action: Step) -> Transition | None:
@@ -269,7 +278,9 @@ class _Building:
             return known
         number = self._numbers[key] = len(self._numbers)
         if number >= self._states_max:
-            raise ValueError(f"more than {self._states_max:,} states; a long counted loop is run with a counter instead")
+            raise ValueError(
+                f"more than {self._states_max:,} states; a long counted loop is run with a counter instead"
+            )
         inside = around | {name: (due, number) for name, due in here.items()}
         self._waiting.append((number, node, inside))
         return number

@@ -29,11 +29,14 @@ Awareness: TypeAlias = Literal["chooser", "informed", "unconcerned", "waiting", 
 
 @dataclass(frozen=True, slots=True)
 class Clue:
-    """How a role tells one branch from the others: the first message that differs, after `after` equal exchanges."""
+    """How a role tells one branch from the others: the first message that differs, after `after` equal exchanges.
+
+    `labels` has more than one where that message is itself a choice.
+    """
 
     branch: str
     sender: str
-    label: str
+    labels: tuple[str, ...]
     after: int
 
 
@@ -67,7 +70,7 @@ class ChoiceKnowledge:
                 "role": one.role,
                 "awareness": one.awareness,
                 "clues": [
-                    {"branch": clue.branch, "from": clue.sender, "label": clue.label, "after": clue.after}
+                    {"branch": clue.branch, "from": clue.sender, "labels": list(clue.labels), "after": clue.after}
                     for clue in one.clues
                 ],
             }
@@ -108,7 +111,7 @@ def _knowledge(projector: Projector, refused: frozenset[tuple[str, int]], choice
     if role == choice.sender:
         return RoleKnowledge(role, "chooser")
     if role == choice.receiver:
-        return RoleKnowledge(role, "informed", tuple(Clue(label, choice.sender, label, 0) for label in labels))
+        return RoleKnowledge(role, "informed", tuple(Clue(label, choice.sender, (label,), 0) for label in labels))
     views = [projector.view_of(role, branch.continuation) for branch in choice.branches]
     seen = [view for view in views if view is not None]
     if len(seen) < len(views):
@@ -143,7 +146,8 @@ def _clue(branch: str, view: LocalType, others: Sequence[LocalType]) -> Clue | N
             if isinstance(other, LocalSend | LocalRecv) and (type(other), other.partner) == (type(view), view.partner):
                 rest += [one.continuation for one in other.branches if one.label == first.label]
         if not rest:
-            return Clue(branch, view.partner, first.label, after) if isinstance(view, LocalRecv) else None
+            labels = tuple(one.label for one in view.branches)
+            return Clue(branch, view.partner, labels, after) if isinstance(view, LocalRecv) else None
         view, others, after = first.continuation, rest, after + 1
 
 

@@ -14,6 +14,7 @@ belongs to the sender of a branch (annotations, guard) rides along and takes no 
 decides no step: see `project.py` and `fsm.py`.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Self, TypeAlias
@@ -504,7 +505,9 @@ def without_actions(root: LocalType) -> LocalType:
     done: dict[int, LocalType] = {}
     for node in local_children_first(root):
         after = tuple(done[id(following)] for following in local_successors(node))
-        done[id(node)] = after[0] if isinstance(node, LocalAct) else builder.rebuilt(node, after, moved_tail(done, node))
+        done[id(node)] = (
+            after[0] if isinstance(node, LocalAct) else builder.rebuilt(node, after, moved_tail(done, node))
+        )
     return done[id(root)]
 
 
@@ -532,7 +535,10 @@ _Bindings: TypeAlias = tuple[tuple[str, int], ...]
 
 
 def is_matching(left: LocalType, right: LocalType, *, is_dual: bool) -> bool:
-    """Alpha-equality of two graphs, with sends and receives exchanged when `is_dual`: each pair of nodes once per meaning of the variables in it."""
+    """Alpha-equality of two graphs, with sends and receives exchanged when `is_dual`.
+
+    Each pair of nodes is looked at once per meaning of the variables in it.
+    """
     free: dict[int, frozenset[str]] = {}
     for root in (left, right):
         for node in local_children_first(root):
@@ -641,7 +647,7 @@ def _short(node: LocalType) -> list[str | LocalType]:
 
 
 def local_json(root: LocalType) -> dict[str, JsonValue]:
-    """See `LocalNode.to_json`. Local actions are left out; everything else is as `antiphon project --json` writes it."""
+    """See `LocalNode.to_json`. Local actions are left out; the rest is as `antiphon project --json` writes it."""
     shown: dict[int, dict[str, JsonValue]] = {}
     for node in local_children_first(root):
         after = [shown[id(following)] for following in local_successors(node)]
@@ -785,3 +791,45 @@ def value_type_of(text: str) -> ValueType:
     if text in ("String", "str"):
         return ValueType("string", None, text)
     return ValueType("product" if text.startswith(("(", "{")) else "named", text, text)
+
+
+# A nested form of more nodes than this is read by nobody and fills memory: a graph or the role's machine says the same.
+WRITTEN_SIZE_MAX = 200_000
+
+
+def local_json_text(root: LocalType) -> str:
+    """The nested JSON as one line of text, to any depth (the standard encoder gives up at a few hundred levels).
+
+    Raises ValueError when the nested form has more than `WRITTEN_SIZE_MAX` nodes.
+    """
+    written = written_size(root)
+    if written > WRITTEN_SIZE_MAX:
+        raise ValueError(
+            f"the nested form has {written:,} nodes, more than {WRITTEN_SIZE_MAX:,}: shared parts are written again "
+            "wherever they occur; ask for the state machine instead"
+        )
+    return nested_text(local_json(root))
+
+
+def nested_text(value: JsonValue) -> str:
+    """JSON data as one line of text, to any depth."""
+    out: list[str] = []
+    waiting: list[tuple[bool, JsonValue]] = [(False, value)]  # (is text to emit, value)
+    while waiting:
+        is_text, item = waiting.pop()
+        if is_text:
+            out.append(str(item))
+        elif isinstance(item, dict):
+            pieces: list[tuple[bool, JsonValue]] = []
+            for key, inner in item.items():
+                pieces += [(True, f"{', ' if pieces else ''}{json.dumps(key)}: "), (False, inner)]
+            waiting.extend(reversed([(True, "{"), *pieces, (True, "}")]))
+        elif isinstance(item, list):
+            pieces = []
+            for inner in item:
+                pieces += [(True, ", ")] if pieces else []
+                pieces.append((False, inner))
+            waiting.extend(reversed([(True, "["), *pieces, (True, "]")]))
+        else:
+            out.append(json.dumps(item, ensure_ascii=False))
+    return "".join(out)

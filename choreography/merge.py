@@ -139,7 +139,9 @@ class Merger:
                 return timed
             case LocalRepeat(), LocalRepeat() if left.count == right.count:
                 body = yield self._merge(left.body, right.body, path)
-                return builder.repeat(left.count, body, (yield self._merge(left.continuation, right.continuation, path)))
+                return builder.repeat(
+                    left.count, body, (yield self._merge(left.continuation, right.continuation, path))
+                )
             case (LocalEnd(), _) | (_, LocalEnd()):
                 raise _refusal("EndMismatch", left, right, path)
             case (LocalAct(), _) | (_, LocalAct()):

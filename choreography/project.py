@@ -159,7 +159,9 @@ class Projector:
             waiting.pop()
             parts = [views[id(one[0]), one[1]] for one in needed]
             refused = next((part for part in parts if isinstance(part, Refusal)), None)
-            views[place] = refused or self._view(role, node, fresh, [part for part in parts if not isinstance(part, Refusal)])
+            views[place] = refused or self._view(
+                role, node, fresh, [part for part in parts if not isinstance(part, Refusal)]
+            )
         return views[id(start[0]), start[1]]
 
     # What has to be known first, and where it has to be looked at from.

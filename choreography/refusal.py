@@ -34,6 +34,7 @@ from .local import (
     LocalTimeout,
     LocalType,
     LocalVar,
+    type_text,
 )
 from .merge import MergeMode, Step
 from .node import NO_SPAN, JsonValue, Span
@@ -115,8 +116,10 @@ class ProjectionError(ValueError):
         lines = [f"cannot project {self.role}{place}: {self.reason} [{self.cause}]"]
         if self.trace:
             lines.append(f"  after        {show_run(self.trace)}")
-        for branch in self.branches:
-            lines.append(f"  in {branch.label:<9} {show_run(branch.trace)}{'; ' if branch.trace else ''}{branch.action}")
+        for branch in (one for one in self.branches if one.action):
+            lines.append(
+                f"  in {branch.label:<9} {show_run(branch.trace)}{'; ' if branch.trace else ''}{branch.action}"
+            )
         if self.advice:
             lines.append(f"  change       {self.advice}")
         return "\n".join(lines)
@@ -151,7 +154,7 @@ def show_run(trace: Sequence[Event]) -> str:
 def explain_refusals(
     root: GlobalType, refusals: Iterable[Refusal], *, mode: MergeMode = "full+", relaxed_parallel: bool = False
 ) -> list[ProjectionError]:
-    """One error a role: the refusal that the shortest run reaches. Costs a few projections, only when one was refused."""
+    """One error a role: the refusal that the shortest run reaches. Costs a few projections, if any was refused."""
     paths = ShortestRuns(root)
     best: dict[str, tuple[int, int, Refusal]] = {}
     for refusal in refusals:
@@ -184,7 +187,7 @@ def _explain(
         DivergingBranch(
             branch_name(node, index),
             (*_first_events(node, index), *paths.follow(successors(node)[index], role, conflict.path)),
-            f"{role} {describe(view)}",
+            f"{role} {describe(view, typed=conflict.label)}",
         )
         for index, view in ((refusal.left, conflict.left), (refusal.right, conflict.right))
     )
@@ -215,15 +218,15 @@ def branch_name(node: GlobalType, index: int) -> str:
             return f"branch {index + 1}"
 
 
-def describe(view: LocalType) -> str:
-    """What a role with this view does next, in words."""
+def describe(view: LocalType, *, typed: str | None = None) -> str:
+    """What a role with this view does next, in words; of the label `typed` it is told what it carries."""
     match view:
         case LocalEnd():
             return "has nothing left to do"
         case LocalSend(partner=partner):
-            return f"sends {_choices(view)} to {partner}"
+            return f"sends {_choices(view, typed)} to {partner}"
         case LocalRecv(partner=partner):
-            return f"waits for {_choices(view)} from {partner}"
+            return f"waits for {_choices(view, typed)} from {partner}"
         case LocalVar(name=name):
             return f"goes round loop {name}"
         case LocalRec(name=name, body=body):
@@ -236,8 +239,11 @@ def describe(view: LocalType) -> str:
             return f"performs a local {type(action).__name__.lower()}"
 
 
-def _choices(view: LocalSend | LocalRecv) -> str:
-    return " or ".join(branch.label for branch in view.branches)
+def _choices(view: LocalSend | LocalRecv, typed: str | None) -> str:
+    return " or ".join(
+        f"{branch.label} with {type_text(branch.payload) or 'no payload'}" if branch.label == typed else branch.label
+        for branch in view.branches
+    )
 
 
 def _parallel_words(refusal: Refusal) -> tuple[str, str]:
@@ -252,7 +258,9 @@ def _parallel_words(refusal: Refusal) -> tuple[str, str]:
         seen = f"branches {one} and {other} of `par` exchange {refusal.label} between {role} and {partner}"
         return f"{seen}, so nobody can tell which one is meant", "give the message another name in one of the branches"
     assert isinstance(node, Parallel), "only par is refused without a conflict"
-    seen = f"branches {one} and {other} of `par` both begin with an exchange in one direction between {role} and {partner}"
+    seen = (
+        f"branches {one} and {other} of `par` both begin with an exchange in one direction between {role} and {partner}"
+    )
     return seen, "write the two one after the other, or let one branch begin with another role"
 
 
@@ -321,7 +329,10 @@ class ShortestRuns:
         while not isinstance(node, End):
             if self._finish[id(node)] == _NEVER:
                 return ()
-            ways = [(self._finish[id(after)] + len(found), number, after, found) for number, (after, found) in enumerate(self._edges(node))]
+            ways = [
+                (self._finish[id(after)] + len(found), number, after, found)
+                for number, (after, found) in enumerate(self._edges(node))
+            ]
             if isinstance(node, Parallel | Repeat):
                 _, _, node, found = ways[-1]
             else:
@@ -330,7 +341,7 @@ class ShortestRuns:
         return tuple(events)
 
     def follow(self, start: GlobalType, role: str, steps: Sequence[Step]) -> tuple[Event, ...]:
-        """The shortest run from `start` in which the role takes these steps and is about to act once more, or is done."""
+        """The shortest run from `start` in which the role takes these steps and is about to act again, or is done."""
         queue: list[tuple[int, int, int, GlobalType, tuple[Event, ...]]] = [(0, 0, 0, start, ())]
         seen: set[tuple[int, int]] = set()
         number = 0
@@ -381,13 +392,26 @@ def _advise(
     node, role = refusal.node, refusal.role
     if not isinstance(node, Comm):
         return f"let {role} do the same in both parts, or tell it with a message which one was taken", (), None
+    if refusal.cause == "PayloadAnnotationMismatch" and refusal.conflict is not None:
+        label = refusal.conflict.label
+        return f"let {label} carry the same in both branches, or give it another name in one of them", (), None
     is_small = len(children_first(root)) * len(participants(root)) <= TRIED_SIZE_MAX
     for fix in _candidates(node, refusal, root, mode):
         fixed = insert_messages(root, node, fix)
         if not is_small or _is_repaired(fixed, role, refused, mode, relaxed_parallel):
-            return _repair_words(role, fix), fix, fixed
+            return _repair_words(role, fix) + _other_way(refusal), fix, fixed
     told = f"tell {role} which branch was taken before it has to act"
-    return f"{told}, or let it do the same in {branch_name(node, refusal.left)} and {branch_name(node, refusal.right)}", (), None
+    return (
+        f"{told}, or let it do the same in {branch_name(node, refusal.left)} and {branch_name(node, refusal.right)}",
+        (),
+        None,
+    )
+
+
+def _other_way(refusal: Refusal) -> str:
+    if refusal.cause in ("SendLabelMismatch", "SendBranchCountMismatch"):
+        return f"; or let {refusal.role} send the same in both"
+    return ""
 
 
 def _repair_words(role: str, fix: tuple[Insertion, ...]) -> str:
@@ -408,9 +432,7 @@ def _candidates(node: Comm, refusal: Refusal, root: GlobalType, mode: MergeMode)
     informers = [head.partner for head in heads if isinstance(head, LocalRecv)]
     for informer in dict.fromkeys([*informers, node.receiver, node.sender]):
         silent = [
-            index
-            for index, head in enumerate(heads)
-            if not (isinstance(head, LocalRecv) and head.partner == informer)
+            index for index, head in enumerate(heads) if not (isinstance(head, LocalRecv) and head.partner == informer)
         ]
         if informer != role and 0 < len(silent) < len(node.branches):
             yield tuple(_insertion(node, index, informer, role, heads) for index in silent)
@@ -418,9 +440,7 @@ def _candidates(node: Comm, refusal: Refusal, root: GlobalType, mode: MergeMode)
         yield tuple(_insertion(node, index, informer, role, heads) for index in range(len(node.branches)))
 
 
-def _insertion(
-    node: Comm, index: int, sender: str, receiver: str, heads: Sequence[LocalType | None]
-) -> Insertion:
+def _insertion(node: Comm, index: int, sender: str, receiver: str, heads: Sequence[LocalType | None]) -> Insertion:
     taken = {branch.label for head in heads if isinstance(head, LocalRecv) for branch in head.branches}
     name = node.branches[index].label
     label = name[:1].upper() + name[1:]

@@ -18,7 +18,6 @@ from .core import (
     Parallel,
     Rec,
     Repeat,
-    Timeout,
     Var,
     children_first,
     free_variables,
@@ -110,7 +109,7 @@ def global_step(state: GlobalType, move: Move) -> GlobalType | None:
 
 
 def _candidates(state: GlobalType) -> Iterator[Move]:
-    """The steps that stand somewhere in the protocol, each once; whether one may be made now is `global_step`'s answer."""
+    """The steps that stand somewhere in the protocol, each once; `global_step` says which may be made now."""
     found: set[Move] = set()
     for node in nodes_below(state):
         if not isinstance(node, Comm):

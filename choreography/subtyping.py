@@ -106,7 +106,11 @@ def _named(state: State) -> str:
 
 def _compare_timeouts(one: State, other: State) -> _Difference | _Following:
     kinds = [way.kind for way in one.transitions]
-    if (one.owner, one.milliseconds, kinds) != (other.owner, other.milliseconds, [way.kind for way in other.transitions]):
+    if (one.owner, one.milliseconds, kinds) != (
+        other.owner,
+        other.milliseconds,
+        [way.kind for way in other.transitions],
+    ):
         return _Difference("IncompatibleTypes", "the timeouts have different clocks or parts")
     return [(None, (a.target, b.target)) for a, b in zip(one.transitions, other.transitions, strict=True)]
 
@@ -188,9 +192,7 @@ def _async(builder: LocalBuilder, sub: LocalType, sup: LocalType) -> Answer:
     return "yes"
 
 
-def _paired(
-    fewer: tuple[LocalBranch, ...], more: tuple[LocalBranch, ...]
-) -> list[tuple[LocalType, LocalType]] | None:
+def _paired(fewer: tuple[LocalBranch, ...], more: tuple[LocalBranch, ...]) -> list[tuple[LocalType, LocalType]] | None:
     there = {branch.label: branch for branch in more}
     found: list[tuple[LocalType, LocalType]] = []
     for branch in fewer:

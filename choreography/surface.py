@@ -14,6 +14,7 @@ from .node import NO_SPAN, Span, walk
 COUNT_MAX = 10_000
 INDEX_MAX = 9_999
 RANGE_MAX = 1_000
+LOOKALIKES_MAX = 50
 
 
 def check_surface(tree: Choreography, *, is_whole: bool = True) -> list[Problem]:
@@ -99,9 +100,10 @@ def _check_references(tree: Choreography) -> Iterator[Problem]:
         if role is None:
             if roles:  # without any role, that is the one problem
                 if reference.name not in advice:
-                    advice[reference.name] = did_you_mean(
-                        reference.name, roles, otherwise=f"add `{reference.name}` to `roles`"
-                    )
+                    # Looking for look-alikes is the slow part; a text with this many is not one with a slip or two.
+                    candidates = roles if len(advice) < LOOKALIKES_MAX else ()
+                    otherwise = f"add `{reference.name}` to `roles`"
+                    advice[reference.name] = did_you_mean(reference.name, candidates, otherwise=otherwise)
                 yield problem("undefined_role", reference.span, name=reference.name, advice=advice[reference.name])
         elif reference.index is not None:
             yield from _check_index(reference, role)

@@ -3,33 +3,8 @@
 if __name__ == "facts":  # imported by its folder name from the repository root
     raise ImportError("this folder is the package antiphon.facts")
 
-from .catalog import (
-    STANDARD_FACTS,
-    build_fact_registry,
-)
-from .chat import (
-    ChannelClosed,
-    ChannelCreated,
-    ChannelUpdated,
-    MembershipChanged,
-    MembershipImported,
-    MessageDeleted,
-    MessageDeliveryUpdated,
-    MessageEdited,
-    MessageImported,
-    MessageRead,
-    MessageSent,
-)
-from .contacts import (
-    ContactAdded,
-    ContactRemoved,
-    ContactRenamed,
-    FriendshipAccepted,
-    FriendshipProposed,
-    FriendshipRevoked,
-    GuardianBound,
-    ReadReceiptPolicyUpdated,
-)
+from typing import TYPE_CHECKING
+
 from .encoding import AfterLink, FactRecord, ParsedLine, canonical_bytes, parse_line
 from .errors import (
     AntiphonError,
@@ -48,19 +23,49 @@ from .errors import (
 )
 from .fact import Fact, FactMeta, FactType, take_back, upcast, with_record
 from .ids import DEFAULT_NAMESPACE, AuthorityId, ChainId, ChainInfo, FactId, Namespace, authority_id, chain_id
-from .invitations import (
-    ChannelInvitation,
-    ContactInvitation,
-    DeviceInvitation,
-    GuardianInvitation,
-    InvitationAccepted,
-    InvitationCancelled,
-    InvitationDeclined,
-    InvitationSent,
-)
 from .journal_facts import ChainOpened, HeadsMerged
+from .lazy import lazy_names
 from .registry import Decoded, FactProblem, FactRegistry, GenericFact, Registration
 from .time import Clock, HlcTime, OrderTime, Stamp, hlc_ms, next_hlc
+
+if TYPE_CHECKING:
+    from .catalog import (
+        STANDARD_FACTS,
+        build_fact_registry,
+    )
+    from .chat import (
+        ChannelClosed,
+        ChannelCreated,
+        ChannelUpdated,
+        MembershipChanged,
+        MembershipImported,
+        MessageDeleted,
+        MessageDeliveryUpdated,
+        MessageEdited,
+        MessageImported,
+        MessageRead,
+        MessageSent,
+    )
+    from .contacts import (
+        ContactAdded,
+        ContactRemoved,
+        ContactRenamed,
+        FriendshipAccepted,
+        FriendshipProposed,
+        FriendshipRevoked,
+        GuardianBound,
+        ReadReceiptPolicyUpdated,
+    )
+    from .invitations import (
+        ChannelInvitation,
+        ContactInvitation,
+        DeviceInvitation,
+        GuardianInvitation,
+        InvitationAccepted,
+        InvitationCancelled,
+        InvitationDeclined,
+        InvitationSent,
+    )
 
 __all__ = [
     "DEFAULT_NAMESPACE",
@@ -138,3 +143,23 @@ __all__ = [
     "InvitationDeclined",
     "InvitationSent",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "catalog": "STANDARD_FACTS build_fact_registry",
+        "chat": (
+            "ChannelClosed ChannelCreated ChannelUpdated MembershipChanged MembershipImported "
+            "MessageDeleted MessageDeliveryUpdated MessageEdited MessageImported MessageRead "
+            "MessageSent"
+        ),
+        "contacts": (
+            "ContactAdded ContactRemoved ContactRenamed FriendshipAccepted FriendshipProposed "
+            "FriendshipRevoked GuardianBound ReadReceiptPolicyUpdated"
+        ),
+        "invitations": (
+            "ChannelInvitation ContactInvitation DeviceInvitation GuardianInvitation InvitationAccepted "
+            "InvitationCancelled InvitationDeclined InvitationSent"
+        ),
+    },
+)

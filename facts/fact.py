@@ -218,6 +218,8 @@ class FactType:
     binaries: tuple[str, ...]
     needs_walk: bool
     upcasters: dict[int, Upcaster]
+    has_validators: bool
+    """Whether the class validates with code of its own, which may leave values that do not fit."""
     placed_fields: PlacedFields
 
     @classmethod
@@ -259,12 +261,15 @@ class FactType:
             binaries=binaries,
             needs_walk=not all(name in integers + binaries or is_flat(node) for name, node in kinds_of.items()),
             upcasters={},
+            has_validators=_has_validators(model),
             placed_fields=PlacedFields(model.model_fields),
         )
 
     def encode(self, fact: Fact) -> bytes:
         """The payload's canonical bytes; raises ``UnencodableFact`` or ``PayloadTooLarge``. ~0.3 µs when flat."""
         values: JsonObject = fact.__dict__
+        if self.has_validators:
+            self._check_shape(values)
         if self.needs_walk:
             values = self._plain(values)
         else:
@@ -277,7 +282,10 @@ class FactType:
             for name in self.binaries:
                 if values[name] is not None:
                     values = values | {name: to_plain(values[name])}
-        payload = dump_sorted(values, where=self.kind)
+        try:
+            payload = orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
+        except TypeError:
+            payload = dump_sorted(values, where=self.kind)  # raises, and names the place
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise PayloadTooLarge(
                 f"a {self.kind} payload of {len(payload)} bytes; at most {PAYLOAD_BYTES_MAX} are allowed, so store "
@@ -336,6 +344,13 @@ class FactType:
         check_canonical(data, where=self.kind)
         return dump_sorted(data, where=self.kind)
 
+    def _check_shape(self, values: JsonObject) -> None:
+        """Refuse what a validator of the class made of valid input, when it could not be read back."""
+        try:
+            self.model.__pydantic_validator__.validate_python(dict(values), strict=True)
+        except ValidationError as problem:
+            raise UnencodableFact(f"a {self.kind} that does not fit its own type: {_first_of(problem)}") from problem
+
     def _plain(self, values: JsonObject) -> JsonObject:
         try:
             plain = {name: to_plain(value) for name, value in values.items()}
@@ -347,13 +362,9 @@ class FactType:
 
 def _has_validators(model: type[BaseModel]) -> bool:
     decorators = model.__pydantic_decorators__
-    own = (
-        decorators.validators
-        or decorators.field_validators
-        or decorators.root_validators
-        or decorators.model_validators
-    )
-    return bool(own) or any(info.metadata for info in model.model_fields.values())
+    own = decorators.validators or decorators.field_validators or decorators.root_validators
+    metadata = [item for info in model.model_fields.values() for item in info.metadata]
+    return bool(own or decorators.model_validators) or any(hasattr(item, "func") for item in metadata)
 
 
 def _first_of(problem: ValidationError) -> str:

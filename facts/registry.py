@@ -109,7 +109,7 @@ class FactRegistry:
         self._has_unrecorded = True
 
     def unrecorded(self) -> tuple[Registration, ...]:
-        """Registered types that the journal's log does not hold yet; asked once a window, so the usual answer is cheap."""
+        """Registered types that the journal's log does not hold yet; asked once a window, usually answered for free."""
         if not self._has_unrecorded:
             return ()
         self._has_unrecorded = False

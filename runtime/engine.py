@@ -538,7 +538,8 @@ class JournalEngine:
     # Reading back
 
     async def load_checkpoint(self, key: CheckpointKey) -> ViewCheckpoint | None:
-        """A view's kept state, when it was made from a beginning of this very log; None without one or without DuckDB."""
+        """A view's kept state, when it was made from a beginning of this very log; None without one or without
+        DuckDB."""
         try:
             found = await self.follower.run(
                 lambda database: database.load_checkpoint(

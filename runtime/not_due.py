@@ -1,7 +1,7 @@
 """Facts from the future: members at once, but kept from views until their time has come.
 
-A fact more than five minutes ahead of the wall clock would win every conflict until then, so views see it when it is due.
-Decides only; whoever owns this arms the timer for ``next_due_ms``.
+A fact more than five minutes ahead of the wall clock would win every conflict until then, so views see it when it is
+due. Decides only; whoever owns this arms the timer for ``next_due_ms``.
 """
 
 from __future__ import annotations

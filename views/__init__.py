@@ -3,16 +3,22 @@
 if __name__ == "views":  # imported by its folder name from the repository root
     raise ImportError("this folder is the package antiphon.views")
 
-from .app_views import APP_VIEWS, AppView
-from .chat import ChatSignalView, UnreadCountView
-from .chat_state import Channel, ChannelKey, ChatState, Message
-from .contacts import ContactsSignalView
-from .contacts_state import AmbiguousContact, Contact, ContactNotFound, ContactsState
+from typing import TYPE_CHECKING
+
+from antiphon.facts.lazy import lazy_names
+
 from .fold import FoldView, ViewSpec, view
-from .invitations import InvitationsSignalView
-from .invitations_state import Invitation, InvitationsState
-from .signals import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
-from .view import FoldStatistics
+
+if TYPE_CHECKING:
+    from .app_views import APP_VIEWS, AppView
+    from .chat import ChatSignalView, UnreadCountView
+    from .chat_state import Channel, ChannelKey, ChatState, Message
+    from .contacts import ContactsSignalView
+    from .contacts_state import AmbiguousContact, Contact, ContactNotFound, ContactsState
+    from .invitations import InvitationsSignalView
+    from .invitations_state import Invitation, InvitationsState
+    from .registers import FoldStatistics
+    from .signals import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
 
 __all__ = [
     "APP_VIEWS",
@@ -40,3 +46,18 @@ __all__ = [
     "ViewSpec",
     "view",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "app_views": "APP_VIEWS AppView",
+        "chat": "ChatSignalView UnreadCountView",
+        "chat_state": "Channel ChannelKey ChatState Message",
+        "contacts": "ContactsSignalView",
+        "contacts_state": "AmbiguousContact Contact ContactNotFound ContactsState",
+        "invitations": "InvitationsSignalView",
+        "invitations_state": "Invitation InvitationsState",
+        "signals": "CHAT_SIGNAL CONTACTS_SIGNAL INVITATIONS_SIGNAL UNREAD_COUNT_SIGNAL",
+        "registers": "FoldStatistics",
+    },
+)

@@ -12,7 +12,7 @@ from antiphon.facts import Fact
 from antiphon.facts.fact import get_record
 
 from . import chat, contacts, invitations
-from .view import ActorOf, is_signed_by
+from .registers import ActorOf, is_signed_by
 
 _ACTORS: Mapping[str, ActorOf] = MappingProxyType(
     {

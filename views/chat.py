@@ -38,8 +38,8 @@ from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
 
 from .chat_state import Channel, ChannelKey, ChatState, Message
 from .message_log import MessageLog
+from .registers import ActorOf, FoldStatistics, Register, is_after, latest, newer
 from .signals import CHAT_SIGNAL, UNREAD_COUNT_SIGNAL
-from .view import ActorOf, FoldStatistics, Register, is_after, latest, newer
 
 CHAT_VIEW_ID = "signals:chat"
 

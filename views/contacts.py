@@ -34,8 +34,8 @@ from antiphon.facts.fact import get_record
 from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
 
 from .contacts_state import Contact, ContactsState, RelationshipState
+from .registers import ActorOf, FoldStatistics, Register, is_signed_by, newer
 from .signals import CONTACTS_SIGNAL
-from .view import ActorOf, FoldStatistics, Register, is_signed_by, newer
 
 CONTACTS_VIEW_ID = "signals:contacts"
 

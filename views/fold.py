@@ -315,9 +315,10 @@ class Ladder(Generic[S]):
 class FoldView(Generic[S]):
     """A ``ViewSpec`` at work, for the scheduler.
 
-    Windows in order, and late ones near the end, are folded at once. Later ones wait for a refold that whoever hosts the
-    view does elsewhere: ``begin_refold`` says what to do, ``Refold.run`` does it in a thread, ``finish_refold`` takes the
-    result; until then the view keeps its value and gathers what arrives, so that many late windows cost one refold.
+    Windows in order, and late ones near the end, are folded at once. Later ones wait for a refold that whoever hosts
+    the view does elsewhere: ``begin_refold`` says what to do, ``Refold.run`` does it in a thread, ``finish_refold``
+    takes the result; until then the view keeps its value and gathers what arrives, so that many late windows cost one
+    refold.
     """
 
     def __init__(

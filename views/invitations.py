@@ -38,8 +38,8 @@ from .invitations_state import (
     InvitationsState,
     InvitationStatus,
 )
+from .registers import ActorOf, FoldStatistics, is_signed_by
 from .signals import INVITATIONS_SIGNAL
-from .view import ActorOf, FoldStatistics, is_signed_by
 
 INVITATIONS_VIEW_ID = "signals:invitations"
 

@@ -101,9 +101,9 @@ def _root(
 
 
 def _register() -> None:
-    from . import checking, demo, importing, reading, replicating
+    from . import checking, choreography, demo, importing, reading, replicating
 
-    for module in (demo, importing, reading, checking, replicating):
+    for module in (demo, importing, reading, checking, replicating, choreography):
         module.register(app)
 
 

@@ -75,6 +75,11 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
         "`rec X` or a loop's head",
     ),
     "too_deep": _error("Layout", "blocks are nested deeper than {limit} levels", "move a part into a `where` protocol"),
+    "too_convoluted": _error(
+        "Layout",
+        "this statement has more than {limit} brackets, dots and operators",
+        "give a part of it a name of its own",
+    ),
     "unclosed_bracket": _error("Layout", "`{seen}` is never closed", "add the missing `{closer}`"),
     "unmatched_closer": _error(
         "Layout", "`{seen}` closes nothing", "remove it, or add the bracket that it should close"

@@ -198,7 +198,7 @@ class _Layout:
             self._report_unclosed()
         if self._awaits_head:
             self._head, self._awaits_head = token.text, False
-        if kind in _HEAD_RESETS and not self._brackets:
+        if kind in _HEAD_RESETS and not self._brackets and self._head not in ONE_LINE_WORDS:
             self._awaits_head = True
         self._out.append(token)
 

@@ -3,7 +3,7 @@
 Reads no file but the one it is given, and follows no import.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -19,7 +19,7 @@ from .driver import drive
 from .explain import Explainer
 from .extensions import NO_EXTENSIONS, Extensions
 from .layout import Arranged, arrange_layout
-from .tokens import Scanned, looks_like_brace_dialect, scan
+from .tokens import Scanned, Token, looks_like_brace_dialect, scan
 
 DialectChoice: TypeAlias = Literal["auto", "layout", "brace"]
 
@@ -76,6 +76,9 @@ def parse(
     lexical = [*found, *scanned.problems, *arranged.problems]
     if any(item.code == "too_deep" for item in arranged.problems):
         return ParseResult(None, _in_order(lexical), source, file)
+    convoluted = _convoluted(arranged.tokens)
+    if convoluted is not None:
+        return ParseResult(None, _in_order([*lexical, convoluted]), source, file)
     builder = Builder(chosen, extensions.parse_statement)
     outcome = drive(arranged.tokens, builder.actions(), Explainer(chosen), known=lexical)
     tree = outcome.value if isinstance(outcome.value, Choreography) else None
@@ -152,6 +155,27 @@ def _tokens(source: str, dialect: Dialect, extensions: Extensions) -> tuple[Scan
         return scanned, arrange_brace(scanned)
     scanned = scan(source, "layout")
     return scanned, arrange_layout(scanned, source, extension_words=extensions.words)
+
+
+def _convoluted(tokens: Sequence[Token]) -> Problem | None:
+    """The first statement whose types or expressions could nest deeper than what walks a tree may recurse.
+
+    Counted in signs that can nest, not in levels: whoever writes this many in one statement should name a part of it.
+    """
+    count = 0
+    for token in tokens:
+        if token.kind in _STATEMENT_ENDS:
+            count = 0
+        elif token.kind in _NESTING_SIGNS:
+            count += 1
+            if count > SIGNS_MAX:
+                return problem("too_convoluted", token.span, limit=SIGNS_MAX)
+    return None
+
+
+_STATEMENT_ENDS = frozenset({"NEWLINE", "INDENT", "DEDENT", ","})
+_NESTING_SIGNS = frozenset({"(", "[", "{", "<", "!", ".", "&&", "||"})
+SIGNS_MAX = 150
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:

@@ -5,6 +5,7 @@ reads as the nearest sensible thing (a curly quote as a quote) and goes on. One 
 """
 
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..ast import Comment, Dialect
@@ -52,7 +53,7 @@ _PATTERN = re.compile(
     | (?P<odd_arrow>[–—−]>|→|⇒)
     | (?P<sign>->\*|<->|->|=>|==|!=|<=|>=|&&|\|\||\.\.|\#\[|::|[-:,;=<>!|.(){}\[\]*@+/%\#])
     | (?P<odd_space>[\f\v\x1c-\x1f\x85\xa0\u1680\u2000-\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]+)
-    | (?P<other>.)
+    | (?P<other>[^\w\s\-:,;=<>!|.(){}\[\]*@+/%\#"'“”„‘’–—−→⇒&]+|.)
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -126,15 +127,15 @@ class _Scanner:
         previous = self._problems[-1] if self._problems else None
         if previous and previous.code == code and previous.span.end == start and previous.span.line == self._line:
             # A run of the same is one problem: a megabyte of rubbish is not a million lines of advice.
-            self._problems.pop()
-            start = previous.span.start
+            self._problems[-1] = replace(previous, span=previous.span.to(self._span(start, end)))
+            return
         self._problems.append(problem(code, self._span(start, end), seen=_shown(self._text[start:end]), **facts))
 
     def _report_name(self, word: str, start: int, end: int) -> None:
         if "-" in word:
-            self._report("dashed_name", start, end, better=word.replace("-", "_") if word.isascii() else "a_b")
+            self._report("dashed_name", start, end, better=_shown(word.replace("-", "_") if word.isascii() else "a_b"))
         elif word[0] == "_":
-            self._report("underscore_name", start, end, better=word.lstrip("_") or "name")
+            self._report("underscore_name", start, end, better=_shown(word.lstrip("_") or "name"))
         else:
             self._report("foreign_name", start, end)
 
@@ -155,7 +156,7 @@ class _Scanner:
                 self._add("STRING", text[1:-1], start, stop)
         elif kind == "odd_string":
             code = "apostrophe_text" if text[0] == "'" else "curly_quotes"
-            self._report(code, start, stop, better=text.strip("“”„‘’'\""))
+            self._report(code, start, stop, better=_shown(text.strip("“”„‘’'\"")))
             self._add("STRING", text.strip("“”„‘’'\""), start, stop)
         elif kind == "odd_arrow":
             sign = "=>" if text == "⇒" else "->"

@@ -246,7 +246,8 @@ class DeltaHandler(Generic[S]):
         return replace(folded, state=folded.state.join(state), seen=folded.seen.join(seen))
 
     def compacted(self) -> DeltaHandler[S]:
-        """Fold the older half of a log of more than ``threshold`` entries into one; the checkpoint before it is dropped.
+        """Fold the older half of a log of more than ``threshold`` entries into one; the checkpoint before it is
+        dropped.
 
         So the log holds at most the threshold, and reaches back one to two halves of it.
         """

@@ -218,7 +218,8 @@ class MultiConstraintHandler(Generic[M]):
     >>> limits.combined_state() is None
     True
     >>> _, limits = limits.on_constraint(ConstraintMsg(MinInt(80)), at_ms=1)
-    >>> _, limits = limits.on_constraint(ConstraintMsg(MinInt(50), ConstraintScope(ScopeLevel.DEVICE, "phone")), at_ms=2)
+    >>> _, limits = limits.on_constraint(ConstraintMsg(MinInt(50), ConstraintScope(ScopeLevel.DEVICE, "phone")),
+    at_ms=2)
     >>> limits.combined_state()
     MinInt(value=50)
     """

@@ -1,5 +1,6 @@
 """The registry: who may claim a kind, what counts as drift, and what becomes of facts it cannot read."""
 
+from types import new_class
 from typing import Any
 
 import pytest
@@ -37,10 +38,9 @@ class Placed(Fact, kind="test.placed", version=1, context="room"):
     room: str
 
 
-def declare(kind: str, version: int = 1, **fields: Any) -> type[Fact]:
+def declare(kind: str, version: int = 1, **fields: Any) -> Any:
     body = {"__annotations__": fields, "__module__": __name__}
-    model: type[Fact] = type(Fact)("Declared", (Fact,), body, kind=kind, version=version)
-    return model
+    return new_class("Declared", (Fact,), {"kind": kind, "version": version}, lambda space: space.update(body))
 
 
 def record_of(draft: Draft, *, namespace: str = "antiphon.default") -> FactRecord:

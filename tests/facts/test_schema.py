@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from enum import Enum, IntEnum
+from types import new_class
 from typing import Annotated, Any, Literal, NewType, Optional, Union
 
 import pytest
@@ -14,8 +15,10 @@ from antiphon.facts.schema import describe_type, schema_hash
 
 def hash_of(body: dict[str, object], annotations: dict[str, object], *, version: int = 1) -> str:
     namespace = {"__annotations__": annotations, "__module__": __name__, **body}
-    model: type[Fact] = type(Fact)("Schematic", (Fact,), namespace, kind="test.schematic", version=version)
-    return model.fact_type.schema_hash
+    options = {"kind": "test.schematic", "version": version}
+    model: Any = new_class("Schematic", (Fact,), options, lambda space: space.update(namespace))
+    digest: str = model.fact_type.schema_hash
+    return digest
 
 
 PLAIN = hash_of({}, {"text": str, "size": int})
@@ -52,7 +55,7 @@ def test_what_changes_a_payload_is_drift(body: dict[str, object], annotations: d
 
 
 def test_another_default_is_drift() -> None:
-    annotations = {"text": str, "size": int}
+    annotations: dict[str, object] = {"text": str, "size": int}
     assert len({hash_of({"size": value}, annotations) for value in (0, 1, -1)}) == 3
 
 

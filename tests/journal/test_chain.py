@@ -196,7 +196,7 @@ def test_a_chain_speaks_for_an_authority_only_with_its_signature() -> None:
     )
     encode = honest.fact_type.encode
     assert describe_chain(bare, encode(honest)).label == "Ada"
-    lies = [
+    lies: list[dict[str, str]] = [
         {"label": "Admin"},
         {"authority": eve.chain.info.authority},
         {"authority_key": eve.authority.public_key.hex()},

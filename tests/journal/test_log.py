@@ -138,16 +138,16 @@ def test_every_flipped_bit_costs_at_most_the_frame_it_is_in(tmp_path: Path, mask
     for number in range(6):
         if number == 3:
             log.writer.close()
-        at = file_path(tmp_path, 1 + number // 3)
-        start = at.stat().st_size if at.exists() else 0
+        file = file_path(tmp_path, 1 + number // 3)
+        start = file.stat().st_size if file.exists() else 0
         log.append(str(number))
-        spans.append((1 + number // 3, start, at.stat().st_size, str(number)))
+        spans.append((1 + number // 3, start, file.stat().st_size, str(number)))
     for number, path in log_files(tmp_path).items():
         data = path.read_bytes()
         header_end = data.index(b"\n") + 1
         for at in range(len(data)):
             path.write_bytes(data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :])
-            hit = next(text for file, start, end, text in spans if file == number and start <= at < end)
+            hit = next(text for place, start, end, text in spans if place == number and start <= at < end)
             try:
                 texts, damages = read(tmp_path)
             except FormatTooNew:
@@ -243,7 +243,7 @@ def test_a_failure_in_every_step_of_a_new_file_leaves_no_file_behind(tmp_path: P
     log.disk.fail("sync")
     log.fail("void")
     for operation in ("open", "write", "sync", "sync_folder"):
-        log.disk.fail(operation)  # type: ignore[arg-type]
+        log.disk.fail(operation)
         log.fail("void")
         assert sorted(log_files(tmp_path)) == [1]
     log.append("two")

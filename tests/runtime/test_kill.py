@@ -154,7 +154,7 @@ def test_a_journal_that_dies_again_and_again_at_random_moments_keeps_what_it_pro
     random = Random(20)
     deaths = 0
     for life in range(24):
-        order = {"commits": 400, "writers": 4, "file_bytes": random.choice([4_000, 1 << 23])}
+        order: dict[str, Any] = {"commits": 400, "writers": 4, "file_bytes": random.choice([4_000, 1 << 23])}
         # A third of them die while they open, the others while they commit.
         order |= {"waits_for_opening": life % 3 > 0, "after_ms": random.uniform(1, 60)}
         status, _ = zygote.run(tmp_path, f"life{life}", **order)

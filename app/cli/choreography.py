@@ -1,0 +1,395 @@
+"""Commands for protocols: ``check``, ``project``, ``fmt``, ``explain``, ``graph`` and ``stubs``."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .screen import JsonOption, clean, say, write
+
+if TYPE_CHECKING:
+    from antiphon.choreography import Choreography
+    from antiphon.choreography.compiled import Checked
+    from antiphon.choreography.merge import MergeMode
+
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE…", exists=True, dir_okay=False, readable=True, help="Protocols, .tell or .choreo."),
+]
+FileArgument = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="A protocol, .tell or .choreo."),
+]
+BindOption = Annotated[
+    list[str] | None,
+    typer.Option("--bind", metavar="NAME=N", help="Size of a family, or value of an index or count, such as W=3."),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Project without loop-head absorption: a role outside a loop must be told.")
+]
+RoleOption = Annotated[str | None, typer.Option("--role", "-r", help="Only this role.")]
+
+
+class Picture(StrEnum):
+    """How a graph is written."""
+
+    MERMAID = "mermaid"
+    SVG = "svg"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (check, project, fmt, explain, graph, stubs):
+        app.command()(command)
+
+
+def check(
+    files: FilesArgument,
+    require_projectable: Annotated[
+        bool, typer.Option("--require-projectable", help="A protocol that cannot be projected is not ok.")
+    ] = False,
+    strict: StrictOption = False,
+    bind: BindOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check protocols; exit code 1 when one does not parse or is not valid.
+
+    JSON: one line a file: {file, ok, parsed, valid, projectable, projection_error, tier, protocol, roles, diagnostics:
+    [{kind, severity, line, column, end_line, end_column, message, hint}]}.
+    """
+    from antiphon.choreography import render_all
+
+    bindings = _bindings(bind)
+    are_ok = True
+    for file in files:
+        text = file.read_bytes()
+        checked = _checked(file, text, bindings, strict=strict)
+        is_ok = checked.is_valid and (checked.is_projectable or not require_projectable)
+        are_ok = are_ok and is_ok
+        if as_json:
+            write(json.dumps(_check_json(file, checked, is_ok), ensure_ascii=False))
+            continue
+        if checked.problems:
+            write(_clean_lines(render_all(checked.problems, text.decode("utf-8", "replace"), file=str(file))))
+        refused = _projection_error(checked)
+        if checked.is_valid and refused is not None:
+            write(f"{file}: {_clean_lines(refused)}")
+        write(f"{file}: {_verdict(checked, is_ok)}")
+    if not are_ok:
+        raise typer.Exit(1)
+
+
+def project(
+    files: FilesArgument,
+    role: RoleOption = None,
+    strict: StrictOption = False,
+    bind: BindOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what each role does; exit code 1 when a protocol is not valid or a role has no view of it.
+
+    JSON: one line a file: {file, protocol, roles: {ROLE: LOCAL}}, where LOCAL is {kind: send|recv, partner, branches:
+    [{label, type, continuation}]}, {kind: rec, name, body}, {kind: var, name}, {kind: timeout, role, after_ms, body,
+    on_timeout, on_cancel}, {kind: repeat, count, body, continuation} (loops of more than 64 rounds) or {kind: end}.
+    What went wrong is added as diagnostics and projection_errors.
+    """
+    bindings = _bindings(bind)
+    are_ok = True
+    for file in files:
+        checked = _checked(file, file.read_bytes(), bindings, strict=strict)
+        if role is not None and checked.projections is not None and role not in checked.roles:
+            raise typer.BadParameter(f"{file} has no role {role!r}; it has {', '.join(checked.roles)}")
+        views, errors = _views(checked, role)
+        are_ok = are_ok and not errors and checked.is_valid
+        if as_json:
+            write(_project_json(file, checked, views, errors))
+            continue
+        for name, (shown, _) in views.items():
+            write(f"{name}: {shown}")
+        for error in errors:
+            say(f"{file}: {_clean_lines(error)}")
+        _complain(file, checked)
+    if not are_ok:
+        raise typer.Exit(1)
+
+
+def fmt(
+    files: FilesArgument,
+    write_back: Annotated[bool, typer.Option("--write", "-w", help="Change the files in place.")] = False,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit code 1 names what would change.")
+    ] = False,
+) -> None:
+    """Write protocols in canonical form to stdout, or in place with --write; exit code 1 when one does not parse."""
+    from antiphon.choreography import format_choreography, parse
+
+    are_ok = True
+    for file in files:
+        data = file.read_bytes()
+        result = parse(data, file=str(file))
+        if result.tree is None or result.errors:
+            say(_clean_lines(result.render()))
+            are_ok = False
+            continue
+        formatted = format_choreography(result.tree)
+        is_changed = formatted.encode() != data
+        if only_check:
+            are_ok = are_ok and not is_changed
+            if is_changed:
+                write(str(file))
+        elif not write_back:
+            write(formatted.removesuffix("\n"))
+        elif is_changed:
+            file.write_text(formatted, encoding="utf-8")
+            say(f"formatted {file}")
+    if not are_ok:
+        raise typer.Exit(1)
+
+
+def explain(file: FileArgument, strict: StrictOption = False, bind: BindOption = None) -> None:
+    """Tell what each statement became, who learns each choice and when, and what every role does."""
+    from antiphon.choreography.explain import explain_protocol
+
+    checked = _checked(file, file.read_bytes(), _bindings(bind), strict=strict)
+    _complain(file, checked)
+    if checked.is_parsed:
+        write(_clean_lines(explain_protocol(checked, mode=_mode(strict))).removesuffix("\n"))
+    if not checked.is_valid:
+        raise typer.Exit(1)
+
+
+def graph(
+    file: FileArgument,
+    role: RoleOption = None,
+    form: Annotated[Picture, typer.Option("--format", help="mermaid or svg.")] = Picture.MERMAID,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Write every picture in both forms there.")
+    ] = None,
+    strict: StrictOption = False,
+    bind: BindOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a protocol as a sequence diagram and each role as a state machine, as Mermaid or SVG.
+
+    Without --role and --out the sequence diagram goes to stdout (and, as Mermaid, every role's machine after it).
+    JSON: one object: {file, protocol, sequence: {mermaid, svg}, roles: {ROLE: {mermaid, svg}}}.
+    """
+    checked = _checked(file, file.read_bytes(), _bindings(bind), strict=strict)
+    if checked.global_type is None or not checked.is_valid or checked.choreography is None:
+        _complain(file, checked)
+        raise typer.Exit(1)
+    if role is not None and role not in checked.roles:
+        raise typer.BadParameter(f"{file} has no role {role!r}; it has {', '.join(checked.roles)}")
+    sequence, machines = _pictures(checked)
+    if role is not None and role not in machines:
+        say(f"{file}: {_clean_lines(_projection_error(checked) or 'no view')}")
+        raise typer.Exit(1)
+    if out is not None:
+        _write_pictures(out, checked.choreography.name, sequence, machines)
+    elif as_json:
+        shown = {"file": str(file), "protocol": checked.choreography.name, "sequence": sequence, "roles": machines}
+        write(json.dumps(shown, ensure_ascii=False))
+    elif role is not None:
+        write(machines[role][form].removesuffix("\n"))
+    elif form is Picture.SVG:
+        write(sequence[form].removesuffix("\n"))
+    else:
+        write(
+            "\n".join([sequence["mermaid"], *(pictures["mermaid"] for pictures in machines.values())]).removesuffix(
+                "\n"
+            )
+        )
+
+
+def stubs(
+    file: FileArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE.pyi", help="Write there, not to stdout.")
+    ] = None,
+    strict: StrictOption = False,
+    bind: BindOption = None,
+) -> None:
+    """Write typed stubs: one Python class for each state of each role, for the type checker to follow."""
+    from antiphon.choreography.ast import TypeAliasDeclaration
+    from antiphon.choreography.fsm import build_machine
+    from antiphon.choreography.stubs import generate_stubs
+
+    checked = _checked(file, file.read_bytes(), _bindings(bind), strict=strict)
+    tree = checked.choreography
+    if tree is None or checked.projections is None or not (checked.is_valid and checked.is_projectable):
+        _complain(file, checked)
+        say(f"{file}: {_clean_lines(_projection_error(checked) or 'not valid')}")
+        raise typer.Exit(1)
+    machines = [build_machine(name, view) for name, view in checked.projections.local.items()]
+    aliases = {one.name: one.type for one in tree.declarations if isinstance(one, TypeAliasDeclaration)}
+    text = generate_stubs(tree.name, machines, aliases=aliases, source=file.name)
+    if out is None:
+        write(text.removesuffix("\n"))
+    else:
+        out.write_text(text, encoding="utf-8")
+
+
+# --- parts --------------------------------------------------------------------------------------------------------
+
+
+def _bindings(pairs: list[str] | None) -> dict[str, int]:
+    bindings: dict[str, int] = {}
+    for pair in pairs or ():
+        name, equals, number = pair.partition("=")
+        if not equals or not name.strip() or not number.strip().isdecimal():
+            raise typer.BadParameter(f"expected NAME=N, such as W=3, got {pair!r}", param_hint="--bind")
+        bindings[name.strip()] = int(number)
+    return bindings
+
+
+def _mode(strict: bool) -> MergeMode:
+    return "full" if strict else "full+"
+
+
+def _checked(file: Path, text: bytes, bindings: dict[str, int], *, strict: bool) -> Checked:
+    from antiphon.choreography import parse
+    from antiphon.choreography.compiled import Checked, check_tree
+
+    parsed = parse(text, file=str(file))
+    if parsed.tree is None or parsed.errors:
+        return Checked(parsed.problems, parsed.tree)
+    counts, indices = _sorted_bindings(parsed.tree, bindings)
+    return check_tree(parsed.tree, problems=parsed.problems, counts=counts, indices=indices, mode=_mode(strict))
+
+
+def _sorted_bindings(tree: Choreography, bindings: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Which of the names are sizes or rounds, and which are indices of references."""
+    from antiphon.choreography.ast import Count, Symbol
+    from antiphon.choreography.node import walk
+
+    sizes = {role.name for role in tree.roles}
+    sizes |= {role.size.name for role in tree.roles if isinstance(role.size, Symbol)}
+    sizes |= {node.times for node in walk(tree) if isinstance(node, Count) and isinstance(node.times, str)}
+    counts = {name: number for name, number in bindings.items() if name in sizes}
+    return counts, {name: number for name, number in bindings.items() if name not in sizes}
+
+
+def _projection_error(checked: Checked) -> str | None:
+    """Why there is no view for every role; None when there is, or when that was not asked because of errors."""
+    if checked.refusals:
+        return "\n".join(str(refusal) for refusal in checked.refusals)
+    if checked.obstacles:
+        return "\n".join(f"{one.kind}: {one.message}" for one in checked.obstacles)
+    return None
+
+
+def _check_json(file: Path, checked: Checked, is_ok: bool) -> dict[str, object]:
+    tree = checked.choreography
+    return {
+        "file": str(file),
+        "ok": is_ok,
+        "parsed": checked.is_parsed,
+        "valid": checked.is_valid,
+        "projectable": checked.is_valid and checked.is_projectable,
+        "projection_error": _projection_error(checked),
+        "tier": _tier(checked),
+        "protocol": tree.name if tree is not None else None,
+        "roles": [role.name for role in tree.roles] if tree is not None else [],
+        "diagnostics": [problem.to_json() for problem in checked.problems],
+    }
+
+
+def _tier(checked: Checked) -> str | None:
+    from antiphon.choreography import tier_of
+
+    if not checked.is_parsed or checked.choreography is None:
+        return None
+    tier = tier_of(checked.concrete or checked.choreography).tier
+    # What cannot be projected runs on the protocol machine only.
+    return "protocol_machine_executable" if checked.refusals and tier != "proof_only" else tier
+
+
+def _verdict(checked: Checked, is_ok: bool) -> str:
+    errors = sum(problem.severity == "error" for problem in checked.problems)
+    warnings = len(checked.problems) - errors
+    noted = f", {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
+    if errors:
+        return f"{errors} error{'s' if errors > 1 else ''}{noted}"
+    able = "projectable" if checked.is_projectable else "not projectable"
+    return f"{'ok' if is_ok else 'no'}, {_tier(checked)}, {able}{noted}"
+
+
+def _views(checked: Checked, role: str | None) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Each role's view, short and as JSON, and why others have none."""
+    from antiphon.choreography.local import local_json_text, show_local
+
+    if checked.projections is None or not checked.is_valid:
+        return {}, [f"{one.kind}: {one.message}" for one in checked.obstacles]
+    views: dict[str, tuple[str, str]] = {}
+    errors = [str(one) for one in checked.refusals if role in (None, one.role)]
+    for name, view in checked.projections.local.items():
+        if role in (None, name):
+            try:
+                nested = local_json_text(view)
+            except ValueError as problem:
+                errors.append(f"{name}: {problem}")
+            else:
+                views[name] = (show_local(view), nested)
+    return views, errors
+
+
+def _project_json(file: Path, checked: Checked, views: dict[str, tuple[str, str]], errors: list[str]) -> str:
+    """One line; the views are text already, since the standard encoder gives up at a few hundred levels."""
+    name = checked.choreography.name if checked.choreography is not None else None
+    shown = ", ".join(f"{json.dumps(role)}: {nested}" for role, (_, nested) in views.items())
+    head = f'"file": {json.dumps(str(file), ensure_ascii=False)}, "protocol": {json.dumps(name)}, "roles": {{{shown}}}'
+    extra = ""
+    if checked.problems:
+        problems = json.dumps([problem.to_json() for problem in checked.problems], ensure_ascii=False)
+        extra += f', "diagnostics": {problems}'
+    if errors:
+        extra += f', "projection_errors": {json.dumps(errors, ensure_ascii=False)}'
+    return f"{{{head}{extra}}}"
+
+
+def _complain(file: Path, checked: Checked) -> None:
+    from antiphon.choreography import render_all
+
+    if checked.problems:
+        text = file.read_bytes().decode("utf-8", "replace")
+        typer.echo(_clean_lines(render_all(checked.problems, text, file=str(file))), err=True)
+
+
+def _pictures(checked: Checked) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    from antiphon.choreography.draw import machine_mermaid, machine_svg, sequence_mermaid, sequence_svg
+    from antiphon.choreography.fsm import build_machine
+
+    assert checked.global_type is not None, "looked at by the command"
+    assert checked.choreography is not None, "a global type comes from a choreography"
+    name = checked.choreography.name
+    sequence = {
+        "mermaid": sequence_mermaid(checked.global_type, checked.roles, title=name),
+        "svg": sequence_svg(checked.global_type, checked.roles, title=name),
+    }
+    machines: dict[str, dict[str, str]] = {}
+    for role, view in (checked.projections.local if checked.projections else {}).items():
+        machine = build_machine(role, view)
+        title = f"{name} · {role}"
+        machines[role] = {"mermaid": machine_mermaid(machine, title=title), "svg": machine_svg(machine, title=title)}
+    return sequence, machines
+
+
+def _write_pictures(out: Path, name: str, sequence: dict[str, str], machines: dict[str, dict[str, str]]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for stem, pictures in {name: sequence, **{f"{name}.{role}": found for role, found in machines.items()}}.items():
+        for suffix, form in ((".mmd", "mermaid"), (".svg", "svg")):
+            path = out / f"{stem}{suffix}"
+            path.write_text(pictures[form], encoding="utf-8")
+            write(str(path))
+
+
+def _clean_lines(text: str) -> str:
+    """Text whose lines cannot steer a terminal."""
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+__all__ = ["register"]
