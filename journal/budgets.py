@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple
 
 from antiphon.facts import LocalViolation
 from antiphon.facts.encoding import INTEGER_MAX, INTEGER_MIN
@@ -21,8 +21,6 @@ from .lattices.counters import GCounter
 FLOW_LIMIT_DEFAULT = 1_024
 LEAKAGE_WINDOW_MS = 24 * 60 * 60 * 1_000
 
-T = TypeVar("T", int, "Leak")
-
 
 class InsufficientBudget(LocalViolation):
     """A charge exceeds the headroom; nothing was charged."""
@@ -31,7 +29,7 @@ class InsufficientBudget(LocalViolation):
         self.required = required
         self.remaining = remaining
         super().__init__(
-            f"the charge is {required} and {remaining} are left of the flow budget; wait for the next epoch, or raise it"
+            f"the charge is {required} and {remaining} are left of the flow budget; wait for the next epoch or raise it"
         )
 
 
@@ -141,8 +139,9 @@ class FlowBudget(JoinValue):
 
 
 class Leak(NamedTuple):
-    """Bits revealed to an observer, and when (milliseconds since 1970)."""
+    """Bits revealed to an observer by the operation ``leak_id``, and when (milliseconds since 1970)."""
 
+    leak_id: str
     observer: str
     bits: int
     at_ms: int
@@ -159,7 +158,7 @@ class UndefinedObserver(Enum):
 class LeakageBudget(JoinValue):
     """Bits revealed to each class of observers in a rolling window of 24 hours, and how many may be.
 
-    ``leaks`` are keyed by the id of what revealed them, so that telling one twice counts once. ``horizons`` say up to
+    ``leaks`` is a set, so that telling one twice counts once. ``horizons`` say up to
     when leaks of an observer no longer count, because they were swept or reset; they only move forward. Observers
     are independent.
 
@@ -170,24 +169,22 @@ class LeakageBudget(JoinValue):
 
     lattice_name: ClassVar[str] = "leakage_budget"
     limits: Mapping[str, int] = field(default_factory=dict)
-    leaks: Mapping[str, Leak] = field(default_factory=dict)
+    leaks: frozenset[Leak] = frozenset()
     horizons: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in (*self.limits.items(), *self.horizons.items()):
             check_natural(f"the limit or horizon of {name!r}", value)
         horizons = {observer: at_ms for observer, at_ms in self.horizons.items() if at_ms}
-        living = {
-            key: leak for key, leak in self.leaks.items() if leak.at_ms > horizons.get(leak.observer, INTEGER_MIN)
-        }
+        living = frozenset(leak for leak in self.leaks if leak.at_ms > horizons.get(leak.observer, INTEGER_MIN - 1))
         object.__setattr__(self, "limits", freeze(self.limits))
-        object.__setattr__(self, "leaks", freeze(living))
+        object.__setattr__(self, "leaks", living)
         object.__setattr__(self, "horizons", freeze(horizons))
 
     def spent(self, observer: str, *, now_ms: int) -> int:
         """The bits of the 24 hours before *now_ms*. O(leaks)."""
         start = now_ms - LEAKAGE_WINDOW_MS
-        return sum(leak.bits for leak in self.leaks.values() if leak.observer == observer and leak.at_ms > start)
+        return sum(leak.bits for leak in self.leaks if leak.observer == observer and leak.at_ms > start)
 
     def remaining(self, observer: str, *, now_ms: int) -> int | None:
         """The bits that may still be revealed; None when no allowance is set."""
@@ -217,7 +214,7 @@ class LeakageBudget(JoinValue):
     def record(self, leak_id: str, observer: str, bits: int, *, at_ms: int) -> LeakageBudget:
         """The budget after a leak, which was checked before; the same id again changes nothing."""
         check_natural("leaked bits", bits)
-        return self.join(LeakageBudget(leaks={leak_id: Leak(observer, bits, at_ms)}))
+        return self.join(LeakageBudget(leaks=frozenset({Leak(leak_id, observer, bits, at_ms)})))
 
     def with_limit(self, observer: str, bits: int) -> LeakageBudget:
         """The budget with an allowance of at most *bits* for *observer*."""
@@ -230,7 +227,7 @@ class LeakageBudget(JoinValue):
     def sweep(self, *, now_ms: int) -> LeakageBudget:
         """The budget without the leaks that have left the window."""
         start = max(0, now_ms - LEAKAGE_WINDOW_MS)
-        return self.join(LeakageBudget(horizons={leak.observer: start for leak in self.leaks.values()}))
+        return self.join(LeakageBudget(horizons={leak.observer: start for leak in self.leaks}))
 
     def bottom(self) -> LeakageBudget:
         """No allowances, no leaks."""
@@ -240,23 +237,23 @@ class LeakageBudget(JoinValue):
         """The smaller allowance, every leak, the later horizon."""
         return LeakageBudget(
             _merged(self.limits, other.limits, min),
-            _merged(self.leaks, other.leaks, max),
+            self.leaks | other.leaks,
             _merged(self.horizons, other.horizons, max),
         )
 
     def to_data(self) -> object:
-        """Limits, leaks by id, horizons."""
-        leaks = {key: list(leak) for key, leak in self.leaks.items()}
+        """Limits, sorted leaks, horizons."""
+        leaks = [list(leak) for leak in sorted(self.leaks)]
         return {"horizons": dict(self.horizons), "leaks": leaks, "limits": dict(self.limits)}
 
     def from_data(self, data: object) -> LeakageBudget:
         """Read what ``to_data`` wrote."""
         parts = read_map(data)
-        leaks = {key: _read_leak(leak) for key, leak in read_map(parts["leaks"]).items()}
+        leaks = frozenset(_read_leak(leak) for leak in read_list(parts["leaks"]))
         return LeakageBudget(read_naturals(parts["limits"]), leaks, read_naturals(parts["horizons"]))
 
 
-def _merged(mine: Mapping[str, T], theirs: Mapping[str, T], choose: Callable[[T, T], T]) -> dict[str, T]:
+def _merged(mine: Mapping[str, int], theirs: Mapping[str, int], choose: Callable[[int, int], int]) -> dict[str, int]:
     merged = dict(mine)
     for key, value in theirs.items():
         merged[key] = choose(merged[key], value) if key in merged else value
@@ -264,7 +261,7 @@ def _merged(mine: Mapping[str, T], theirs: Mapping[str, T], choose: Callable[[T,
 
 
 def _read_leak(data: object) -> Leak:
-    observer, bits, at_ms = read_list(data)
+    leak_id, observer, bits, at_ms = read_list(data)
     if type(at_ms) is not int or not INTEGER_MIN <= at_ms <= INTEGER_MAX:
         raise ValueError(f"expected a time in milliseconds, got {at_ms!r:.80}")
-    return Leak(read_text(observer), read_natural(bits), at_ms)
+    return Leak(read_text(leak_id), read_text(observer), read_natural(bits), at_ms)

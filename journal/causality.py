@@ -236,7 +236,9 @@ class CausalContext:
     def is_concurrent_with(self, other: CausalContext) -> bool:
         """Whether neither author had applied the other's operation."""
         return (
-            self.operation_id != other.operation_id and not self.happens_before(other) and not other.happens_before(self)
+            self.operation_id != other.operation_id
+            and not self.happens_before(other)
+            and not other.happens_before(self)
         )
 
     def to_data(self) -> object:

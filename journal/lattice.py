@@ -76,6 +76,7 @@ class Meet(Encodable, Protocol):
 J = TypeVar("J", bound=Join)
 M = TypeVar("M", bound=Meet)
 E = TypeVar("E", bound=Encodable)
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -238,7 +239,7 @@ def guard_parsing(target: str, parse: Callable[[], T]) -> T:
         raise DeserializationFailed(target=target, detail=f"{type(problem).__name__}: {problem}") from problem
 
 
-def freeze(entries: Mapping[str, T]) -> Mapping[str, T]:
+def freeze(entries: Mapping[K, T]) -> Mapping[K, T]:
     """A read-only copy."""
     return MappingProxyType(dict(entries))
 

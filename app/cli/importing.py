@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,8 +16,6 @@ if TYPE_CHECKING:
 
 # More than a screenful of complaints helps nobody; --json has them all.
 _PROBLEMS_SHOWN = 20
-
-_ALLOCATIONS_BETWEEN_COLLECTIONS = 200_000
 
 imports = typer.Typer(help="Import what was said elsewhere.", no_args_is_help=True)
 
@@ -89,23 +84,10 @@ async def _import(
     async with Journal.open(journal_folder, author=author) as journal:
         for problem in journal.problems:
             say(problem)
-        with _few_collections(), import_progress() as show:
+        with import_progress() as show:
             start = monotonic_seconds()
             report = await import_logs(journal, files, place, day=day, on_progress=show)
             return report, monotonic_seconds() - start, journal.fingerprint
-
-
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Facts come and go a window at a time and form no cycles; looking for cycles costs a fifth of the time."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def _show(report: ImportReport, seconds: float, rate: int) -> None:

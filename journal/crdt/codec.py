@@ -180,6 +180,4 @@ def _read_chain(info: ChainInfo, lines: list[bytes]) -> tuple[FactRecord, ...]:
         raise ValueError("a chain without facts")
     parsed = [parse_line(line) for line in lines]
     check_headers(info, CHAIN_START, parsed)
-    return build_records(
-        describe_chain(info, parsed[0].payload), lines, parsed, link_ids(CHAIN_START.fact_id, parsed)
-    )
+    return build_records(describe_chain(info, parsed[0].payload), lines, parsed, link_ids(CHAIN_START.fact_id, parsed))

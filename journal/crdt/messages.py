@@ -24,7 +24,7 @@ R = TypeVar("R", "SyncRequest", "SyncResponse")
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """"What do I lack?" ``seen`` is what the asker has integrated, ``digest`` the same for states that have one."""
+    """ "What do I lack?" ``seen`` is what the asker has integrated, ``digest`` the same for states that have one."""
 
     session_id: str
     kind: CrdtKind
@@ -35,7 +35,9 @@ class SyncRequest:
 
     def to_bytes(self) -> bytes:
         """Canonical bytes."""
-        return encode_tagged("message", "sync_request", _head(self) | {"digest": self.digest.hex(), "seen": self.seen.to_data()})
+        return encode_tagged(
+            "message", "sync_request", _head(self) | {"digest": self.digest.hex(), "seen": self.seen.to_data()}
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SyncRequest:
@@ -46,7 +48,9 @@ class SyncRequest:
     def _read(cls, data: object) -> SyncRequest:
         parts = read_map(data)
         session_id, kind, sender, clock = _read_head(parts)
-        return cls(session_id, kind, sender, clock, _read_clock(parts["seen"]), bytes.fromhex(read_text(parts["digest"])))
+        return cls(
+            session_id, kind, sender, clock, _read_clock(parts["seen"]), bytes.fromhex(read_text(parts["digest"]))
+        )
 
 
 @dataclass(frozen=True, slots=True)

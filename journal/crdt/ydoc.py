@@ -50,8 +50,8 @@ class YDocUpdate(NamedTuple):
 class Marks(NamedTuple):
     """What a document has seen and deleted, sorted: equal exactly when two documents are."""
 
-    vector: tuple[tuple[int, int], ...]
-    deleted: tuple[tuple[int, int, int], ...]
+    vector: tuple[tuple[int, int], ...] = ()
+    deleted: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class YDocDeltaState:
     client_id: int = field(compare=False)
     update: bytes = field(default=EMPTY_UPDATE, compare=False)
     state_vector: bytes = field(default=EMPTY_VECTOR, compare=False)
-    marks: Marks = Marks((), ())
+    marks: Marks = Marks()  # noqa: RUF009  # a tuple
     pending: frozenset[bytes] = frozenset()
 
     @classmethod

@@ -239,9 +239,7 @@ class CapabilitySet(MeetValue):
     allowed: Allowed
     issuer: str | None
 
-    def __init__(
-        self, allowed: Iterable[str] | Literal[Universe.ALL] = ALL, *, issuer: str | None = None
-    ) -> None:
+    def __init__(self, allowed: Iterable[str] | Literal[Universe.ALL] = ALL, *, issuer: str | None = None) -> None:
         kept: Allowed = allowed if isinstance(allowed, Universe) else frozenset(allowed)
         object.__setattr__(self, "allowed", kept)
         # There is one empty set, whoever issued it; otherwise nothing would not absorb everything.

@@ -1,0 +1,183 @@
+"""Hypothesis strategies for the lattices that ship: values that were reached by use, in a world small enough to meet.
+
+For the laws, for convergence tests, and as parts of your own composites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from hypothesis import strategies as st
+
+from antiphon.journal import (
+    ALL,
+    CapabilitySet,
+    DotContext,
+    FlowBudget,
+    GCounter,
+    GSet,
+    Join,
+    JoinToDual,
+    LeakageBudget,
+    LWWMap,
+    LWWRegister,
+    MapLattice,
+    MaxInt,
+    Meet,
+    MeetToDual,
+    MinInt,
+    OpCounter,
+    OperationId,
+    OpSet,
+    ORSet,
+    PNCounter,
+    PolicyMeet,
+    ProductLattice,
+    ProductMeet,
+    SetMeet,
+    TimeWindow,
+    VectorClock,
+    YDocDeltaState,
+)
+
+T = TypeVar("T")
+
+actors = st.sampled_from(["ada", "ben", "eve"])
+keys = st.sampled_from(["k", "l", "m"])
+values = st.sampled_from(["x", "y", "", 0, 1, -1, True, False, None, ["x"], {"x": 1}])
+counts = st.integers(min_value=0, max_value=5)
+times = st.integers(min_value=-1, max_value=4)
+naturals = st.integers(min_value=0, max_value=2**63 - 1) | counts
+
+
+def reached(start: T, step: st.SearchStrategy[Callable[[T], T]], *, steps_max: int = 6) -> st.SearchStrategy[T]:
+    """Values that a few steps lead to from *start*."""
+
+    def run(steps: list[Callable[[T], T]]) -> T:
+        value = start
+        for each in steps:
+            value = each(value)
+        return value
+
+    return st.lists(step, max_size=steps_max).map(run)
+
+
+counters = st.dictionaries(actors, counts).map(GCounter)
+pn_counters = st.builds(PNCounter, counters, counters)
+max_ints = st.builds(MaxInt, naturals)
+vector_clocks = st.dictionaries(actors, counts).map(VectorClock)
+dots = st.builds(OperationId, actors, st.integers(min_value=1, max_value=5))
+dot_contexts = st.builds(DotContext, vector_clocks, st.frozensets(dots, max_size=4))
+g_sets = st.frozensets(keys).map(GSet)
+lww_registers = st.just(LWWRegister()) | st.builds(
+    lambda value, at, actor: LWWRegister().set(value, at=at, actor=actor), values, times, actors
+)
+lww_maps = reached(
+    LWWMap(),
+    st.one_of(
+        st.builds(
+            lambda key, value, at, actor: lambda each: each.set(key, value, at=at, actor=actor),
+            keys,
+            values,
+            times,
+            actors,
+        ),
+        st.builds(lambda key, at, actor: lambda each: each.remove(key, at=at, actor=actor), keys, times, actors),
+    ),
+)
+product_lattices = st.builds(lambda a, b, c: ProductLattice((a, b, c)), max_ints, g_sets, lww_registers)
+map_lattices = st.dictionaries(keys, counters).map(lambda entries: MapLattice(GCounter(), entries))
+flow_budgets = st.builds(FlowBudget, naturals, counters, counts)
+leakage_budgets = reached(
+    LeakageBudget(),
+    st.one_of(
+        st.builds(
+            lambda key, actor, bits, at: lambda each: each.record(key, actor, bits, at_ms=at),
+            keys,
+            actors,
+            counts,
+            times,
+        ),
+        st.builds(lambda actor, bits: lambda each: each.with_limit(actor, bits), actors, counts),
+        st.builds(lambda actor, at: lambda each: each.reset(actor, at_ms=at), actors, counts),
+    ),
+)
+
+
+@st.composite
+def or_sets(draw: st.DrawFn) -> ORSet:
+    """Any set: each dot of its context lives in one element or in none."""
+    context = draw(dot_contexts)
+    entries: dict[str, set[OperationId]] = {}
+    for dot in (OperationId(actor, number) for actor in ("ada", "ben", "eve") for number in range(1, 6)):
+        if context.contains(dot) and (item := draw(st.none() | keys)) is not None:
+            entries.setdefault(item, set()).add(dot)
+    return ORSet({item: frozenset(living) for item, living in entries.items()}, context)
+
+
+min_ints = st.builds(MinInt, naturals)
+allowed = st.just(ALL) | st.frozensets(keys)
+set_meets = st.builds(SetMeet, allowed)
+time_windows = st.builds(TimeWindow, naturals, naturals)
+policies = st.one_of(
+    st.just(PolicyMeet()),
+    st.just(PolicyMeet.everyone()),
+    st.integers(min_value=1, max_value=6).flatmap(
+        lambda total: st.builds(PolicyMeet.threshold, st.integers(min_value=1, max_value=total), st.just(total))
+    ),
+)
+capability_sets = st.builds(CapabilitySet, allowed, issuer=st.none() | actors)
+product_meets = st.builds(lambda a, b, c: ProductMeet((a, b, c)), min_ints, set_meets, policies)
+
+op_counters = st.builds(OpCounter, st.integers())
+op_sets = st.dictionaries(keys, st.frozensets(dots, max_size=3)).map(OpSet)
+
+_EDITS = st.one_of(
+    st.builds(lambda at, text: lambda doc: doc.insert_text("t", min(at, len(doc.text("t"))), text), counts, keys),
+    st.builds(lambda at: lambda doc: doc.delete_text("t", 0, min(at, len(doc.text("t")))), counts),
+    st.builds(lambda key, text: lambda doc: doc.set_key("m", key, text), keys, keys),
+    st.builds(lambda key: lambda doc: doc.delete_key("m", key), keys),
+)
+
+
+@st.composite
+def ydocs(draw: st.DrawFn) -> YDocDeltaState:
+    """Documents of authors of their own, some with updates that wait for their causes."""
+    author = YDocDeltaState.of(draw(st.uuids()).hex)
+    whole = draw(reached(author, _EDITS, steps_max=3))
+    if draw(st.booleans()):
+        return whole
+    later = draw(_EDITS)(whole)
+    missed = later.delta_for(whole.digest())
+    return author.apply_delta(missed)
+
+
+JOINS: dict[str, st.SearchStrategy[Join]] = {
+    "DotContext": dot_contexts,
+    "FlowBudget": flow_budgets,
+    "GCounter": counters,
+    "GSet": g_sets,
+    "LWWMap": lww_maps,
+    "LWWRegister": lww_registers,
+    "LeakageBudget": leakage_budgets,
+    "MapLattice": map_lattices,
+    "MaxInt": max_ints,
+    "MeetToDual": st.builds(MeetToDual, set_meets),
+    "ORSet": or_sets(),
+    "PNCounter": pn_counters,
+    "ProductLattice": product_lattices,
+    "VectorClock": vector_clocks,
+}
+"""Every join lattice that ships, by name; a ``YDocDeltaState`` costs a document a join, so it stands alone."""
+
+MEETS: dict[str, st.SearchStrategy[Meet]] = {
+    "CapabilitySet": capability_sets,
+    "JoinToDual": st.builds(JoinToDual, lww_maps),
+    "MinInt": min_ints,
+    "PolicyMeet": policies,
+    "ProductMeet": product_meets,
+    "SetMeet": set_meets,
+    "TimeWindow": time_windows,
+}
+"""Every meet lattice that ships, by name."""
