@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from .ast import Choreography, TypeAliasDeclaration
 from .core import GlobalType
+from .draw import sequence_svg
 from .dsl.parse import DialectChoice, parse
 from .errors import ChoreographyError, Problem
 from .explore import Exploration, explore
@@ -72,6 +73,9 @@ class CompiledProtocol:
     def explore(self, *, bound: int = 2, limit: int = 100_000) -> Exploration:
         """Every run up to the bounds, and what goes wrong in any: nothing, for what was projected."""
         return explore(self.local, bound=bound, limit=limit)
+
+    def _repr_svg_(self) -> str:
+        return sequence_svg(self.global_type, self.roles, title=self.qualified_name)
 
     def stubs(self, *, source: str = "") -> str:
         """The `.pyi` text with one class a state."""

@@ -194,6 +194,12 @@ class StateMachine:
             ],
         }
 
+    def _repr_svg_(self) -> str:
+        # Drawing knows machines, so a machine can only ask for it when it is shown.
+        from .draw import machine_svg
+
+        return machine_svg(self)
+
     def _entered(self, state: int) -> int:
         while self.states[state].kind == "timeout":
             state = self.states[state].transitions[0].target

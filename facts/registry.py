@@ -66,7 +66,8 @@ class FactRegistry:
             self.register(model)
 
     def register(self, model: type[Fact]) -> FactType:
-        """Make *model* known. The same declaration again is a no-op (the newest class object wins).
+        """Make *model* known. The same declaration again is a no-op (the newest class object wins), and a newer version
+        takes the place of the one before.
 
         Raises ``RegistrationError`` for a class without kind, ``DuplicateFactType`` when the kind or its SQL name is
         taken by another declaration, ``SchemaDrift`` when the journal knows this version with other fields.
@@ -78,7 +79,10 @@ class FactRegistry:
                 f"declare it as class {model.__name__}(Fact, kind=..., version=...)"
             )
         current = self._types.get(fact_type.kind)
-        if current is not None and (current.version, current.schema_hash) != (fact_type.version, fact_type.schema_hash):
+        is_same_or_next = current is None or fact_type.version > current.version
+        if current is not None and fact_type.version == current.version:
+            is_same_or_next = fact_type.schema_hash == current.schema_hash
+        if current is not None and not is_same_or_next:
             raise DuplicateFactType(
                 f"{fact_type.kind} is already registered as {current.model.__qualname__} v{current.version}; "
                 f"{model.__qualname__} v{fact_type.version} has other fields, so give it another kind or the next "

@@ -253,7 +253,7 @@ class JournalEngine:
     def register(self, models: Iterable[type[Fact]]) -> None:
         """Make fact types known; views that are awake decode facts of theirs from now on."""
         for model in models:
-            self.registry.register(model)
+            self._learn(model)
 
     # Facts in: runs of peers
 
@@ -369,6 +369,8 @@ class JournalEngine:
         if not issubclass(model, Fact):
             raise LocalViolation(f"commit takes facts; got a {model.__name__}, so derive it from antiphon.Fact")
         fact_type = self.registry.register(model)
+        # A newer class of the same kind takes over: the older one is asked about again, and refused.
+        self._types = {known: each for known, each in self._types.items() if each.kind != fact_type.kind}
         self._types[model] = fact_type
         return fact_type
 

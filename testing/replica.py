@@ -25,7 +25,7 @@ from antiphon.journal import (
     with_links,
 )
 from antiphon.journal.chain import RUN_FACTS_MAX
-from antiphon.journal.ingest import Ingest
+from antiphon.journal.ingest import Ingest, ParkedRun
 from antiphon.journal.sync.messages import IncomingRun, IngestResult
 
 RunListener = Callable[[Sequence[RunRow]], None]
@@ -71,7 +71,7 @@ class MemoryReplica:
         self._own: dict[Namespace, OwnChain] = {}
         self._bytes: dict[int, bytes] = {}
         self._end = 0
-        self._parked: dict[tuple[ChainId, int], IncomingRun] = {}
+        self._parked: dict[tuple[ChainId, int], ParkedRun] = {}
         self._listeners: list[RunListener] = []
 
     @property

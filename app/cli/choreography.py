@@ -124,7 +124,10 @@ def fmt(
         bool, typer.Option("--check", help="Change nothing; exit code 1 names what would change.")
     ] = False,
 ) -> None:
-    """Write protocols in canonical form to stdout, or in place with --write; exit code 1 when one does not parse."""
+    """Write protocols in canonical form to stdout, or in place with --write; exit code 1 when one does not parse.
+
+    The canonical form is the layout dialect: a file in braces is shown so, and never changed in place.
+    """
     from antiphon.choreography import format_choreography, parse
 
     are_ok = True
@@ -137,7 +140,9 @@ def fmt(
             continue
         formatted = format_choreography(result.tree)
         is_changed = formatted.encode() != data
-        if only_check:
+        if result.tree.dialect == "brace" and (only_check or write_back):
+            say(f"{file} is written in braces and left as it is; its layout form: antiphon fmt {file} > NAME.tell")
+        elif only_check:
             are_ok = are_ok and not is_changed
             if is_changed:
                 write(str(file))

@@ -223,13 +223,24 @@ class YDocDeltaState:
         return found
 
     def _with_updates(self, updates: Iterable[bytes]) -> YDocDeltaState:
-        document = self._document()
+        """The document with every update in it that can be in it whole; the others wait, whole too.
+
+        A half-integrated update would hang over a gap that no state vector can tell of. So all are tried together,
+        and as long as one of them is left hanging, again without it: what remains is the largest set that fits,
+        whatever the order they came in.
+        """
         waiting = sorted({*self.pending, *updates})
-        for update in waiting:
-            _apply(document, update)
-        # Yjs takes up what waited by itself, but forgets it when a document is rebuilt; so we remember it.
-        vector = document.get_state()
-        pending = frozenset(update for update in waiting if not _is_integrated(update, vector))
+        fitting = waiting
+        while True:
+            document = self._document()
+            for update in fitting:
+                _apply(document, update)
+            vector = document.get_state()
+            whole = [update for update in fitting if _is_integrated(update, vector)]
+            if len(whole) == len(fitting):
+                break
+            fitting = whole
+        pending = frozenset(waiting) - frozenset(fitting)
         if len(pending) > PENDING_MAX:
             raise DeserializationFailed(
                 target="Yjs update", detail=f"{len(pending)} updates wait for causes; at most {PENDING_MAX} are kept"

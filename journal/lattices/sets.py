@@ -121,9 +121,13 @@ class ORSet(JoinValue):
         new = self.context.missing_from(older.context, count_max=FRAGMENT_DOTS_MAX)
         if new is None:
             return self
-        mine = frozenset(dot for dots in self.entries.values() for dot in dots)
-        theirs = frozenset(dot for dots in older.entries.values() for dot in dots)
-        removed = frozenset(dot for dot in theirs - mine if self.context.contains(dot))
+        # Element by element, so that even a dot that two authors gave to two elements ends as it does in a join.
+        removed = frozenset(
+            dot
+            for item, dots in older.entries.items()
+            for dot in dots - self.entries.get(item, frozenset())
+            if self.context.contains(dot)
+        )
         if not new and not removed:
             return None
         return ORSet({item: dots & new for item, dots in self.entries.items()}, DotContext.of(new | removed))

@@ -86,6 +86,7 @@ class JournalFolder:
     label: str
     label_changed: bool
     is_new: bool
+    has_new_keys: bool
     _descriptor: int
 
     def mark_open(self, frame: str) -> None:
@@ -180,6 +181,7 @@ def _open_locked(
             f"journal {path} has format {number}; this antiphon reads up to {FORMAT_NUMBER}, so upgrade it"
         )
     journal_id = _settle_journal_id(path, stored.get("journal")) or random_bytes(16).hex()
+    has_keys = all((path / KEYS_FOLDER / f"{name}.key").exists() for name in ("authority", "writer"))
     authority, writer = (_key(path, name, random_bytes) for name in ("authority", "writer"))
     label_path = path / KEYS_FOLDER / "label"
     old_label = label_path.read_text(encoding="utf-8", errors="replace") if label_path.exists() else None
@@ -196,6 +198,7 @@ def _open_locked(
         label=new_label,
         label_changed=old_label is not None and new_label != old_label,
         is_new=is_new,
+        has_new_keys=not (is_new or has_keys),
         _descriptor=descriptor,
     )
 

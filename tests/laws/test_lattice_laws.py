@@ -9,18 +9,15 @@ from hypothesis import strategies as st
 
 from antiphon.journal import (
     GCounter,
-    GSet,
     Join,
     MaxInt,
     Meet,
     OpCounter,
     OpSet,
     OpState,
-    ORSet,
-    VectorClock,
-    YDocDeltaState,
 )
 from antiphon.journal.lattice import JoinValue, MeetValue, read_list, read_natural
+from antiphon.testing.lattices import JOINS, MEETS, counters, op_counters, op_sets, or_sets, vector_clocks, ydocs
 from antiphon.testing.laws import (
     check_delta_laws,
     check_inflationary,
@@ -28,7 +25,6 @@ from antiphon.testing.laws import (
     check_meet_laws,
     check_operation_laws,
 )
-from antiphon.testing.lattices import JOINS, MEETS, counters, op_counters, op_sets, or_sets, vector_clocks, ydocs
 
 CASES = 2_000
 LONG_CASES = 100_000
@@ -160,13 +156,24 @@ class EmptyTop(MeetValue):
         return EmptyTop(frozenset(read_natural(item) for item in read_list(data)))
 
 
-class Forgetful(GSet):
+@dataclass(frozen=True)
+class Forgetful(JoinValue):
     """A set whose bytes lose an item."""
 
-    __slots__ = ()
+    lattice_name = "forgetful"
+    items: frozenset[int] = frozenset()
+
+    def bottom(self) -> "Forgetful":
+        return Forgetful()
+
+    def join(self, other: "Forgetful") -> "Forgetful":
+        return Forgetful(self.items | other.items)
 
     def to_data(self) -> object:
-        return sorted(self.items - {"k"})
+        return sorted(self.items - {1})
+
+    def from_data(self, data: object) -> "Forgetful":
+        return Forgetful(frozenset(read_natural(item) for item in read_list(data)))
 
 
 class AddingCounter(GCounter):
@@ -182,10 +189,10 @@ class AddingCounter(GCounter):
         return AddingCounter(risen) if risen else None
 
     def join(self, other: GCounter) -> "AddingCounter":
-        return AddingCounter(super(AddingCounter, self).join(other).entries)
+        return AddingCounter(super().join(other).entries)
 
     def from_data(self, data: object) -> "AddingCounter":
-        return AddingCounter(super(AddingCounter, self).from_data(data).entries)
+        return AddingCounter(super().from_data(data).entries)
 
 
 def build(kind: Callable[..., Any], *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -198,9 +205,9 @@ small = st.integers(min_value=0, max_value=3)
 @pytest.mark.parametrize(
     ("strategy", "law"),
     [
-        (build(Concatenation, st.tuples(small)), "idempotent|the order|antisymmetric"),
+        (build(Concatenation, st.tuples(small)), "idempotent|the order is the lattice's"),
         (build(KeepLeft, st.just(1), small), "commutative|antisymmetric"),
-        (build(Forgetful, st.frozensets(st.sampled_from("kl"))), "bytes come back"),
+        (build(Forgetful, st.frozensets(small)), "bytes come back"),
     ],
 )
 def test_a_join_that_breaks_a_law_is_noticed(strategy: st.SearchStrategy[Join], law: str) -> None:
@@ -216,7 +223,7 @@ def test_a_top_that_is_no_identity_is_noticed() -> None:
 
 def test_a_delta_that_adds_is_noticed() -> None:
     strategy = build(AddingCounter, st.dictionaries(st.sampled_from("ab"), small))
-    with pytest.raises(AssertionError, match="law broken: a delta is idempotent|law broken: repeated"):
+    with pytest.raises(AssertionError, match=r"law broken: (a delta is idempotent|repeated)"):
         check_delta_laws(strategy, cases=CASES)
 
 
@@ -237,5 +244,4 @@ def test_an_update_that_moves_down_is_noticed() -> None:
 
 
 def test_the_harness_counts_its_cases() -> None:
-    assert check_join_laws(counters, cases=5_000) >= 5_000
-    assert {GCounter, ORSet, VectorClock, YDocDeltaState} <= {type(each) for each in (GCounter(), ORSet(), VectorClock(), YDocDeltaState.of("a"))}
+    assert 5_000 <= check_join_laws(counters, cases=5_000) < 6_000

@@ -148,3 +148,15 @@ async def test_a_repair_by_a_peer_brings_everything_back(tmp_path: Path) -> None
         async with Journal.open(tmp_path / "j") as journal:  # once more from the log, damage, repair and all
             assert await journal.snapshot(texts) == ("a", "b", "c", "d")
             assert journal.fingerprint == peer.fingerprint
+
+
+@pytest.mark.asyncio
+async def test_lost_keys_make_a_new_author_and_that_is_told(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "j", author="ada") as journal:
+        first = journal.authority
+        assert journal.problems == ()
+    for key in (tmp_path / "j" / "keys").glob("*.key"):
+        key.unlink()
+    async with Journal.open(tmp_path / "j") as journal:
+        assert journal.authority != first
+        assert any("keys were missing" in problem for problem in journal.problems)

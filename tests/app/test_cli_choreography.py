@@ -1,0 +1,271 @@
+"""The protocol commands: their JSON forms, exit codes, and that no file is changed that should not be."""
+
+import json
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from antiphon.app.cli.root import app
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples/choreography").glob("*.*"))
+RUNNER = CliRunner()
+STREAM = """\
+protocol Stream =
+  roles Producer, Consumer, Clerk
+  loop decide by Producer
+    Producer -> Consumer : Chunk of bytes.Block
+    Consumer -> Producer : Ack
+  Producer -> Clerk : Bill(sum : u32)
+"""
+OBSERVED = """\
+protocol Observed =
+  roles Sender, Receiver, Observer
+  loop decide by Sender
+    Sender -> Receiver : Data
+    Receiver -> Observer : Forward
+"""
+BROKEN = "protocol Broken =\n  roles A, B\n  A -> Z : x\n"
+FAMILY = "protocol Scatter =\n  roles Boss, W[N]\n  Boss -> W[*] : Job\n  W[i] -> Boss : First\n"
+
+
+def run(*arguments: str | Path) -> Result:
+    return RUNNER.invoke(app, [str(one) for one in arguments])
+
+
+def lines(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in {"stream": STREAM, "observed": OBSERVED, "broken": BROKEN, "family": FAMILY}.items():
+        (tmp_path / f"{name}.tell").write_text(text)
+    return tmp_path
+
+
+# --- check --------------------------------------------------------------------------------------------------------
+
+
+def test_check_writes_one_object_a_file_in_the_order_given(folder: Path) -> None:
+    result = run("check", "--json", folder / "stream.tell", folder / "broken.tell", folder / "observed.tell")
+    stream, broken, observed = lines(result)
+    assert result.exit_code == 1
+    assert stream == {
+        "file": str(folder / "stream.tell"),
+        "ok": True,
+        "parsed": True,
+        "valid": True,
+        "projectable": True,
+        "projection_error": None,
+        "tier": "session_projectable",
+        "protocol": "Stream",
+        "roles": ["Producer", "Consumer", "Clerk"],
+        "diagnostics": [],
+    }
+    assert (broken["ok"], broken["parsed"], broken["projectable"]) == (False, False, False)
+    diagnostics = broken["diagnostics"]
+    assert isinstance(diagnostics, list)
+    first = diagnostics[0]
+    assert set(first) == {"kind", "severity", "line", "column", "end_line", "end_column", "message", "hint"}
+    assert (first["kind"], first["severity"], first["line"], first["column"]) == ("UndefinedRole", "error", 3, 8)
+    assert (observed["ok"], observed["valid"], observed["projectable"]) == (True, True, False)
+    assert "Observer cannot tell branch Data from branch Done" in str(observed["projection_error"])
+
+
+def test_check_is_content_with_what_is_valid_unless_told_otherwise(folder: Path) -> None:
+    assert run("check", folder / "observed.tell").exit_code == 0
+    assert run("check", folder / "observed.tell", "--require-projectable").exit_code == 1
+    assert run("check", folder / "stream.tell", "--require-projectable").exit_code == 0
+    assert run("check", folder / "stream.tell", "--require-projectable", "--strict").exit_code == 1
+
+
+def test_check_shows_a_person_the_place(folder: Path) -> None:
+    shown = run("check", folder / "broken.tell").stdout
+    assert f"{folder / 'broken.tell'}:3:8" in shown
+    assert "^" in shown
+
+
+def test_wrong_usage_is_2(folder: Path) -> None:
+    for arguments in (
+        ["check"],
+        ["check", folder / "nowhere.tell"],
+        ["check", folder],
+        ["check", folder / "stream.tell", "--bind", "W"],
+        ["project", folder / "stream.tell", "--role", "Nobody"],
+        ["graph", folder / "stream.tell", "--role", "Nobody"],
+        ["graph", folder / "stream.tell", "--format", "png"],
+    ):
+        assert run(*arguments).exit_code == 2, arguments
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00", b"protocol P {", b"\x1b[31m", b"x" * 100_000, b"(" * 5_000])
+def test_any_bytes_are_diagnosed(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "odd.tell"
+    path.write_bytes(data)
+    result = run("check", "--json", path)
+    assert result.exit_code == 1
+    (shown,) = lines(result)
+    assert shown["diagnostics"]
+    assert "\x1b" not in run("check", path).output
+
+
+def test_the_examples_are_checked_in_one_call() -> None:
+    result = run("check", "--json", "--require-projectable", *EXAMPLES)
+    assert result.exit_code == 0
+    assert [line["ok"] for line in lines(result)] == [True] * len(EXAMPLES)
+
+
+# --- project ------------------------------------------------------------------------------------------------------
+
+
+def test_project_writes_the_local_types(folder: Path) -> None:
+    (shown,) = lines(run("project", "--json", folder / "stream.tell"))
+    assert (shown["file"], shown["protocol"]) == (str(folder / "stream.tell"), "Stream")
+    roles = shown["roles"]
+    assert isinstance(roles, dict)
+    assert roles["Clerk"] == {
+        "kind": "recv",
+        "partner": "Producer",
+        "branches": [{"label": "Bill", "type": "(sum : u32)", "continuation": {"kind": "end"}}],
+    }
+    assert roles["Consumer"] == {
+        "kind": "rec",
+        "name": "Loop1",
+        "body": {
+            "kind": "recv",
+            "partner": "Producer",
+            "branches": [
+                {
+                    "label": "Chunk",
+                    "type": "bytes.Block",
+                    "continuation": {
+                        "kind": "send",
+                        "partner": "Producer",
+                        "branches": [{"label": "Ack", "type": None, "continuation": {"kind": "var", "name": "Loop1"}}],
+                    },
+                },
+                {"label": "Done", "type": None, "continuation": {"kind": "end"}},
+            ],
+        },
+    }
+
+
+def test_project_writes_one_role_and_says_why_another_has_none(folder: Path) -> None:
+    sender = run("project", "--json", "--role", "Sender", folder / "observed.tell")
+    assert sender.exit_code == 0
+    observer = run("project", "--json", "--role", "Observer", folder / "observed.tell")
+    assert observer.exit_code == 1
+    (shown,) = lines(observer)
+    assert shown["roles"] == {}
+    assert "let Receiver, who knows, send Observer a message in branch Done" in str(shown["projection_errors"])
+    told = run("project", folder / "observed.tell")
+    assert "Receiver: rec Loop1." in told.stdout
+    assert "cannot project Observer" in told.stderr
+
+
+def test_strict_switches_absorption_off(folder: Path) -> None:
+    assert run("project", folder / "stream.tell", "--role", "Clerk").exit_code == 0
+    strict = run("project", folder / "stream.tell", "--role", "Clerk", "--strict", "--json")
+    assert strict.exit_code == 1
+    assert lines(strict)[0]["roles"] == {}
+
+
+def test_families_are_expanded_with_bind(folder: Path) -> None:
+    unbound = run("project", "--json", folder / "family.tell")
+    assert unbound.exit_code == 1
+    assert lines(unbound)[0]["projection_errors"]
+    bound = run("project", "--json", "--bind", "W=2", "--bind", "i=1", folder / "family.tell")
+    roles = lines(bound)[0]["roles"]
+    assert isinstance(roles, dict)
+    assert bound.exit_code == 0
+    assert list(roles) == ["Boss", "W[0]", "W[1]"]
+
+
+def test_a_protocol_of_two_thousand_messages_is_written_and_one_of_a_million_paths_is_not(tmp_path: Path) -> None:
+    deep = tmp_path / "deep.tell"
+    deep.write_text("protocol Deep =\n  roles A, B\n" + "".join(f"  A -> B : m{number}\n" for number in range(2_000)))
+    result = run("project", "--json", deep, "--role", "A")
+    assert result.exit_code == 0
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        assert lines(result)[0]["protocol"] == "Deep"
+    finally:
+        sys.setrecursionlimit(limit)
+    wide = tmp_path / "wide.tell"
+    choice = "  choice A at\n    | l => A -> B : l\n    | r => A -> B : r\n"
+    wide.write_text("protocol Wide =\n  roles A, B\n" + choice * 40)
+    result = run("project", "--json", wide)
+    assert result.exit_code == 1
+    assert "ask for the state machine" in str(lines(result)[0]["projection_errors"])
+    assert run("check", wide).exit_code == 0
+    assert run("graph", wide).exit_code == 0
+
+
+# --- fmt, explain, graph, stubs -----------------------------------------------------------------------------------
+
+
+def test_fmt_writes_to_stdout_and_in_place_only_when_told(tmp_path: Path) -> None:
+    path = tmp_path / "loose.tell"
+    loose = "protocol   P =\n    roles A ,B\n    A->B:x\n"
+    path.write_text(loose)
+    shown = run("fmt", path)
+    assert (shown.exit_code, path.read_text()) == (0, loose)
+    assert run("fmt", "--check", path).exit_code == 1
+    assert run("fmt", "--write", path).exit_code == 0
+    assert path.read_text() == shown.stdout
+    assert run("fmt", "--check", path).exit_code == 0
+
+
+def test_fmt_leaves_a_file_in_braces_and_a_broken_one_alone(folder: Path) -> None:
+    braces = folder / "p.choreo"
+    text = "protocol P {\n  roles: A, B;\n  A -> B: x;\n}\n"
+    braces.write_text(text)
+    assert run("fmt", "--write", braces).exit_code == 0
+    assert braces.read_text() == text
+    broken = folder / "broken.tell"
+    assert run("fmt", "--write", broken).exit_code == 1
+    assert broken.read_text() == BROKEN
+
+
+def test_explain_tells_who_knows_what(folder: Path) -> None:
+    shown = run("explain", folder / "stream.tell")
+    assert shown.exit_code == 0
+    assert "Clerk waits through the rounds and learns Done by Bill from Producer" in shown.stdout
+    assert run("explain", folder / "broken.tell").exit_code == 1
+
+
+def test_graph_draws_sequence_and_machines(folder: Path) -> None:
+    assert run("graph", folder / "stream.tell").stdout.count("stateDiagram-v2") == 3
+    ElementTree.fromstring(run("graph", "--format", "svg", folder / "stream.tell").stdout)
+    ElementTree.fromstring(run("graph", "--format", "svg", "--role", "Clerk", folder / "stream.tell").stdout)
+    (shown,) = lines(run("graph", "--json", folder / "stream.tell"))
+    roles = shown["roles"]
+    assert isinstance(roles, dict)
+    assert set(roles) == {"Producer", "Consumer", "Clerk"}
+    assert set(roles["Clerk"]) == {"mermaid", "svg"}
+
+
+def test_graph_writes_a_folder_of_pictures(folder: Path) -> None:
+    out = folder / "pictures"
+    assert run("graph", folder / "stream.tell", "--out", out).exit_code == 0
+    assert len(list(out.glob("*.svg"))) == len(list(out.glob("*.mmd"))) == 4
+
+
+def test_graph_of_a_role_without_a_view_is_refused(folder: Path) -> None:
+    assert run("graph", folder / "observed.tell").exit_code == 0
+    refused = run("graph", folder / "observed.tell", "--role", "Observer")
+    assert refused.exit_code == 1
+    assert "cannot tell branch" in refused.stderr
+
+
+def test_stubs_are_written_for_what_projects(folder: Path) -> None:
+    out = folder / "stream.pyi"
+    assert run("stubs", folder / "stream.tell", "--out", out).exit_code == 0
+    assert out.read_text() == run("stubs", folder / "stream.tell").stdout
+    assert "class Producer_S0:" in out.read_text()
+    assert run("stubs", folder / "observed.tell").exit_code == 1

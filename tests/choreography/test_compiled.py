@@ -1,0 +1,122 @@
+"""The Python surface: compiled protocols, and classes whose protocol is checked when their module is imported."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from antiphon.choreography.compiled import (
+    CompiledProtocol,
+    check_text,
+    choreography,
+    compile_choreography,
+    protocol_of,
+)
+from antiphon.choreography.errors import ChoreographyError
+from antiphon.choreography.refusal import ProjectionError
+
+GREETING = "protocol Greeting =\n  roles Ada, Bob\n  Ada -> Bob : Hello(name : String)\n"
+UNTOLD = (
+    "protocol P =\n  roles A, B, C, D\n  choice A at\n    | yes =>\n      A -> B : yes\n      B -> C : Extra\n"
+    "      B -> D : Extra\n    | no =>\n      A -> B : no\n"
+)
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples/choreography").glob("*.*"))
+
+
+@choreography(GREETING)
+class Greeting:
+    """Says hello."""
+
+    protocol: ClassVar[CompiledProtocol]
+
+
+def test_a_decorated_class_carries_its_protocol() -> None:
+    assert Greeting.protocol.name == "Greeting"
+    assert protocol_of(Greeting) is Greeting.protocol
+    assert [str(view) for view in Greeting.protocol.local.values()] == ["!Bob{Hello: end}", "?Ada{Hello: end}"]
+
+
+def test_a_class_without_a_protocol_is_told_what_to_do() -> None:
+    with pytest.raises(ValueError, match="decorate it with @choreography"):
+        protocol_of(object)
+
+
+def test_a_module_whose_protocol_does_not_project_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "untold_protocol.py").write_text(
+        f"from antiphon.choreography.compiled import choreography\n\n\n@choreography({UNTOLD!r})\nclass Untold:\n    ...\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ProjectionError, match="C cannot tell branch yes from branch no"):
+        importlib.import_module("untold_protocol")
+    assert "untold_protocol" not in sys.modules
+
+
+def test_bad_text_raises_with_every_problem_and_the_class_as_its_place() -> None:
+    with pytest.raises(ChoreographyError, match="Broken") as caught:
+
+        @choreography("protocol P =\n  roles A, B\n  A -> Z : x\n  Y -> B : y\n")
+        class Broken:
+            pass
+
+    assert len(caught.value.problems) >= 2
+
+
+def test_the_first_refusal_carries_the_others() -> None:
+    with pytest.raises(ProjectionError) as caught:
+        compile_choreography(UNTOLD)
+    assert caught.value.role == "C"
+    assert [other.role for other in caught.value.others] == ["D"]
+
+
+def test_checking_reports_and_raises_nothing() -> None:
+    assert not check_text("garbage \x00 {").is_parsed
+    untold = check_text(UNTOLD)
+    assert (untold.is_valid, untold.is_projectable) == (True, False)
+    assert check_text(GREETING).is_projectable
+
+
+def test_what_only_the_machine_can_run_is_valid_and_has_an_obstacle() -> None:
+    checked = check_text("protocol P =\n  roles Boss, W[N]\n  Boss -> W[*] : Job\n")
+    assert checked.is_valid
+    assert not checked.is_projectable
+    assert checked.obstacles
+    assert check_text("protocol P =\n  roles Boss, W[N]\n  Boss -> W[*] : Job\n", counts={"W": 2}).is_projectable
+
+
+def test_a_clock_that_cannot_be_noticed_is_a_warning_with_a_place() -> None:
+    text = (
+        "protocol P =\n  roles A, B\n  timeout 5s A at\n    B -> A : x\n  on timeout =>\n    B -> A : y\n"
+    )
+    checked = check_text(text)
+    (warning,) = [one for one in checked.problems if one.kind == "TimeoutNotObservable"]
+    assert (warning.severity, warning.span.line, checked.is_valid) == ("warning", 3, True)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_compiles_without_a_warning_and_is_safe(path: Path) -> None:
+    compiled = compile_choreography(path.read_text(encoding="utf-8"), file=str(path))
+    assert compiled.problems == ()
+    found = compiled.explore(bound=1, limit=20_000)
+    assert not found.faults
+
+
+def test_the_five_examples_are_there() -> None:
+    names = {path.name for path in EXAMPLES}
+    assert {
+        "two_phase_commit.tell",
+        "bookseller.tell",
+        "threshold_signing.tell",
+        "invitation_ceremony.tell",
+        "anti_entropy.tell",
+    } <= names
+
+
+def test_machines_and_knowledge_come_with_a_compiled_protocol() -> None:
+    compiled = compile_choreography(GREETING)
+    assert [len(machine.states) for machine in compiled.fsm.values()] == [2, 2]
+    assert compiled.knowledge == ()
+    assert compiled.fsm is compiled.fsm
