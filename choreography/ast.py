@@ -825,6 +825,7 @@ class Choreography(Node):
     attributes: tuple[Attribute, ...] = field(default=(), compare=False)
     comments: tuple[Comment, ...] = field(default=(), compare=False)
     dialect: Dialect = field(default="layout", compare=False)
+    head: Name | None = field(default=None, compare=False)  # the name as it stands in the text, for its place
 
     @property
     def qualified_name(self) -> str:

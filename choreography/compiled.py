@@ -14,24 +14,24 @@ Runs nothing: endpoints and programs over a compiled protocol are `runtime/`'s.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .ast import Choreography, TypeAliasDeclaration
 from .core import GlobalType
-from .draw import sequence_svg
 from .dsl.parse import DialectChoice, parse
 from .errors import ChoreographyError, Problem
-from .explore import Exploration, explore
-from .fsm import StateMachine, build_machine
-from .knowledge import ChoiceKnowledge, choice_knowledge
 from .local import LocalType
 from .lower import inline, lower
 from .merge import MergeMode
 from .project import ExtensionProjection, Projections, UnobservableTimeout, project_all
 from .refusal import ProjectionError, explain_refusals
 from .roles import bind, has_families
-from .stubs import generate_stubs
 from .validate import UNPROJECTABLE_KINDS, validate
+
+if TYPE_CHECKING:
+    from .explore import Exploration
+    from .fsm import StateMachine
+    from .knowledge import ChoiceKnowledge
 
 Decorated = TypeVar("Decorated")
 
@@ -40,7 +40,8 @@ Decorated = TypeVar("Decorated")
 class CompiledProtocol:
     """A protocol that was parsed, validated, lowered and projected for every role: whoever holds one may rely on it.
 
-    `problems` are warnings only. Machines and choice knowledge are made when first asked for.
+    `problems` are warnings only. Machines and choice knowledge are made when first asked for, and the modules that make
+    them are loaded then: checking a file on the command line needs none of them.
     """
 
     choreography: Choreography
@@ -61,24 +62,34 @@ class CompiledProtocol:
         return self.choreography.qualified_name
 
     @cached_property
-    def fsm(self) -> Mapping[str, StateMachine]:
+    def fsm(self) -> "Mapping[str, StateMachine]":
         """Every role's state machine."""
+        from .fsm import build_machine
+
         return {role: build_machine(role, view) for role, view in self.local.items()}
 
     @cached_property
-    def knowledge(self) -> tuple[ChoiceKnowledge, ...]:
+    def knowledge(self) -> "tuple[ChoiceKnowledge, ...]":
         """Who learns each choice, and when."""
+        from .knowledge import choice_knowledge
+
         return choice_knowledge(self.global_type, self.roles, mode=self.mode)
 
-    def explore(self, *, bound: int = 2, limit: int = 100_000) -> Exploration:
+    def explore(self, *, bound: int = 2, limit: int = 100_000) -> "Exploration":
         """Every run up to the bounds, and what goes wrong in any: nothing, for what was projected."""
+        from .explore import explore
+
         return explore(self.local, bound=bound, limit=limit)
 
     def _repr_svg_(self) -> str:
+        from .draw import sequence_svg
+
         return sequence_svg(self.global_type, self.roles, title=self.qualified_name)
 
     def stubs(self, *, source: str = "") -> str:
         """The `.pyi` text with one class a state."""
+        from .stubs import generate_stubs
+
         aliases = {
             one.name: one.type for one in self.choreography.declarations if isinstance(one, TypeAliasDeclaration)
         }

@@ -7,7 +7,7 @@ draws nothing by itself.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .core import (
     Comm,
@@ -23,7 +23,6 @@ from .core import (
     participants,
     successors,
 )
-from .fsm import StateMachine
 from .local import type_text
 
 # A picture of more rows than this is read by nobody; what follows is said to be left out.
@@ -38,6 +37,50 @@ class Picture:
 
     def _repr_svg_(self) -> str:
         return self.svg
+
+
+class DrawnTransition(Protocol):
+    """What a picture needs of a transition; its text is its label."""
+
+    @property
+    def target(self) -> int:
+        """Where the arrow points."""
+
+
+class DrawnState(Protocol):
+    """What a picture needs of a state."""
+
+    @property
+    def number(self) -> int:
+        """What stands in the circle."""
+
+    @property
+    def kind(self) -> str:
+        """A final state gets a ring, a timeout its clock."""
+
+    @property
+    def owner(self) -> str:
+        """Whose clock runs, of a timeout."""
+
+    @property
+    def milliseconds(self) -> int:
+        """How long, of a timeout."""
+
+    @property
+    def transitions(self) -> Sequence[DrawnTransition]:
+        """The arrows out."""
+
+
+class DrawnMachine(Protocol):
+    """What a picture needs of a state machine, such as `fsm.StateMachine`; the first state is where it begins."""
+
+    @property
+    def role(self) -> str:
+        """Whose machine it is."""
+
+    @property
+    def states(self) -> Sequence[DrawnState]:
+        """All states, each at the place of its number."""
 
 
 # --- the rows of a sequence diagram -------------------------------------------------------------------------------
@@ -249,7 +292,7 @@ def sequence_mermaid(root: GlobalType, roles: Sequence[str] | None = None, *, ti
     return "\n".join(lines) + "\n"
 
 
-def machine_mermaid(machine: StateMachine, *, title: str = "") -> str:
+def machine_mermaid(machine: DrawnMachine, *, title: str = "") -> str:
     """A role's states as a Mermaid state diagram."""
     lines = [*(["---", f"title: {title}", "---"] if title else []), "stateDiagram-v2", "    [*] --> s0"]
     for state in machine.states:
@@ -347,7 +390,7 @@ def _row_svg(row: Row, y: int, columns: Mapping[str, int], width: int, frames: l
             yield f'<text x="{inset + 19}" y="{y}" class="s">{escape(row.text)}</text>'
 
 
-def machine_svg(machine: StateMachine, *, title: str = "") -> str:
+def machine_svg(machine: DrawnMachine, *, title: str = "") -> str:
     """A role's states as an SVG drawing: one row for each distance from the start."""
     levels = _levels(machine)
     rows: dict[int, list[int]] = {}
@@ -366,7 +409,7 @@ def machine_svg(machine: StateMachine, *, title: str = "") -> str:
     return _svg(width, 100 + 90 * max(rows), title or machine.role, body)
 
 
-def _levels(machine: StateMachine) -> dict[int, int]:
+def _levels(machine: DrawnMachine) -> dict[int, int]:
     levels = {0: 0}
     waiting = [0]
     for number in waiting:
@@ -377,7 +420,7 @@ def _levels(machine: StateMachine) -> dict[int, int]:
     return levels
 
 
-def _state_svg(machine: StateMachine, number: int, x: int, y: int) -> str:
+def _state_svg(machine: DrawnMachine, number: int, x: int, y: int) -> str:
     state = machine.states[number]
     ring = f'<circle cx="{x}" cy="{y}" r="19" class="f"/>' if state.kind == "final" else ""
     note = f'<text x="{x + 24}" y="{y + 4}" class="s">{state.milliseconds} ms {escape(state.owner)}</text>'
@@ -387,7 +430,7 @@ def _state_svg(machine: StateMachine, number: int, x: int, y: int) -> str:
     )
 
 
-def _edges_svg(machine: StateMachine, number: int, places: Mapping[int, tuple[int, int]]) -> Iterator[str]:
+def _edges_svg(machine: DrawnMachine, number: int, places: Mapping[int, tuple[int, int]]) -> Iterator[str]:
     # Transitions between the same two states share one arrow, with their labels on one line each.
     targets: dict[int, list[str]] = {}
     for one in machine.states[number].transitions:

@@ -195,7 +195,7 @@ class StateMachine:
         }
 
     def _repr_svg_(self) -> str:
-        # Drawing knows machines, so a machine can only ask for it when it is shown.
+        # Loaded when a notebook shows a machine: nothing else needs pictures.
         from .draw import machine_svg
 
         return machine_svg(self)
@@ -304,7 +304,7 @@ class _Building:
                     ("cancel", node.on_cancel),
                 ]
                 edges = tuple(self._edge(kind, part, heads) for kind, part in parts if part is not None)
-                tail = None if node.tail is None else self._enter(self._builder.adopt(node.tail), heads)[1]
+                tail = None if node.tail is None else self._enter(node.tail, heads)[1]
                 return State(number, "timeout", edges, node.owner, node.milliseconds, tail, (), node.participants)
             case LocalEnd():
                 return State(number, "final")

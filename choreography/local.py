@@ -159,6 +159,7 @@ class LocalAct(LocalNode):
     continuation: "LocalType"
 
 
+# What projection gives a role.
 LocalType: TypeAlias = LocalEnd | LocalVar | LocalRec | LocalSend | LocalRecv | LocalTimeout | LocalRepeat | LocalAct
 
 # The members of LocalType as isinstance wants them.

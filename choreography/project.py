@@ -12,6 +12,7 @@ brings r back to the very state it waits in. Refusals are data (`Refusal`) until
 core only: families are bound and calls inlined before.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -122,6 +123,7 @@ class Projector:
         self._order = children_first(root)
         self._free = _free_names(self._order)
         self._timed = _TimedParts(self._order)
+        self._stretches = _Stretches(self._order)
         self._views: dict[str, dict[_Place, _View]] = {}
         self.refusals: list[Refusal] = []
         self.unobservable: list[UnobservableTimeout] = []
@@ -167,14 +169,7 @@ class Projector:
     # What has to be known first, and where it has to be looked at from.
 
     def _place(self, role: str, node: GlobalType, fresh: _Fresh) -> tuple[GlobalType, _Fresh]:
-        while True:
-            match node:
-                case Comm(sender=sender, receiver=receiver, branches=(only,)) if role not in (sender, receiver):
-                    node = only.continuation
-                case Local(actor=actor, continuation=after) if actor != role:
-                    node = after
-                case _:
-                    break
+        node = self._stretches.next_of(role, node)
         if fresh:
             free = self._free[id(node)]
             fresh = tuple(name for name in fresh if name in free)
@@ -395,6 +390,63 @@ def _free_names(order: list[GlobalType]) -> dict[int, frozenset[str]]:
                 found = found | names if found else names
         free[id(node)] = found - {node.name} if isinstance(node, Rec) and node.name in found else found
     return free
+
+
+class _Stretches:
+    """Straight stretches of a protocol, and where in each a role occurs: a role looks only at what concerns it.
+
+    Without them every role would walk every message; two hundred roles and two thousand broadcasts are felt.
+    """
+
+    def __init__(self, order: list[GlobalType]) -> None:
+        self._place: dict[int, tuple[int, int]] = {}  # of a node: which stretch, and where in it
+        self._nodes: list[list[GlobalType]] = []
+        self._ends: list[GlobalType] = []
+        self._occurrences: dict[tuple[int, str], list[int]] = {}
+        for node in reversed(order):
+            if id(node) not in self._place and _straight(node) is not None:
+                self._walk(node)
+
+    def next_of(self, role: str, node: GlobalType) -> GlobalType:
+        """The first node from here on that is not straight, or in which the role takes part."""
+        while (place := self._place.get(id(node))) is not None:
+            number, start = place
+            occurrences = self._occurrences.get((number, role), ())
+            found = bisect_left(occurrences, start)
+            if found < len(occurrences):
+                return self._nodes[number][occurrences[found]]
+            node = self._ends[number]
+        return node
+
+    def _walk(self, start: GlobalType) -> None:
+        number = len(self._nodes)
+        nodes: list[GlobalType] = []
+        node = start
+        while id(node) not in self._place and (after := _straight(node)) is not None:
+            self._place[id(node)] = (number, len(nodes))
+            for role in _roles_of(node):
+                self._occurrences.setdefault((number, role), []).append(len(nodes))
+            nodes.append(node)
+            node = after
+        self._nodes.append(nodes)
+        self._ends.append(node)
+
+
+def _straight(node: GlobalType) -> GlobalType | None:
+    """What follows a node that changes nothing for a role that takes no part in it."""
+    match node:
+        case Comm(branches=(only,)):
+            return only.continuation
+        case Local(continuation=after):
+            return after
+        case _:
+            return None
+
+
+def _roles_of(node: GlobalType) -> tuple[str, ...]:
+    if isinstance(node, Comm):
+        return (node.sender, node.receiver) if node.sender != node.receiver else (node.sender,)
+    return (node.actor,) if isinstance(node, Local) and node.actor is not None else ()
 
 
 class _TimedParts:

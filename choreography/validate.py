@@ -180,11 +180,7 @@ class _Validator:
                 yield problem("undeclared_profile", self._head(), name=name, advice=advice)
 
     def _head(self) -> Span:
-        span = self._tree.span
-        place = self._tree.body.span
-        if self._tree.declarations or self._tree.imports or self._tree.module:
-            return place
-        return Span(span.start, span.start, span.line, span.column, span.line, span.column) if span.line else place
+        return self._tree.head.span if self._tree.head is not None else self._tree.span
 
     def _effects(self) -> Iterator[Problem]:
         for interface in self._interfaces.values():

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from antiphon.facts import ChainInfo, FactRecord, Registration
 from antiphon.journal import LogPosition, RunRow, StoreUnavailable
@@ -25,6 +25,7 @@ FOLLOW_MS = 250
 FOLLOW_FACTS_MAX = 20_000
 # While DuckDB refuses, this much is kept; beyond it the follower reads the log again when it recovers.
 BACKLOG_FACTS_MAX = 200_000
+INTERRUPT_AGAIN_S = 0.02
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class FollowerStatistics(NamedTuple):
 
     waiting_facts: int
     apply_count: int
+    query_count: int
     is_available: bool
     problem: str
 
@@ -69,6 +71,8 @@ class FollowerService:
         self._problem = "" if database is not None else "not opened"
         self._is_behind = database is None
         self._is_closed = False
+        self._is_closing = False
+        self._jobs: set[Future[Any]] = set()
 
     def offer(
         self,
@@ -104,7 +108,21 @@ class FollowerService:
             raise StoreUnavailable(
                 f"history is not available just now: {self._problem}; the journal goes on, ask again later"
             )
-        return await self._loop.run_in_executor(self._thread, work, database)
+        job = self._thread.submit(work, database)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(job))
+        except asyncio.CancelledError:
+            if self._is_closing and job.cancelled():
+                raise StoreUnavailable("the journal was closed before this was answered; open it again") from None
+            self._stop(job, database)
+            raise
+
+    def _stop(self, job: Future[Any], database: DuckdbFollower) -> None:
+        """End what nobody waits for any more: it would hold up the thread that follows the log."""
+        if not job.cancel() and not job.done():
+            database.interrupt()
 
     async def barrier(self) -> None:
         """Return when DuckDB holds everything offered so far, or has refused it."""
@@ -115,6 +133,13 @@ class FollowerService:
 
     async def close(self) -> None:
         """Apply what waits, close the database and end the thread."""
+        self._is_closing = True
+        database = self._database
+        while self._jobs and database is not None:
+            for job in tuple(self._jobs):
+                self._stop(job, database)
+            # A query that was only about to begin when it was interrupted needs telling again.
+            await asyncio.sleep(INTERRUPT_AGAIN_S)
         if not self._is_closed:
             await self.barrier()
             self._is_closed = True
@@ -126,7 +151,7 @@ class FollowerService:
     def statistics(self) -> FollowerStatistics:
         """A frozen record of the insides."""
         return FollowerStatistics(
-            len(self._waiting.records), self._apply_count, self._database is not None, self._problem
+            len(self._waiting.records), self._apply_count, len(self._jobs), self._database is not None, self._problem
         )
 
     def _due(self) -> None:

@@ -12,7 +12,7 @@ import typer
 from .screen import JsonOption, clean, say, write
 
 if TYPE_CHECKING:
-    from antiphon.choreography import Choreography
+    from antiphon.choreography import Choreography, StateMachine
     from antiphon.choreography.compiled import Checked
     from antiphon.choreography.merge import MergeMode
 
@@ -189,7 +189,8 @@ def graph(
         raise typer.Exit(1)
     if role is not None and role not in checked.roles:
         raise typer.BadParameter(f"{file} has no role {role!r}; it has {', '.join(checked.roles)}")
-    sequence, machines = _pictures(checked)
+    sequence = _sequence_pictures(checked)
+    machines = _machine_pictures(checked.choreography.name, _machines(file, checked))
     if role is not None and role not in machines:
         say(f"{file}: {_clean_lines(_projection_error(checked) or 'no view')}")
         raise typer.Exit(1)
@@ -220,7 +221,6 @@ def stubs(
 ) -> None:
     """Write typed stubs: one Python class for each state of each role, for the type checker to follow."""
     from antiphon.choreography.ast import TypeAliasDeclaration
-    from antiphon.choreography.fsm import build_machine
     from antiphon.choreography.stubs import generate_stubs
 
     checked = _checked(file, file.read_bytes(), _bindings(bind), strict=strict)
@@ -229,7 +229,7 @@ def stubs(
         _complain(file, checked)
         say(f"{file}: {_clean_lines(_projection_error(checked) or 'not valid')}")
         raise typer.Exit(1)
-    machines = [build_machine(name, view) for name, view in checked.projections.local.items()]
+    machines = _machines(file, checked)
     aliases = {one.name: one.type for one in tree.declarations if isinstance(one, TypeAliasDeclaration)}
     text = generate_stubs(tree.name, machines, aliases=aliases, source=file.name)
     if out is None:
@@ -364,23 +364,41 @@ def _complain(file: Path, checked: Checked) -> None:
         typer.echo(_clean_lines(render_all(checked.problems, text, file=str(file))), err=True)
 
 
-def _pictures(checked: Checked) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    from antiphon.choreography.draw import machine_mermaid, machine_svg, sequence_mermaid, sequence_svg
-    from antiphon.choreography.fsm import build_machine
+def _machines(file: Path, checked: Checked) -> list[StateMachine]:
+    """Every role's machine; ends the command when one is too large to be held."""
+    from antiphon.choreography import build_machine
+
+    views = checked.projections.local if checked.projections else {}
+    try:
+        return [build_machine(role, view) for role, view in views.items()]
+    except ValueError as problem:
+        say(f"{file}: {problem}")
+        raise typer.Exit(1) from None
+
+
+def _sequence_pictures(checked: Checked) -> dict[str, str]:
+    from antiphon.choreography import sequence_mermaid, sequence_svg
 
     assert checked.global_type is not None, "looked at by the command"
     assert checked.choreography is not None, "a global type comes from a choreography"
     name = checked.choreography.name
-    sequence = {
+    return {
         "mermaid": sequence_mermaid(checked.global_type, checked.roles, title=name),
         "svg": sequence_svg(checked.global_type, checked.roles, title=name),
     }
-    machines: dict[str, dict[str, str]] = {}
-    for role, view in (checked.projections.local if checked.projections else {}).items():
-        machine = build_machine(role, view)
-        title = f"{name} · {role}"
-        machines[role] = {"mermaid": machine_mermaid(machine, title=title), "svg": machine_svg(machine, title=title)}
-    return sequence, machines
+
+
+def _machine_pictures(name: str, machines: list[StateMachine]) -> dict[str, dict[str, str]]:
+    from antiphon.choreography import machine_mermaid, machine_svg
+
+    titles = {machine.role: f"{name} · {machine.role}" for machine in machines}
+    return {
+        machine.role: {
+            "mermaid": machine_mermaid(machine, title=titles[machine.role]),
+            "svg": machine_svg(machine, title=titles[machine.role]),
+        }
+        for machine in machines
+    }
 
 
 def _write_pictures(out: Path, name: str, sequence: dict[str, str], machines: dict[str, dict[str, str]]) -> None:

@@ -110,6 +110,7 @@ class Builder:
             elif isinstance(item, _Protocol):
                 if protocol is not None:
                     self._report("two_protocols", item.name.span, first=protocol.name.text)
+                    self._take_asides(item.body)
                 protocol = protocol or item
             elif protocol is not None:
                 self._report("after_protocol", item.span)
@@ -142,6 +143,7 @@ class Builder:
             imports=tuple(item for item in items if isinstance(item, ast.Import)),
             attributes=attributes,
             dialect=self._dialect,
+            head=Name(protocol.name.text, span=protocol.name.span),
             span=span,
         )
 

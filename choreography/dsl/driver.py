@@ -22,7 +22,9 @@ Explain: TypeAlias = Callable[["SyntaxError_"], Problem | None]
 
 _TAKE_WHOLE = -1000
 _PASS = "?"
-_SIGNS_THAT_ARE_KINDS = frozenset({"NAME", "INTEGER", "DURATION", "STRING"})
+# The states of the start symbol and of the list of items read so far, which is never given up.
+_OUTERMOST = 2
+_BLOCK_ENDS = frozenset({"DEDENT", "LOOSE_DEDENT", "$END"})
 WORDS = frozenset(word for actions in ACTIONS for word in actions if (word.isalpha() and word.islower()) or "_" in word)
 
 
@@ -72,6 +74,8 @@ class _Driver:
         self._lasts: list[int] = []  # per value, the token it ends with
         self._problems: list[Problem] = []
         self._converted: list[bool] = []  # per open LOOSE_INDENT, whether it became a block
+        self._error_position, self._error_depth = -1, 0
+        self._resumed = -1  # where reading went on after the last error
         self._given_up = -1  # where a statement was begun anew after an incomplete one
         self._was_broken = False  # the statement before this token could not be read
 
@@ -179,13 +183,21 @@ class _Driver:
     def _recover(self, position: int) -> int:
         """Report, put ERROR in place of the statement, and answer where to go on; -1 to give up."""
         begin = self._statement_start(position)
-        self._report(begin, position)
+        token = self._tokens[position]
+        is_consequence = self._resumed == position and (token.kind in _BLOCK_ENDS or token.text == "on")
+        if not is_consequence:
+            self._report(begin, position)
+        if position == self._error_position and self._error_depth <= _OUTERMOST:
+            # Nothing further out could take it: the token itself goes.
+            return position + 1 if token.kind != "$END" else -1
         self._drop_to_statement(position)
         if begin == position and position != self._given_up and self._tokens[position].kind in ("NAME", "|"):
             # The statement before is incomplete, this one may be fine: read it, once.
             self._given_up = position
-            return self._end_broken(position)
-        return self._skip(position)
+            self._resumed = self._end_broken(position)
+        else:
+            self._resumed = self._skip(position)
+        return self._resumed
 
     def _statement_start(self, position: int) -> int:
         start = position
@@ -220,13 +232,14 @@ class _Driver:
 
     def _drop_to_statement(self, position: int) -> None:
         """Give up what was begun until a statement may stand here again, and say that there was one."""
-        while not self._accepts("ERROR"):
-            if len(self._states) == 1:
-                return
+        # A second error at one token means that the place chosen before was no help: a place further out is.
+        limit = self._error_depth if position == self._error_position else len(self._states) + 1
+        while len(self._states) > 1 and (len(self._states) >= limit or not self._accepts("ERROR")):
             self._states.pop()
             self._values.pop()
             self._firsts.pop()
             self._lasts.pop()
+        self._error_position, self._error_depth = position, len(self._states)
         token = self._tokens[position]
         self._feed("ERROR", token, position)
 
@@ -250,8 +263,6 @@ class _Driver:
 
     def _skip(self, position: int) -> int:
         """Pass over the rest of the statement; its block, when it has one, is read as a loose block."""
-        if self._states and len(self._states) == 1 and self._tokens[position].kind == "$END":
-            return -1
         depth = 0
         while True:
             kind = self._tokens[position].kind

@@ -55,16 +55,25 @@ class Explainer:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._was_outside = False
+        self._has_broken_timeout = False
 
     def __call__(self, error: SyntaxError_) -> Problem | None:
         """The problem to report, or None when it is only a consequence of the one before."""
-        if error.is_outermost and self._is_still_outside(error):
+        if self._is_consequence(error):
             return None
         for rule in (self._old_surface, self._structure, self._message, self._guard, self._order, self._word):
             found = rule(error)
             if found is not None:
                 return found
         return self._general(error)
+
+    def _is_consequence(self, error: SyntaxError_) -> bool:
+        """Whether this is only an effect of what was told before."""
+        texts = [item.text for item in error.statement[:1]]
+        if texts == ["on"] and error.token.text in ("timeout", "cancel") and self._has_broken_timeout:
+            return True
+        self._has_broken_timeout = self._has_broken_timeout or "timeout" in [item.text for item in error.statement]
+        return error.is_outermost and self._is_still_outside(error)
 
     # --- words and signs of older surfaces
 
@@ -101,8 +110,8 @@ class Explainer:
             return problem("missing_block", error.statement[0].span.to(error.statement[-1].span), construct=construct)
         if error.expected == ("on",):
             return problem("timeout_alone", _visible(error).span)
-        if token.text == "on" and not error.statement:
-            return problem("stray_on", token.span)
+        if error.statement and error.statement[0].text == "on" and token.text in ("timeout", "cancel"):
+            return problem("stray_on", error.statement[0].span)
         if token.kind == "|" and not error.statement and not error.is_outermost:
             return problem("stray_branch", token.span)
         return None
@@ -210,7 +219,8 @@ class Explainer:
 
     def _general(self, error: SyntaxError_) -> Problem:
         seen = _visible(error)
-        wanted = _expected_text(error.expected)
+        hidden = ("ANNOTATION",) if self._dialect == "layout" else ()
+        wanted = _expected_text([word for word in error.expected if word not in hidden])
         advice = _advice(error)
         found = problem("unexpected", seen.span, wanted=wanted, seen=_seen(error.token), advice=advice)
         return replace(found, expected=error.expected)

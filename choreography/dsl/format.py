@@ -317,9 +317,7 @@ class _Printer:
             self._declaration(declaration)
         clauses = [("requires", tree.requires), ("uses", tree.uses), ("under", tree.under)]
         shown = "".join(f" {word} {', '.join(names)}" for word, names in clauses if names)
-        place = tree.body if tree.body.span.line else None
-        self._protocol_comments(tree)
-        self._line(f"protocol {tree.name}{shown} =", place, is_apart=True)
+        self._line(f"protocol {tree.name}{shown} =", tree.head, is_apart=True)
         self._depth += 1
         if tree.roles:
             self._line(f"roles {', '.join(format_declared_role(role) for role in tree.roles)}", tree.roles[0])
@@ -327,13 +325,6 @@ class _Printer:
         self._depth -= 1
         if tree.local_protocols:
             self._where(tree.local_protocols)
-
-    def _protocol_comments(self, tree: Choreography) -> None:
-        starts = [node.span.start for node in (*tree.roles[:1], *tree.body.items[:1]) if node.span.line]
-        head = min([tree.body.span.start, *starts]) if tree.body.span.line else 0
-        own_line = [item for item in self._comments[self._next :] if item.span.start < head and not item.is_trailing]
-        if own_line:
-            self._comments_before(own_line[-1].span.start + 1)
 
     def _where(self, protocols: Sequence[ast.LocalProtocol]) -> None:
         self._line("where")

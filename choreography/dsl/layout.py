@@ -210,6 +210,8 @@ class _Layout:
         head = self._head
         if last.kind in ("=>", "|"):
             return True
+        if len(self._out) > 1 and self._out[-2].kind == ".":
+            return False  # `x.of(…)` calls something whose name happens to be a word
         if last.kind == "=":
             return head in ("protocol", "operation")
         if last.text == "in" and head in ("let", "authoritative", "observe"):

@@ -3,7 +3,7 @@
 Reads no file but the one it is given, and follows no import.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -73,7 +73,7 @@ def parse(
     if chosen == "layout" and is_brace:
         return ParseResult(None, (*found, _wrong_dialect(source)), source, file)
     scanned, arranged = _tokens(source, chosen, extensions)
-    lexical = [*found, *scanned.problems, *arranged.problems]
+    lexical = [*found, *scanned.problems, *_own_problems(arranged, scanned)]
     if any(item.code == "too_deep" for item in arranged.problems):
         return ParseResult(None, _in_order(lexical), source, file)
     convoluted = _convoluted(arranged.tokens)
@@ -176,6 +176,14 @@ def _convoluted(tokens: Sequence[Token]) -> Problem | None:
 _STATEMENT_ENDS = frozenset({"NEWLINE", "INDENT", "DEDENT", ","})
 _NESTING_SIGNS = frozenset({"(", "[", "{", "<", "!", ".", "&&", "||"})
 SIGNS_MAX = 150
+
+
+def _own_problems(arranged: Arranged, scanned: Scanned) -> Iterator[Problem]:
+    """What is wrong with the arrangement itself: a bracket that an open text swallowed is not."""
+    swallowed = {item.span.line for item in scanned.problems if item.code == "unclosed_text"}
+    for found in arranged.problems:
+        if found.code != "unclosed_bracket" or found.span.line not in swallowed:
+            yield found
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:

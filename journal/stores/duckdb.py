@@ -110,6 +110,7 @@ class DuckdbFollower:
         self.opening: Opening = opening
         self.reason = reason
         self._is_broken = False
+        self._asking: duckdb.DuckDBPyConnection | None = None
 
     @classmethod
     def open(cls, path: Path, *, journal_id: str, now_ms: int, is_unclean: bool = False) -> Self:
@@ -283,8 +284,20 @@ class DuckdbFollower:
         The rows no longer move, so another thread may fetch them while this one follows the log.
         """
         self._refuse_own_file(sql)
-        with self._guarded():
-            return ask(self._connection, sql, parameters)
+        try:
+            with self._guarded():
+                return ask(self._connection, sql, parameters, on_cursor=self._note_asking)
+        finally:
+            self._asking = None
+
+    def interrupt(self) -> None:
+        """From any thread: end the query that is running, if there is one; it raises for whoever asked."""
+        asking = self._asking
+        if asking is not None:
+            asking.interrupt()
+
+    def _note_asking(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._asking = cursor
 
     def checkpoint_if_idle(self) -> bool:
         """Move a write-ahead log worth moving into the database; call it when nothing waits (~0.7 µs a pending fact).

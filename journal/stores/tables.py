@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from binascii import hexlify
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -545,14 +545,23 @@ def connect(path: str, *, spool: Path, thread_count: int | None) -> duckdb.DuckD
     return connection
 
 
-def ask(connection: duckdb.DuckDBPyConnection, query: str, parameters: Parameters = None) -> duckdb.DuckDBPyConnection:
+def ask(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Parameters = None,
+    *,
+    on_cursor: Callable[[duckdb.DuckDBPyConnection], None] | None = None,
+) -> duckdb.DuckDBPyConnection:
     """Run one reading SQL statement and keep its rows still: returns a cursor whose ``RESULT_TABLE`` holds them.
 
     The rows are computed here, in a read-only transaction, so every error appears here; the cursor may then be read
-    by another thread. Raises ``LocalViolation`` with DuckDB's words when the SQL is wrong or would write,
-    ``duckdb.Error`` when the database itself is at fault.
+    by another thread. *on_cursor* is told of the cursor before it works, for whoever may want to interrupt it. Raises
+    ``LocalViolation`` with DuckDB's words when the SQL is wrong or would write, ``duckdb.Error`` when the database
+    itself is at fault.
     """
     cursor = connection.cursor()
+    if on_cursor is not None:
+        on_cursor(cursor)
     try:
         _check_readable(cursor, query)
         if _DESCRIBING.match(query):

@@ -263,6 +263,15 @@ def test_graph_of_a_role_without_a_view_is_refused(folder: Path) -> None:
     assert "cannot tell branch" in refused.stderr
 
 
+def test_a_machine_too_large_to_hold_is_said_so(tmp_path: Path) -> None:
+    path = tmp_path / "long.tell"
+    path.write_text("protocol Long =\n  roles A, B\n  loop repeat 1000000\n    A -> B : Tick\n")
+    assert run("check", "--require-projectable", path).exit_code == 0
+    for command in ("graph", "stubs"):
+        result = run(command, path)
+        assert (result.exit_code, "more than 100,000 states" in result.stderr) == (1, True)
+
+
 def test_stubs_are_written_for_what_projects(folder: Path) -> None:
     out = folder / "stream.pyi"
     assert run("stubs", folder / "stream.tell", "--out", out).exit_code == 0

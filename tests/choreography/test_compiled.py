@@ -47,7 +47,8 @@ def test_a_module_whose_protocol_does_not_project_cannot_be_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "untold_protocol.py").write_text(
-        f"from antiphon.choreography.compiled import choreography\n\n\n@choreography({UNTOLD!r})\nclass Untold:\n    ...\n"
+        "from antiphon.choreography.compiled import choreography\n\n\n"
+        f"@choreography({UNTOLD!r})\nclass Untold:\n    ...\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ProjectionError, match="C cannot tell branch yes from branch no"):
@@ -88,9 +89,7 @@ def test_what_only_the_machine_can_run_is_valid_and_has_an_obstacle() -> None:
 
 
 def test_a_clock_that_cannot_be_noticed_is_a_warning_with_a_place() -> None:
-    text = (
-        "protocol P =\n  roles A, B\n  timeout 5s A at\n    B -> A : x\n  on timeout =>\n    B -> A : y\n"
-    )
+    text = "protocol P =\n  roles A, B\n  timeout 5s A at\n    B -> A : x\n  on timeout =>\n    B -> A : y\n"
     checked = check_text(text)
     (warning,) = [one for one in checked.problems if one.kind == "TimeoutNotObservable"]
     assert (warning.severity, warning.span.line, checked.is_valid) == ("warning", 3, True)

@@ -68,7 +68,9 @@ def test_sequence_mermaid_closes_every_frame() -> None:
     lines = sequence_mermaid(compile_choreography(TEXT).global_type, title="Booking").splitlines()
     words = [line.split()[0] for line in lines if line.strip()]
     assert words.count("end") == sum(words.count(word) for word in ("alt", "loop", "par"))
-    assert "    p0->>p1: Ask of inn.Stay<List<Night>>" in {line[8:] if line.startswith(" " * 12) else line for line in lines}
+    assert "    p0->>p1: Ask of inn.Stay<List<Night>>" in {
+        line[8:] if line.startswith(" " * 12) else line for line in lines
+    }
 
 
 def test_a_sequence_svg_is_xml_and_shows_roles_and_labels() -> None:

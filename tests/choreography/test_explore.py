@@ -71,7 +71,9 @@ def test_a_limit_that_is_met_is_said() -> None:
 
 
 def test_queue_lengths_and_saturated_queues_are_reported() -> None:
-    found = explore({"A": send("B", x=send("B", y=send("B", z=END))), "B": recv("A", x=recv("A", y=recv("A", z=END)))}, bound=5)
+    found = explore(
+        {"A": send("B", x=send("B", y=send("B", z=END))), "B": recv("A", x=recv("A", y=recv("A", z=END)))}, bound=5
+    )
     assert found.queue_lengths == {("A", "B"): 3}
     assert found.saturated == ()
     looping = {"A": LocalRec("X", send("B", x=LocalVar("X"))), "B": LocalRec("X", recv("A", x=LocalVar("X")))}

@@ -26,4 +26,4 @@ def test_a_protocol_projects_as_written_beside_it(name: str) -> None:
 
 def test_every_golden_protocol_has_its_outcome_and_the_other_way_round() -> None:
     assert len(CASES) >= 20
-    assert CASES == sorted(path.stem for path in GOLDEN.glob("*.expected"))
+    assert sorted(path.stem for path in GOLDEN.glob("*.expected")) == CASES

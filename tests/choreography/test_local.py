@@ -136,7 +136,7 @@ def test_the_exchange_form_is_the_one_of_the_command_line() -> None:
     ],
 )
 def test_what_is_no_local_type_is_refused(data: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="expected|has a non-empty|is an object|is text"):
+    with pytest.raises(ValueError, match=r"expected|has a non-empty|is an object|is text"):
         LocalNode.from_json(data)  # type: ignore[arg-type]  # that is the point
 
 

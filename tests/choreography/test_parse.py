@@ -264,7 +264,7 @@ REFUSED = {
     "arithmetic guard": (body("choice A at", "  | x when (1 + 2) => A -> B : x"), "invalid_guard"),
     "arithmetic with a name": (body("choice A at", "  | x when (x + 1) => A -> B : x"), "invalid_guard"),
     "if guard": (body("choice A at", "  | x if (y) => A -> B : x"), "unexpected"),
-    "bare guard": (body("choice A at", "  | x when y => A -> B : x"), "invalid_guard"),
+    "bare guard": (body("choice A at", "  | x when y => A -> B : x"), "guard_without_parentheses"),
     "misspelled word": (body("choise A at", "  | x => A -> B : x"), "unknown_word"),
     "unknown word": (body("frobnicate A"), "unexpected"),
     # older surfaces

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from antiphon.choreography.ast import Publish
 from antiphon.choreography.ast import Extension as ExtensionStatement
+from antiphon.choreography.ast import Publish
 from antiphon.choreography.compiled import compile_choreography, project
 from antiphon.choreography.core import (
     Branch,
@@ -72,7 +72,9 @@ def test_absorption_does_not_rescue_a_role_that_acts_in_the_loop() -> None:
 
 
 def test_a_role_that_has_acted_in_the_inner_loop_only_waits_in_the_outer_one() -> None:
-    inner = Rec("Y", choice("A", "B", again=message("A", "C", "tick", Var("Y")), out=message("A", "C", "out", Var("X"))))
+    inner = Rec(
+        "Y", choice("A", "B", again=message("A", "C", "tick", Var("Y")), out=message("A", "C", "out", Var("X")))
+    )
     root = Rec("X", choice("A", "B", go=inner, stop=message("A", "C", "stop")))
     assert [error.role for error in refusals(root)] == ["C"]
 
@@ -136,7 +138,9 @@ def test_every_role_in_a_timeout_has_a_timed_part_and_the_others_see_what_follow
 
 
 def test_a_role_that_does_the_same_in_every_part_of_a_timeout_is_still_in_it() -> None:
-    root = Timeout("A", 5, message("A", "B", "x", message("A", "C", "y")), message("A", "B", "late", message("A", "C", "y")))
+    root = Timeout(
+        "A", 5, message("A", "B", "x", message("A", "C", "y")), message("A", "B", "late", message("A", "C", "y"))
+    )
     assert views(root)["C"] == "timeout 5ms A(?A{y: end}; on timeout: ?A{y: end})"
 
 
@@ -221,7 +225,12 @@ def test_the_trace_to_what_follows_par_passes_every_branch() -> None:
         choice("A", "B", yes=message("B", "C", "Extra"), no=END),
         choice("A", "B", l=message("C", "B", "X"), r=message("C", "B", "Y")),
         choice("A", "B", l=message("B", "C", "x"), r=message("D", "C", "y"), m=END),
-        choice("A", "B", l=message("B", "C", "go", message("C", "A", "X")), r=message("B", "C", "go", message("A", "C", "Y"))),
+        choice(
+            "A",
+            "B",
+            l=message("B", "C", "go", message("C", "A", "X")),
+            r=message("B", "C", "go", message("A", "C", "Y")),
+        ),
         choice("A", "B", l=message("B", "D", "told", message("D", "C", "hear")), r=message("B", "D", "other")),
     ],
 )
@@ -334,7 +343,11 @@ def in_a_row(count: int) -> GlobalType:
         if number % 10:
             node = message(one, other, f"m{number}", node)
         elif number % 20:
-            node = Comm(one, other, tuple(Branch(label, None, message(other, third, f"{label}{number}", node)) for label in "lr"))
+            node = Comm(
+                one,
+                other,
+                tuple(Branch(label, None, message(other, third, f"{label}{number}", node)) for label in "lr"),
+            )
         else:
             more = message(other, third, f"more{number}", Var(f"L{number}"))
             node = Rec(f"L{number}", choice(one, other, more=more, done=message(other, third, f"done{number}", node)))

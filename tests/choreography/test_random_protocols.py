@@ -22,7 +22,7 @@ SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, Heal
 @st.composite
 def any_protocol(draw: st.DrawFn) -> GlobalType:
     """Messages, choices, loops, par and counted loops in any arrangement; many of them cannot be projected."""
-    return draw(_any(tuple(), 0))
+    return draw(_any((), 0))
 
 
 def _any(loops: tuple[str, ...], level: int) -> st.SearchStrategy[GlobalType]:
@@ -31,7 +31,11 @@ def _any(loops: tuple[str, ...], level: int) -> st.SearchStrategy[GlobalType]:
 
 @st.composite
 def _composed(draw: st.DrawFn, loops: tuple[str, ...], level: int) -> GlobalType:
-    kinds = ["end", "end"] if level >= 5 else ["end", "message", "message", "message", "choice", "choice", "loop", "par", "repeat"]
+    kinds = (
+        ["end", "end"]
+        if level >= 5
+        else ["end", "message", "message", "message", "choice", "choice", "loop", "par", "repeat"]
+    )
     kind = draw(st.sampled_from(kinds))
     match kind:
         case "message":
@@ -40,12 +44,16 @@ def _composed(draw: st.DrawFn, loops: tuple[str, ...], level: int) -> GlobalType
             sender, receiver = draw(PAIRS)
             labels = draw(st.lists(st.sampled_from("abc"), min_size=2, max_size=3, unique=True))
             after = [draw(_any(loops, level + 1)) for _ in labels]
-            return Comm(sender, receiver, tuple(Branch(label, None, one) for label, one in zip(labels, after, strict=True)))
+            return Comm(
+                sender, receiver, tuple(Branch(label, None, one) for label, one in zip(labels, after, strict=True))
+            )
         case "loop":
             name = f"X{level}"
             sender, receiver = draw(PAIRS)
             again = _message(draw, Var(name)) if draw(st.booleans()) else Var(name)
-            body = Comm(sender, receiver, (Branch("more", None, again), Branch("done", None, draw(_any(loops, level + 1)))))
+            body = Comm(
+                sender, receiver, (Branch("more", None, again), Branch("done", None, draw(_any(loops, level + 1))))
+            )
             return Rec(name, body)
         case "par":
             parts = tuple(_message(draw, End()) for _ in range(2))
@@ -75,10 +83,17 @@ def _informed(draw: st.DrawFn, level: int, loops: tuple[str, ...]) -> GlobalType
     if kind == "repeat":
         return Repeat(2, _message(draw, End()), draw(_informed(level + 1, loops)))
     if kind == "choice":
-        return _told(draw, [(f"l{level}", draw(_informed(level + 1, loops))), (f"r{level}", draw(_informed(level + 1, loops)))])
+        return _told(
+            draw, [(f"l{level}", draw(_informed(level + 1, loops))), (f"r{level}", draw(_informed(level + 1, loops)))]
+        )
     if kind == "loop":
         name = f"X{level}"
-        return Rec(name, _told(draw, [(f"again{level}", _message(draw, Var(name))), (f"out{level}", draw(_informed(level + 1, loops)))]))
+        return Rec(
+            name,
+            _told(
+                draw, [(f"again{level}", _message(draw, Var(name))), (f"out{level}", draw(_informed(level + 1, loops)))]
+            ),
+        )
     return End()
 
 

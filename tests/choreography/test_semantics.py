@@ -31,7 +31,9 @@ def test_roles_that_do_not_wait_for_each_other_move_in_any_order() -> None:
 
 
 def test_a_sender_goes_on_before_its_message_is_received_and_a_receiver_does_not() -> None:
-    state = global_step(message("A", "B", "x", message("A", "C", "y", message("B", "C", "z"))), Move("send", "A", "B", "x"))
+    state = global_step(
+        message("A", "B", "x", message("A", "C", "y", message("B", "C", "z"))), Move("send", "A", "B", "x")
+    )
     assert state is not None
     assert moves(state) == ["A -> B ? x", "A -> C ! y"]
 

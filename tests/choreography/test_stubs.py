@@ -87,7 +87,12 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What mypy says of one right client and three wrong ones: one run, since starting it is most of its time."""
     folder = tmp_path_factory.mktemp("stubs")
     (folder / "trade.pyi").write_text(compile_choreography(PROTOCOL).stubs(source="trade.tell"))
-    clients = {"right": RIGHT, "wrong_order": WRONG_ORDER, "missing_branch": MISSING_BRANCH, "wrong_payload": WRONG_PAYLOAD}
+    clients = {
+        "right": RIGHT,
+        "wrong_order": WRONG_ORDER,
+        "missing_branch": MISSING_BRANCH,
+        "wrong_payload": WRONG_PAYLOAD,
+    }
     for name, text in clients.items():
         (folder / f"{name}.py").write_text(text)
     return run_mypy(folder, "trade.pyi", *(f"{name}.py" for name in clients)).stdout

@@ -1,0 +1,69 @@
+"""Bounded recursion: fuel, exchanges, and yielding at a label."""
+
+import pytest
+
+from antiphon.choreography.bounded import until_label, with_actions_at_most, with_fuel
+from antiphon.choreography.local import (
+    LocalBranch,
+    LocalEnd,
+    LocalRec,
+    LocalRepeat,
+    LocalSend,
+    LocalType,
+    LocalVar,
+    show_local,
+)
+
+END = LocalEnd()
+X, Y = LocalVar("X"), LocalVar("Y")
+
+
+def send(**labels: LocalType) -> LocalSend:
+    return LocalSend("B", tuple(LocalBranch(label, None, after) for label, after in labels.items()))
+
+
+LOOP = LocalRec("X", send(a=X))
+NESTED = LocalRec("X", send(a=LocalRec("Y", send(b=Y, c=X))))
+
+
+@pytest.mark.parametrize(
+    ("local", "fuel", "expect"),
+    [
+        (LOOP, 0, "end"),
+        (LOOP, 1, "!B{a: end}"),
+        (LOOP, 3, "!B{a: !B{a: !B{a: end}}}"),
+        (send(a=send(b=END)), 0, "!B{a: !B{b: end}}"),
+        (send(a=LOOP), 0, "!B{a: end}"),
+        (NESTED, 1, "!B{a: end}"),
+        (NESTED, 2, "!B{a: !B{b: end, c: end}}"),
+        (NESTED, 3, "!B{a: !B{b: !B{b: end, c: end}, c: !B{a: end}}}"),
+        (LocalRepeat(3, send(a=END), END), 0, "!B{a: !B{a: !B{a: end}}}"),
+    ],
+)
+def test_fuel_bounds_the_rounds_of_all_loops_together(local: LocalType, fuel: int, expect: str) -> None:
+    assert show_local(with_fuel(local, fuel)) == expect
+
+
+@pytest.mark.parametrize(
+    ("local", "count", "expect"),
+    [
+        (LOOP, 0, "end"),
+        (LOOP, 2, "!B{a: !B{a: end}}"),
+        (NESTED, 2, "!B{a: !B{b: end, c: end}}"),
+        (send(a=END), 5, "!B{a: end}"),
+    ],
+)
+def test_a_number_of_exchanges_bounds_every_run(local: LocalType, count: int, expect: str) -> None:
+    assert show_local(with_actions_at_most(local, count)) == expect
+
+
+def test_a_type_may_yield_at_a_label() -> None:
+    assert show_local(until_label(NESTED, "c")) == "!B{a: rec Y.(!B{b: Y, c: end})}"
+    assert show_local(until_label(NESTED, "z")) == show_local(NESTED)
+
+
+def test_what_is_negative_is_no_bound() -> None:
+    with pytest.raises(ValueError, match="from 0, got -1"):
+        with_fuel(LOOP, -1)
+    with pytest.raises(ValueError, match="from 0, got -1"):
+        with_actions_at_most(LOOP, -1)

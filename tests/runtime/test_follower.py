@@ -1,0 +1,42 @@
+"""A query that nobody waits for any more does not hold up the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from antiphon import Journal
+from antiphon.journal import StoreUnavailable
+
+ENDLESS = "select count(*) from range(100000000) a, range(1000) b where (a.range * b.range) % 7 = 3"
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_query_is_ended_and_the_next_one_is_answered(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "j", author="ada") as journal:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(journal.sql(ENDLESS), 0.5)
+        result = await asyncio.wait_for(journal.sql("select 41 + 1"), 20)
+        assert result.fetchall() == [(42,)]
+
+
+@pytest.mark.asyncio
+async def test_closing_ends_the_queries_that_are_running_and_waiting(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "j", author="ada") as journal:
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(_refused(journal, ENDLESS))
+            second = group.create_task(_refused(journal, "select 1"))
+            while journal.engine.follower.statistics().query_count < 2:
+                await asyncio.sleep(0)
+            await asyncio.wait_for(journal.close(), 20)
+        assert isinstance(first.result(), Exception)
+        assert isinstance(second.result(), StoreUnavailable)
+
+
+async def _refused(journal: Journal, query: str) -> Exception | None:
+    try:
+        await journal.sql(query)
+    except Exception as problem:
+        return problem
+    return None
