@@ -203,8 +203,9 @@ class Journal:
     @overload
     async def snapshot(self, source: Signal[S]) -> S: ...
     async def snapshot(self, source: ViewSpec[Any] | Signal[Any]) -> Any:
-        """The current value of a view or signal, waking it if nobody watches it yet."""
+        """The value of a view or signal with everything that was committed before, waking it if nobody watches it yet."""
         await self.wake(source)
+        await self._engine.views.settle()
         return self.read(source)
 
     def read(self, source: ViewSpec[S] | Signal[S]) -> S:

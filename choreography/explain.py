@@ -26,8 +26,10 @@ def explain_protocol(checked: Checked, *, mode: MergeMode = "full+") -> str:
     if tree is None:
         return "there is no protocol to explain\n"
     tier = tier_of(tree)
-    lines = [f"protocol {tree.qualified_name}", f"roles    {', '.join(checked.roles)}", f"tier     {tier.tier}"]
+    lines = [f"protocol {tree.qualified_name}", f"roles    {', '.join(checked.roles)}"]
+    lines += [f"tier     {'proof_only' if checked.refusals else tier.tier}"]
     lines += [f"         {reason.message}" for reason in tier.reasons]
+    lines += [f"         {refusal.role} has no view of it" for refusal in checked.refusals]
     lines += ["", "lowering", *explain_lowering(checked.concrete or tree).splitlines()]
     if checked.global_type is not None:
         lines += [

@@ -67,7 +67,7 @@ from antiphon.journal.sync.messages import IncomingRun, IngestResult
 from antiphon.reactive import AppError, SignalHub, Window
 
 from .follower import FollowerService
-from .group_commit import GroupCommit, Outgoing, Written
+from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
 from .view_host import CheckpointKey, ViewHost
 
 # What a line adds to its payload: header, salt, punctuation.
@@ -232,23 +232,30 @@ class JournalEngine:
         """
         self._check_open()
         commit = Commit(asyncio.get_running_loop().create_future(), len(facts))
-        entries = self._prepare(facts, commit)
-        if not entries:
+        if not facts:
             return CommitResult((), 0)
-        for start in range(0, len(entries), self._window.count_max):
-            if self._commits.pending_count >= 8:
+        # All of them are checked before the first is taken; between windows' worths others get a turn of the loop.
+        parts: list[list[Entry]] = []
+        for start in range(0, len(facts), self._window.count_max):
+            if start:
+                await asyncio.sleep(0)
+            parts.append(self._prepare(facts[start : start + self._window.count_max], commit))
+        for number, part in enumerate(parts):
+            if number:
+                await asyncio.sleep(0)
+            if self._commits.pending_count >= PENDING_FRAMES_MAX:
                 await self._commits.wait_for_room()
-                self._check_open()
-            part = entries[start : start + self._window.count_max]
+            self._check_open()
             self._window.offer(part, _size_of_all(part))
         if flush:
             self._window.flush()
         return await commit.future
 
     async def flush(self) -> None:
-        """Close the open window now and return when all that was committed is durable."""
+        """Close the open window now and return when all that was committed is durable, and shown by awake views."""
         self._window.flush()
         await self._commits.drain()
+        await self.views.settle()
 
     def register(self, models: Iterable[type[Fact]]) -> None:
         """Make fact types known; views that are awake decode facts of theirs from now on."""

@@ -168,11 +168,15 @@ class ViewHost:
                 found.append((CheckpointKey(*key), state))
         return found
 
+    async def settle(self) -> None:
+        """Return when no view is refolding late facts."""
+        while self._jobs:
+            await asyncio.wait(tuple(self._jobs))
+
     async def close(self) -> None:
         """Finish what is being folded, fold what is left and end every subscription."""
         self._disarm_timer()
-        while self._jobs:
-            await asyncio.wait(tuple(self._jobs))
+        await self.settle()
         self.scheduler.shutdown()
         self.hub.close()
 

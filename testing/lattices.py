@@ -6,6 +6,7 @@ For the laws, for convergence tests, and as parts of your own composites.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ from antiphon.journal import (
     TimeWindow,
     VectorClock,
     YDocDeltaState,
+    YDocUpdate,
 )
 
 T = TypeVar("T")
@@ -133,24 +135,37 @@ product_meets = st.builds(lambda a, b, c: ProductMeet((a, b, c)), min_ints, set_
 op_counters = st.builds(OpCounter, st.integers())
 op_sets = st.dictionaries(keys, st.frozensets(dots, max_size=3)).map(OpSet)
 
-_EDITS = st.one_of(
-    st.builds(lambda at, text: lambda doc: doc.insert_text("t", min(at, len(doc.text("t"))), text), counts, keys),
-    st.builds(lambda at: lambda doc: doc.delete_text("t", 0, min(at, len(doc.text("t")))), counts),
-    st.builds(lambda key, text: lambda doc: doc.set_key("m", key, text), keys, keys),
-    st.builds(lambda key: lambda doc: doc.delete_key("m", key), keys),
-)
+
+@cache
+def shared_history() -> tuple[bytes, ...]:
+    """The updates of three authors who wrote in one document at once, now and then hearing of each other."""
+    documents = {name: YDocDeltaState.of(name) for name in ("ada", "ben", "eve")}
+    updates: list[bytes] = []
+
+    def edit(name: str, change: Callable[[YDocDeltaState], YDocDeltaState]) -> None:
+        before = documents[name]
+        documents[name] = change(before)
+        updates.extend(documents[name].delta_for(before.digest()).updates)
+
+    edit("ada", lambda doc: doc.insert_text("t", 0, "tea"))
+    edit("ben", lambda doc: doc.insert_text("t", 0, "milk").set_key("m", "k", "ben"))
+    documents["eve"] = documents["eve"].join(documents["ada"])
+    edit("eve", lambda doc: doc.delete_text("t", 1, 1).set_key("m", "k", "eve"))
+    documents["ada"] = documents["ada"].join(documents["ben"])
+    edit("ada", lambda doc: doc.insert_text("t", 2, "é😀").extend_array("a", ["x", "y"]))
+    documents["ben"] = documents["ben"].join(documents["eve"])
+    edit("ben", lambda doc: doc.delete_key("m", "k").delete_text("t", 0, 3))
+    documents["eve"] = documents["eve"].join(documents["ada"]).join(documents["ben"])
+    edit("eve", lambda doc: doc.insert_text("t", 1, "!").set_key("m", "l", None))
+    edit("ada", lambda doc: doc.delete_text("t", 0, 2))
+    return tuple(updates)
 
 
 @st.composite
 def ydocs(draw: st.DrawFn) -> YDocDeltaState:
-    """Documents of authors of their own, some with updates that wait for their causes."""
-    author = YDocDeltaState.of(draw(st.uuids()).hex)
-    whole = draw(reached(author, _EDITS, steps_max=3))
-    if draw(st.booleans()):
-        return whole
-    later = draw(_EDITS)(whole)
-    missed = later.delta_for(whole.digest())
-    return author.apply_delta(missed)
+    """Documents that got some updates of one shared history, and so often lack the causes of others."""
+    picked = draw(st.frozensets(st.sampled_from(shared_history())))
+    return YDocDeltaState.of(draw(actors)).apply_delta(YDocUpdate(picked))
 
 
 JOINS: dict[str, st.SearchStrategy[Join]] = {

@@ -308,9 +308,8 @@ def _tier(checked: Checked) -> str | None:
 
     if not checked.is_parsed or checked.choreography is None:
         return None
-    tier = tier_of(checked.concrete or checked.choreography).tier
-    # What cannot be projected runs on the protocol machine only.
-    return "protocol_machine_executable" if checked.refusals and tier != "proof_only" else tier
+    # A role without a view can be run by nothing, the protocol machine included: it needs a local type each.
+    return "proof_only" if checked.refusals else tier_of(checked.concrete or checked.choreography).tier
 
 
 def _verdict(checked: Checked, is_ok: bool) -> str:

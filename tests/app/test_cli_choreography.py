@@ -74,6 +74,7 @@ def test_check_writes_one_object_a_file_in_the_order_given(folder: Path) -> None
     assert (first["kind"], first["severity"], first["line"], first["column"]) == ("UndefinedRole", "error", 3, 8)
     assert (observed["ok"], observed["valid"], observed["projectable"]) == (True, True, False)
     assert "Observer cannot tell branch Data from branch Done" in str(observed["projection_error"])
+    assert observed["tier"] == "proof_only"
 
 
 def test_check_is_content_with_what_is_valid_unless_told_otherwise(folder: Path) -> None:

@@ -247,6 +247,8 @@ def test_a_peer_far_behind_gets_the_full_state_and_converges() -> None:
     ada, ben = exchange(ada, ben, CrdtKind.DELTA)
     assert ada.delta_handler().get_state() == ben.delta_handler().get_state()
     assert len(ada.delta_handler().get_state().items) == 51
+    response, _, _ = ask(ben, ada, CrdtKind.DELTA)
+    assert response.data == Deltas(()), "whoever got the whole state is up to date"
 
 
 def test_operations_that_every_member_has_are_compacted_and_a_newcomer_still_converges() -> None:

@@ -173,6 +173,28 @@ def test_the_delta_log_stays_within_the_threshold_and_still_leads_a_peer_on() ->
     assert handler.entries_after(VectorClock(), count_max=100) is None
 
 
+def test_the_first_compaction_still_reaches_back_to_the_start() -> None:
+    handler = DeltaHandler.with_threshold(GSet(), 4, actor="ada")
+    for number in range(5):
+        handler = handler.update_state(GSet([*handler.get_state().items, str(number)]))
+    assert handler.compaction_count == 1
+    entries = handler.entries_after(VectorClock(), count_max=10)
+    assert entries is not None
+    assert DeltaHandler.new(GSet()).take_entries(entries).get_state() == handler.get_state()
+
+
+def test_an_entry_beyond_a_gap_is_left_until_the_gap_is_closed() -> None:
+    source = DeltaHandler.new(GSet()).bound_to("ada")
+    for number in range(3):
+        source = source.update_state(GSet([*source.get_state().items, str(number)]))
+    first, second, third = source.entries_after(VectorClock(), count_max=10) or ()
+    target = DeltaHandler.new(GSet()).bound_to("ben").take_entries([first, third])
+    assert target.seen == VectorClock({"ada": 1})
+    assert target.take_entries([third, second]).seen == VectorClock({"ada": 2})
+    assert target.take_entries(source.entries_after(target.seen, count_max=10) or ()).get_state() == GSet("012")
+    assert target.take_entries([second, third]).take_entries([first, second, third]).get_state() == GSet("012")
+
+
 # --- op-based -----------------------------------------------------------------------------------------------------
 
 
