@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -35,8 +35,11 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-Moment = int | str | datetime
-"""A time: milliseconds since 1970, an ISO date or date and time, or a datetime; what names no zone is UTC."""
+Moment = int | str | date | datetime
+"""A time: milliseconds since 1970, ISO text (UTC unless it names a zone), a datetime with a zone, or a date.
+
+A date, also as text, means its first instant in UTC.
+"""
 
 # One transaction's worth of memory while reading; beyond it larger batches are no faster.
 _FACTS_A_BATCH = 50_000
@@ -81,7 +84,9 @@ class Result:
     """
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
         self._relation = cursor.sql(f"FROM {RESULT_TABLE}")
+        self._rows: duckdb.DuckDBPyRelation | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -92,6 +97,14 @@ class Result:
     def types(self) -> tuple[str, ...]:
         """The columns' DuckDB types."""
         return tuple(str(item) for item in self._relation.types)
+
+    def fetchone(self) -> Row | None:
+        """The next row, or None when ``fetchone`` gave them all; ``fetchall`` gives all rows whatever was fetched."""
+        with _told():
+            if self._rows is None:
+                self._rows = self._cursor.sql(f"FROM {RESULT_TABLE}")
+            row: Row | None = self._rows.fetchone()
+            return row
 
     def fetchall(self) -> list[Row]:
         """All rows as tuples."""
@@ -152,9 +165,14 @@ class FactQuery:
     authority: str | None = None
     namespace: str | None = None
     has_hidden: bool = False
+    row_limit: int | None = None
 
     def as_of(self, moment: Moment) -> FactQuery:
-        """Only facts whose stamp time is at or before *moment*: what was known then. A date means its first instant."""
+        """Only facts whose stamp time is at or before *moment*: what was known then.
+
+        A date means its first instant in UTC, and ISO text without a zone is UTC. Raises ``HistoryError`` for what is
+        no time, and for a datetime without a zone.
+        """
         limit = to_ms(moment)
         return replace(self, as_of_ms=limit if self.as_of_ms is None else min(limit, self.as_of_ms))
 
@@ -182,18 +200,26 @@ class FactQuery:
         """Also facts that views do not show, with the columns ``is_erased`` and ``hidden`` (the reason)."""
         return replace(self, has_hidden=True)
 
+    def limit(self, count: int) -> FactQuery:
+        """Only the first *count* rows, the earliest by stamp. Raises ``HistoryError`` for a negative one."""
+        if count < 0:
+            raise HistoryError(f"a limit is 0 or more rows; got {count}")
+        return replace(self, row_limit=count if self.row_limit is None else min(count, self.row_limit))
+
     def count(self) -> int:
-        """How many facts match."""
+        """How many facts match, at most the limit."""
         condition, parameters = self._condition()
         rows = self.history.sql(f"SELECT count(*) FROM history WHERE {condition}", parameters).fetchall()
-        return int(str(rows[0][0]))
+        found = int(str(rows[0][0]))
+        return found if self.row_limit is None else min(found, self.row_limit)
 
     def result(self) -> Result:
         """Run the query as it stands."""
         condition, parameters = self._condition()
         columns = _WITH_HIDDEN if self.has_hidden else _ENVELOPE
+        limit = "" if self.row_limit is None else f" LIMIT {self.row_limit}"
         return self.history.sql(
-            f"SELECT {columns} FROM history WHERE {condition} ORDER BY at_ms, hlc, fact_id", parameters
+            f"SELECT {columns} FROM history WHERE {condition} ORDER BY at_ms, hlc, fact_id{limit}", parameters
         )
 
     def fetchall(self) -> list[Row]:
@@ -278,15 +304,18 @@ class History:
             return Result(ask(self._connection, query, parameters))
 
     def kinds(self) -> tuple[KindSummary, ...]:
-        """Every kind met, by name, with its view and the number of its facts, hidden ones included."""
+        """Every kind met, with its view and the number of its facts, hidden ones included.
+
+        Kinds with facts come first, then those that are only registered; both by name.
+        """
         rows = self.sql(
             "SELECT t.kind, t.sql_name, t.current_version, count(f.kind) FROM fact_types AS t "
-            "LEFT JOIN facts AS f ON f.kind = t.kind GROUP BY ALL ORDER BY t.kind"
+            "LEFT JOIN facts AS f ON f.kind = t.kind GROUP BY ALL ORDER BY count(f.kind) = 0, t.kind"
         ).fetchall()
         return tuple(KindSummary(*row) for row in rows)  # type: ignore[arg-type]  # rows are untyped
 
     def refresh(self) -> int:
-        """Read what the journal gained since; returns how many facts. Costs nothing but the new tail, ~8 µs a fact."""
+        """Read what the journal gained since; returns how many facts. Costs the new tail only, ~14 µs a fact."""
         self._check_open()
         before = self._tables.position.fact_count
         pending: list[LogFrame] = []
@@ -356,8 +385,11 @@ class History:
         card = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in lines
         )
-        kinds = [tuple(kind) for kind in self.kinds()]
-        return f"<table>{card}</table>{_html_table(('kind', 'view', 'version', 'facts'), kinds)}"
+        kinds = self.kinds()
+        used = [tuple(kind) for kind in kinds if kind.fact_count]
+        unused = len(kinds) - len(used)
+        more = f"<p>{unused} more kind{'s have' if unused > 1 else ' has'} no facts</p>" if unused else ""
+        return f"<table>{card}</table>{_html_table(('kind', 'view', 'version', 'facts'), used)}{more}"
 
     def _apply(self, frames: Sequence[LogFrame]) -> None:
         if not frames:
@@ -391,8 +423,16 @@ class History:
 def open_history(path: str | Path) -> History:
     """Open the journal in the folder *path* for reading; works while another process writes it.
 
-    Reads the whole log once, ~8 µs a fact; ``refresh`` reads what was added. Raises ``NotAJournal`` when the folder
-    holds none, ``FormatTooNew`` or ``StoreUnavailable`` when its log cannot be read.
+    Reads the whole log once, ~14 µs a fact (1.4 s for 100,000); ``refresh`` reads what was added.
+
+    Every kind is a view: the fields of its newest version as columns, then the envelope (fact_id, author, authority,
+    chain, seq, at_ms, at_time, hlc, namespace, version). A field whose name the envelope has, or that differs from
+    another only in case, is the column ``payload_<name>``. A nested model, a map and a union are JSON columns. A field
+    of bytes is text, url-safe base64 as in the payload: ``from_base64(translate(data, '-_', '+/'))`` is the BLOB. What
+    is None or absent is NULL.
+
+    Raises ``NotAJournal`` when the folder holds none, ``FormatTooNew`` or ``StoreUnavailable`` when its log cannot be
+    read.
     """
     folder = Path(path)
     if not is_journal(folder):
@@ -417,10 +457,10 @@ def query_owner(database: DuckdbFollower, query: str, parameters: Parameters = N
 
 
 def to_ms(moment: Moment) -> int:
-    """Milliseconds since 1970; raises ``HistoryError`` for text that is no ISO time.
+    """Milliseconds since 1970; raises ``HistoryError`` for text that is no ISO time and a datetime without a zone.
 
-    >>> to_ms("1970-01-02"), to_ms("1970-01-01T01:00:00+01:00"), to_ms(5)
-    (86400000, 0, 5)
+    >>> to_ms("1970-01-02"), to_ms(date(1970, 1, 2)), to_ms("1970-01-01T01:00:00+01:00"), to_ms(5)
+    (86400000, 86400000, 0, 5)
     """
     if isinstance(moment, int) and not isinstance(moment, bool):
         return moment
@@ -431,8 +471,12 @@ def to_ms(moment: Moment) -> int:
             raise HistoryError(
                 f"{moment!r} is no time; expected an ISO date or time such as 2026-11-20T08:30, or milliseconds"
             ) from problem
+    elif isinstance(moment, datetime) and moment.tzinfo is None:
+        raise HistoryError(f"{moment!r} names no zone; say which, such as datetime.now(UTC) or .astimezone()")
+    if not isinstance(moment, date):
+        raise HistoryError(f"{moment!r} is no time; expected milliseconds since 1970, ISO text, a datetime or a date")
     if not isinstance(moment, datetime):
-        raise HistoryError(f"{moment!r} is no time; expected milliseconds since 1970, ISO text or a datetime")
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)

@@ -262,11 +262,11 @@ class _Reader:
         for part in re.split(r"[|;]", text):
             key, sign, value = (piece.strip() for piece in part.partition("="))
             if not sign or key not in parts or parts[key]:
-                self._refuse(annotation, "a link", 'write `link : "bundle=name|exports=a,b|imports=c"`, each key once')
+                self._refuse(annotation, "a bundle and what crosses its boundary", 'write `link : "bundle=name|exports=a,b|imports=c"`, each key once')
                 return
             parts[key] = value
         if not parts["bundle"]:
-            self._refuse(annotation, "a link with a bundle", 'write `link : "bundle=name"`')
+            self._refuse(annotation, "a bundle and what crosses its boundary", 'write `link : "bundle=name"`')
             return
         self._links.append(BundleLink(parts["bundle"], _names(parts["exports"]), _names(parts["imports"])))
 

@@ -68,14 +68,19 @@ def inline(tree: Choreography) -> Inlined:
 class _Inliner:
     def __init__(self, tree: Choreography) -> None:
         self._tree = tree
-        self._local = {local.name: local.body for local in reversed(tree.local_protocols)}
+        self._local: dict[str, Block] = {}
+        for local in tree.local_protocols:
+            self._local.setdefault(local.name, local.body)
         self._done: dict[str, Block] = {}
         self._sizes: dict[str, tuple[int, int]] = {}  # statements, levels
         self.problems: list[Problem] = []
 
     def body(self) -> Block:
         """The protocol's body with every call written out."""
-        for name in self._order():
+        order = self._order()
+        if self.problems:
+            return self._tree.body
+        for name in order:
             self._done[name] = self._written_out(name, self._local[name])
             if self.problems:
                 return self._tree.body
@@ -102,7 +107,7 @@ class _Inliner:
                     circle = [item for item, _ in waiting]
                     shown = [*circle[circle.index(call.protocol) :], call.protocol]
                     self.problems.append(problem("recursive_call", call.span, cycle=" → ".join(shown)))
-        return [] if self.problems else order
+        return order
 
     def _calls(self, name: str) -> list[ast.Call]:
         return [item for item in statements_of(self._local[name]) if isinstance(item, ast.Call)]

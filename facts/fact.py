@@ -36,7 +36,7 @@ from .errors import (
     VersionMismatch,
 )
 from .ids import AuthorityId, Namespace
-from .schema import SchemaNode, describe_fields, field_type, is_flat, schema_hash
+from .schema import SchemaNode, can_change_in_place, describe_fields, field_type, is_flat, schema_hash
 
 VERSION_MAX = 65_535
 _RESERVED_FIELDS = {"meta", "fact_type", "record"}
@@ -95,10 +95,21 @@ class Fact(BaseModel):
         context: str | None = None,
         time: str | None = None,
         min_version: int | None = None,
-        **config: Any,
+        **unknown: Any,
     ) -> None:
         """Take the class arguments; the type itself is built once pydantic knows the fields."""
-        super().__init_subclass__(**config)
+        super().__init_subclass__()
+        if unknown:  # pydantic has taken its own settings out
+            raise RegistrationError(
+                f"{cls.__name__}: {', '.join(map(repr, unknown))} is no argument of a fact class; "
+                "expected kind, version, context, time, min_version"
+            )
+        # Here, since pydantic would warn before it is our turn; unevaluated, since they may name what comes later.
+        for name in cls.__dict__.get("__annotations__", ()):  # noqa: RUF063
+            if hasattr(Fact, name):
+                raise RegistrationError(
+                    f"{cls.__name__}.{name}: choose another field name; every fact has a {name} of its own"
+                )
 
     @classmethod
     def __pydantic_init_subclass__(
@@ -220,6 +231,8 @@ class FactType:
     upcasters: dict[int, Upcaster]
     has_validators: bool
     """Whether the class validates with code of its own, which may leave values that do not fit."""
+    has_mutable_fields: bool
+    """Whether a value in a fact (a list, a map) can still be changed by whoever holds the fact."""
     placed_fields: PlacedFields
 
     @classmethod
@@ -228,6 +241,13 @@ class FactType:
     ) -> FactType:
         """Check a declaration whole and describe it; raises ``RegistrationError``."""
         where = model.__name__
+        if not model.model_config.get("frozen"):
+            raise RegistrationError(f"{where}: a fact is frozen, or it could change after it was committed")
+        if [type(value) for value in (kind, version, min_version)] != [str, int, int]:
+            raise RegistrationError(
+                f"{where}: kind is text, and version and min_version are integers; "
+                f"got {kind!r}, {version!r} and {min_version!r}"
+            )
         if KIND_PATTERN.fullmatch(kind) is None or len(kind) > KIND_LENGTH_MAX:
             raise RegistrationError(
                 f'{where}: kind {kind!r} must be dotted lowercase words such as "chat.message_sent", at most 64 bytes'
@@ -262,6 +282,7 @@ class FactType:
             needs_walk=not all(name in integers + binaries or is_flat(node) for name, node in kinds_of.items()),
             upcasters={},
             has_validators=_has_validators(model),
+            has_mutable_fields=any(can_change_in_place(info.annotation) for info in model.model_fields.values()),
             placed_fields=PlacedFields(model.model_fields),
         )
 

@@ -9,7 +9,7 @@ import hashlib
 import types
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
+from typing import Annotated, Any, ForwardRef, Literal, NewType, Union, get_args, get_origin
 
 import orjson
 from pydantic import BaseModel, RootModel
@@ -30,16 +30,19 @@ _PLAIN: dict[object, str] = {
 _OPEN: tuple[object, ...] = (Any, object)
 
 
-def describe_fields(owner: str, fields: Mapping[str, FieldInfo]) -> dict[str, SchemaNode]:
+def describe_fields(
+    owner: str, fields: Mapping[str, FieldInfo], *, within: tuple[object, ...] = ()
+) -> dict[str, SchemaNode]:
     """Give each field's normal form: its type and, when it has one, its default.
 
+    *within* are the types that are being described around it, innermost last: none may contain itself.
     Raises ``RegistrationError`` naming the field when its type has no canonical JSON form.
     """
     described: dict[str, SchemaNode] = {}
     for name, info in fields.items():
         if info.alias is not None or info.validation_alias is not None or info.serialization_alias is not None:
             raise RegistrationError(f"{owner}.{name} has an alias, but is written under its own name; drop the alias")
-        node: dict[str, SchemaNode] = {"type": describe_type(info.annotation, where=f"{owner}.{name}")}
+        node: dict[str, SchemaNode] = {"type": describe_type(info.annotation, where=f"{owner}.{name}", within=within)}
         if not info.is_required():
             default = info.get_default(call_default_factory=False)
             node["default"] = orjson.dumps(default, default=str, option=orjson.OPT_SORT_KEYS).decode()
@@ -47,26 +50,23 @@ def describe_fields(owner: str, fields: Mapping[str, FieldInfo]) -> dict[str, Sc
     return described
 
 
-def describe_type(annotation: object, *, where: str) -> SchemaNode:
+def describe_type(annotation: object, *, where: str, within: tuple[object, ...] = ()) -> SchemaNode:
     """Give one annotation's normal form; refuse floats and whatever JSON cannot hold exactly."""
-    while True:
-        if isinstance(annotation, NewType):
-            annotation = annotation.__supertype__
-        elif get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
-        elif type(annotation).__name__ == "TypeAliasType":
-            annotation = getattr(annotation, "__value__", None)
-        else:
-            break
+    while (inner := _without_wrapper(annotation)) is not annotation:
+        within = _enter(annotation, where=where, within=within)
+        annotation = inner
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     if annotation in _OPEN:
         return "json"
     origin = get_origin(annotation)
     if origin is not None:
-        return _describe_generic(origin, get_args(annotation), where=where)
+        return _describe_generic(origin, get_args(annotation), where=where, within=within)
     if isinstance(annotation, type):
-        return _describe_class(annotation, where=where)
+        return _describe_class(annotation, where=where, within=within)
+    if isinstance(annotation, ForwardRef | str):
+        later = annotation if isinstance(annotation, str) else annotation.__forward_arg__
+        raise RegistrationError(f"{where}: define {later} before {where.partition('.')[0]}, which is described at once")
     raise RegistrationError(f"{where}: {annotation!r} has no canonical form; {_ALLOWED}")
 
 
@@ -75,9 +75,30 @@ _ALLOWED = (
 )
 
 
-def _describe_generic(origin: object, arguments: tuple[object, ...], *, where: str) -> SchemaNode:
+def _without_wrapper(annotation: object) -> object:
+    """What a new type, an annotated type or a type alias stands for; anything else is given back as it is."""
+    if isinstance(annotation, NewType):
+        supertype: object = annotation.__supertype__
+        return supertype
+    if get_origin(annotation) is Annotated:
+        return get_args(annotation)[0]
+    return getattr(annotation, "__value__", None) if type(annotation).__name__ == "TypeAliasType" else annotation
+
+
+def _enter(annotation: object, *, where: str, within: tuple[object, ...]) -> tuple[object, ...]:
+    if annotation in within:
+        name = getattr(annotation, "__name__", annotation)
+        raise RegistrationError(
+            f"{where}: {name} contains itself, so it has no finite form; refer to the inner by an id"
+        )
+    return (*within, annotation)
+
+
+def _describe_generic(
+    origin: object, arguments: tuple[object, ...], *, where: str, within: tuple[object, ...]
+) -> SchemaNode:
     if origin in (Union, types.UnionType):
-        options = [describe_type(option, where=where) for option in arguments]
+        options = [describe_type(option, where=where, within=within) for option in arguments]
         if "bytes" in options and "text" in options:
             raise RegistrationError(
                 f"{where} is bytes or text, which are both text in JSON, so it could not be read back; choose one"
@@ -86,24 +107,44 @@ def _describe_generic(origin: object, arguments: tuple[object, ...], *, where: s
     if origin is Literal:
         return {"literal": sorted(repr(value) for value in arguments)}
     if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
-        return {"tuple": [describe_type(item, where=where) for item in arguments]}
+        return {"tuple": [describe_type(item, where=where, within=within) for item in arguments]}
     if origin in (list, tuple, Sequence):
-        return {"list": describe_type(arguments[0], where=where)}
+        return {"list": describe_type(arguments[0], where=where, within=within)}
     if origin in (dict, Mapping) and arguments[0] is str:
-        return {"map": describe_type(arguments[1], where=where)}
+        return {"map": describe_type(arguments[1], where=where, within=within)}
     raise RegistrationError(f"{where}: {origin!r} of {arguments!r} has no canonical form; {_ALLOWED}")
 
 
-def _describe_class(annotation: type, *, where: str) -> SchemaNode:
+def _describe_class(annotation: type, *, where: str, within: tuple[object, ...]) -> SchemaNode:
     if issubclass(annotation, Enum):
         return {"enum": sorted(repr(member.value) for member in annotation)}
     if issubclass(annotation, BaseModel) and not issubclass(annotation, RootModel):
-        return {"record": describe_fields(annotation.__name__, annotation.model_fields)}
+        within = _enter(annotation, where=where, within=within)
+        if not annotation.model_config.get("frozen"):
+            raise RegistrationError(
+                f"{where}: {annotation.__name__} is not frozen, so a fact could change after it was committed; give it "
+                "model_config = ConfigDict(frozen=True)"
+            )
+        return {"record": describe_fields(annotation.__name__, annotation.model_fields, within=within)}
     if issubclass(annotation, float):
         raise RegistrationError(
             f"{where} is a float, which two machines may print differently; store an integer with its unit, or text"
         )
     raise RegistrationError(f"{where}: {annotation.__name__} has no canonical form; {_ALLOWED}")
+
+
+def can_change_in_place(annotation: object) -> bool:
+    """Whether a value of an annotation that ``describe_type`` accepts can be changed: a list, a map, or around one."""
+    while (inner := _without_wrapper(annotation)) is not annotation:
+        annotation = inner
+    origin = get_origin(annotation)
+    if annotation in _OPEN or origin in (list, Sequence, dict, Mapping):
+        return True
+    if origin in (tuple, Union, types.UnionType):
+        return any(can_change_in_place(part) for part in get_args(annotation) if part is not Ellipsis)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(can_change_in_place(info.annotation) for info in annotation.model_fields.values())
+    return False
 
 
 def schema_hash(fields: Mapping[str, SchemaNode]) -> str:

@@ -16,13 +16,16 @@ class ReactiveError(Exception):
 class SignalNotFound(ReactiveError, LookupError):
     """The signal was never registered with this hub; raised by the call itself, nothing was created."""
 
-    def __init__(self, signal_id: str, *, known: Iterable[str]) -> None:
+    def __init__(
+        self,
+        signal_id: str,
+        *,
+        known: Iterable[str],
+        attempt: str = "register it (or the view that owns it) before it is read or subscribed to",
+    ) -> None:
         self.signal_id = signal_id
         expected = ", ".join(sorted(known)) or "none yet"
-        super().__init__(
-            f"signal {signal_id!r} is not registered; registered are: {expected}; "
-            "register it (or the view that owns it) before it is read or subscribed to"
-        )
+        super().__init__(f"signal {signal_id!r} is not registered; registered are: {expected}; {attempt}")
 
 
 class SignalAlreadyRegistered(ReactiveError, ValueError):

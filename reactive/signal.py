@@ -9,9 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from types import UnionType
-from typing import Generic, NamedTuple, TypeVar, get_args, get_origin
+from typing import Generic, NamedTuple, Protocol, TypeVar, get_args, get_origin
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class SignalKey(Protocol[T_co]):
+    """A signal as its readers see it: who reads a `Signal[tuple[str, ...]]` may take its state for any `Sized`.
+
+    A writer may not, so `Signal` itself stands for its one type.
+    """
+
+    @property
+    def signal_id(self) -> str:
+        """The id."""
+
+    @property
+    def state_type(self) -> type[T_co] | UnionType:
+        """The type of the state."""
 
 
 @dataclass(frozen=True)

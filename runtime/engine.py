@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -72,6 +73,8 @@ from .view_host import CheckpointKey, ViewHost
 
 # What a line adds to its payload: header, salt, punctuation.
 LINE_OVERHEAD_BYTES = 190
+# A person reads the first few; a view that fails on everything must not fill the memory with sentences.
+PROBLEMS_MAX = 100
 
 RunListener = Callable[[Sequence[RunRow]], None]
 
@@ -167,13 +170,17 @@ class JournalEngine:
         own_chains: Iterable[OwnChain] = (),
         frozen_chains: Mapping[Namespace, ChainId] | None = None,
         problems: Sequence[str] = (),
+        database_thread: Executor | None = None,
     ) -> None:
         self.folder = folder
         self.index = index
         self.registry = registry
         self.follower = follower
         self.namespace = namespace
-        self.problems = list(problems)
+        self._problems = list(problems)
+        self._untold_problems = 0
+        self._failed_views: set[str] = set()
+        self._database_thread = database_thread
         self.hub = SignalHub()
         rx = AsyncIOScheduler(asyncio.get_running_loop())
         self.views = ViewHost(
@@ -188,6 +195,7 @@ class JournalEngine:
         self._clock = clock
         self._random = random_bytes
         self._types: dict[type[Fact], FactType] = {}
+        self._has_mutable_types = False
         self._own: dict[Namespace, OwnChain] = {chain.info.namespace: chain for chain in own_chains}
         # The chain before the one that opens next, in each namespace.
         self._frozen: dict[Namespace, ChainId] = dict(frozen_chains or {})
@@ -221,6 +229,31 @@ class JournalEngine:
     def is_closed(self) -> bool:
         """Whether ``close`` was called."""
         return self._is_closed
+
+    @property
+    def is_left_open(self) -> bool:
+        """Whether nobody closed it, in the process that opened it."""
+        return not self._is_closed and os.getpid() == self._pid
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was found wrong since the opening: the first hundred, and how many more there were."""
+        more = (f"… and {self._untold_problems} more",) if self._untold_problems else ()
+        return (*self._problems, *more)
+
+    def note_problem(self, problem: str) -> None:
+        """Keep a sentence for whoever asks what went wrong."""
+        if len(self._problems) < PROBLEMS_MAX:
+            self._problems.append(problem)
+        else:
+            self._untold_problems += 1
+
+    def report_view_failure(self, view_id: str, error: AppError) -> None:
+        """Tell of a fact on which a view failed; the first of each view is kept as a problem."""
+        if view_id not in self._failed_views:
+            self._failed_views.add(view_id)
+            self.note_problem(f"{error.text}; the fact was left out, and others like it will be")
+        self.hub.report_error(error)
 
     # Facts in: commits of this journal
 
@@ -289,7 +322,7 @@ class JournalEngine:
                 continue
             if _sealed_until(run, own.info.public_key) > own.head.seq:
                 self._freeze(own)
-                self.problems.append(
+                self.note_problem(
                     f"a peer holds more of chain {own.info.text[:8]} than this journal: it was frozen, a new one opens"
                 )
 
@@ -314,16 +347,20 @@ class JournalEngine:
             pending_facts=self._window.pending_count,
             parked_runs=len(self._parked),
             refused_runs=self._refused,
-            problems=tuple(self.problems),
+            problems=self.problems,
         )
 
     async def close(self) -> None:
         """Flush, then stop the pipeline, the follower and the log, and give the lock back. Closing twice is fine.
 
         Cancelled meanwhile, it goes on until the folder is given back, and only then lets the cancellation through. In
-        a forked child it does nothing: the folder is its parent's.
+        a forked child it does nothing: the folder is its parent's. When the loop it was opened on has ended, nothing
+        can be flushed any more: the folder is given back as a crash would leave it, with all that was acknowledged.
         """
         if os.getpid() != self._pid:
+            return
+        if self._loop.is_closed():
+            self._abandon()
             return
         cancelled: asyncio.CancelledError | None = None
         while not self._is_given_back:
@@ -333,6 +370,16 @@ class JournalEngine:
                 cancelled = problem
         if cancelled is not None:
             raise cancelled
+
+    def _abandon(self) -> None:
+        """Give the folder back without the loop; DuckDB's connection goes with the engine."""
+        if self._is_given_back:
+            return
+        self._is_closed = self._is_given_back = True
+        self._commits.abandon()
+        if self._database_thread is not None:
+            self._database_thread.shutdown(wait=True)
+        self.folder.release(None)
 
     async def _close(self) -> None:
         """Each step may be interrupted and begun again."""
@@ -379,6 +426,7 @@ class JournalEngine:
         # A newer class of the same kind takes over: the older one is asked about again, and refused.
         self._types = {known: each for known, each in self._types.items() if each.kind != fact_type.kind}
         self._types[model] = fact_type
+        self._has_mutable_types = self._has_mutable_types or fact_type.has_mutable_fields
         return fact_type
 
     def _close_window(self, entries: list[Entry]) -> None:
@@ -426,7 +474,14 @@ class JournalEngine:
         self._submit(cargo)
         # From here on the log's thread is at work, so whatever can wait until now costs the window nothing.
         cargo.facts = list(map(with_record, cargo.given, placed))
+        if self._has_mutable_types:
+            cargo.facts = self._as_sealed(cargo.facts)
         cargo.commits = _by_commit(entries, ordered, placed)
+
+    def _as_sealed(self, facts: list[Fact]) -> list[Fact]:
+        """What views are given: a fact whose lists its author still holds is read back from the bytes that were sealed."""
+        sealed = (self._decode(fact.record) if fact.fact_type.has_mutable_fields else fact for fact in facts)
+        return [fact for fact in sealed if fact is not None]
 
     def _chain_for(self, namespace: Namespace, drafts: list[Draft], wall_ms: int) -> tuple[OwnChain, list[Draft]]:
         """The chain that takes *drafts*, after the opening and the causal links that belong before them."""

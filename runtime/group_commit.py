@@ -94,6 +94,11 @@ class GroupCommit(Generic[T]):
         self._thread.join()
         return self._writer.synced
 
+    def abandon(self) -> None:
+        """End the thread and close the log when the loop is gone, so that nobody is told; blocks for a sync under way."""
+        self._inbox.put(None)
+        self._thread.join()
+
     def _start(self) -> None:
         self._writing = list(self._waiting)
         self._waiting.clear()

@@ -139,6 +139,7 @@ async def open_engine(
         own_chains=own,
         frozen_chains={} if own else {chain.info.namespace: chain.info.chain for chain in chains},
         problems=recovered.problems,
+        database_thread=thread,
     )
 
 

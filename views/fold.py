@@ -6,6 +6,7 @@ is kept, and a late fact refolds from the rung below it. Checkpoints on disk and
 
 from __future__ import annotations
 
+import inspect
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from antiphon.facts.fact import get_record
 from antiphon.reactive import UNCHANGED, AppError, Batch, Signal, Unchanged
 
 S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 F = TypeVar("F", bound=Fact)
 F1 = TypeVar("F1", bound=Fact)
 F2 = TypeVar("F2", bound=Fact)
@@ -45,17 +47,18 @@ class FoldRung(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ViewSpec(Generic[S]):
+class ViewSpec(Generic[S_co]):
     """A declared view: what it folds, from which state, under which name. Made by ``@view``; owns no state.
 
-    ``version`` may be raised when the meaning of the fold changes.
+    ``version`` may be raised when the meaning of the fold changes. To a type checker a view of ``tuple[str, ...]`` is
+    also one of ``Sized``: whoever holds the declaration only reads.
     """
 
     name: str
     key: str
     models: tuple[type[Fact], ...]
-    initial: S
-    fold: Callable[[S, Any], S]
+    initial: S_co
+    fold: Callable[[Any, Any], S_co]
     version: int | None = None
 
     @property
@@ -84,11 +87,11 @@ class ViewSpec(Generic[S]):
                 digest.update(f"{step} {code.co_code.hex() if code else function!r}".encode())
         return digest.hexdigest()[:32]
 
-    def ladder(self) -> Ladder[S]:
+    def ladder(self) -> Ladder[S_co]:
         """A fold that has seen nothing."""
         return Ladder(self.fold, FoldRung(0, self.initial))
 
-    def encode(self, ladder: Ladder[S]) -> bytes | None:
+    def encode(self, ladder: Ladder[Any]) -> bytes | None:
         """A ladder's state in bytes; None unless ``version=`` is declared and the state comes back equal."""
         adapter, stamp = self._adapter(), ladder.last_stamp
         if adapter is None or stamp is None:
@@ -102,7 +105,7 @@ class ViewSpec(Generic[S]):
         at, hlc, fact_id = stamp
         return b"%d %d %b %d\n%b" % (at, hlc, fact_id.hex().encode(), ladder.fact_count, state)
 
-    def restore(self, checkpoint: bytes) -> Ladder[S] | None:
+    def restore(self, checkpoint: bytes) -> Ladder[S_co] | None:
         """The ladder that ``encode`` wrote, without its tail; None when it cannot be read as this view's state."""
         adapter = self._adapter()
         if adapter is None:
@@ -115,11 +118,11 @@ class ViewSpec(Generic[S]):
         except (ValidationError, ValueError):
             return None
 
-    def __call__(self, state: S, fact: Any) -> S:
+    def __call__(self, state: Any, fact: Any) -> S_co:
         """Apply one fact, as the decorated function does."""
         return self.fold(state, fact)
 
-    def _adapter(self) -> TypeAdapter[S] | None:
+    def _adapter(self) -> TypeAdapter[S_co] | None:
         """How the state is written: by the fold's return annotation, when it has one."""
         if self.version is None:
             return None
@@ -160,7 +163,10 @@ def view(*models: type[Fact], initial: Any, name: str | None = None, version: in
 
     It is called in stamp order (the fact's time, HLC, id), whatever the order of arrival. States must be immutable
     values; the view's name is the function's unless *name* is given. Raises ``RegistrationError`` without a fact
-    type.
+    type, for a function that is async or does not take a state and a fact, and for an *initial* that can be changed.
+
+    A fact on which the function raises is left out, and the view goes on: ``journal.errors()`` tells of each such fact,
+    ``journal.problems`` of the first of each view.
 
     >>> class Counted(Fact, kind="doc.counted", version=1):
     ...     step: int
@@ -170,16 +176,37 @@ def view(*models: type[Fact], initial: Any, name: str | None = None, version: in
     >>> total(1, Counted(step=2))
     3
     """
-    if not models or not all(hasattr(model, "fact_type") for model in models):
+    if not models or not all(isinstance(model, type) and hasattr(model, "fact_type") for model in models):
         raise RegistrationError(
             f"@view takes one or more fact types with a kind, such as @view(MessageSent, initial=()); got {models!r}"
         )
+    if isinstance(initial, list | dict | set | bytearray):
+        raise RegistrationError(
+            f"@view: initial={initial!r} can be changed in place; use a tuple, a frozenset, a types.MappingProxyType or "
+            "a frozen dataclass (a state is a value)"
+        )
+    if type(version) not in (int, type(None)):
+        raise RegistrationError(f"@view: version is an integer or None; got {version!r}")
 
     def declare(function: Callable[[S, Any], S]) -> ViewSpec[S]:
+        _check_fold(function)
         key = name or f"{function.__module__}.{function.__qualname__}"
         return ViewSpec(name or function.__name__, key, tuple(models), initial, function, version)
 
     return declare
+
+
+def _check_fold(function: Callable[..., object]) -> None:
+    """Refuse what could not fold a single fact, now and not when the first one comes."""
+    where = f"@view: {getattr(function, '__qualname__', function)}"
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise RegistrationError(f"{where} is async; a fold is a plain function (state, fact) -> state that waits for nothing")
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError as problem:
+        raise RegistrationError(f"{where} cannot be called as (state, fact) -> state: {problem}") from None
+    except ValueError:  # written in C, and tells nobody what it takes
+        return
 
 
 class LadderStatistics(NamedTuple):

@@ -4,6 +4,7 @@ Checks only what a rule's own parts decide (the five keys of an agreement profil
 meanings are `validate.py`'s. The driver hands over untyped parts, which is why they are `Any` here and nowhere else.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -154,6 +155,9 @@ class Builder:
                 self._report("unknown_attribute", attribute.span, key=attribute.key)
                 continue
             text = ast.value_text(attribute.value)
+            if not _NAMESPACE.fullmatch(text):
+                self._report("bad_namespace", attribute.span, seen=text)
+                continue
             if found is not None and found != text:
                 self._report("namespace_disagrees", attribute.span, attribute=text, module=found)
             found = found or text
@@ -711,6 +715,7 @@ class Builder:
         return [value.text for value in values]
 
 
+_NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _TRUTHS = ("true", "false")
 # Beyond this a written number is a slip, and reading a million digits would take quadratic time.
 DIGITS_MAX = 19

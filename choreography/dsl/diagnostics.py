@@ -426,6 +426,9 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
     # --- the rest
     "unresolved_import": _warning("UnresolvedImport", "import `{name}` resolves nowhere and is ignored", "{advice}"),
     "extension_refused": _error("GrammarComposition", "extension `{keyword}`: {seen}", "{advice}"),
+    "bad_namespace": _error(
+        "Syntax", "`{seen}` is no namespace", "use ASCII letters, digits and `_`, beginning with a letter"
+    ),
     "namespace_disagrees": _error(
         "NamespaceMismatch", "the namespace is `{attribute}` in the attribute and `{module}` in `module`", "keep one"
     ),

@@ -89,14 +89,16 @@ class _Driver:
                 position += 1
                 continue
             if kind == "LOOSE_DEDENT":
-                position += 1
-                if not self._converted.pop():
+                if not (self._converted and self._converted[-1]):
+                    del self._converted[-1:]
+                    position += 1
                     continue
                 kind = "DEDENT"
-                position -= 1
             if self._feed(kind, token, position):
                 if kind == "$END":
                     return Outcome(self._values[-1] if self._values else None, self._problems)
+                if token.kind == "LOOSE_DEDENT":
+                    self._converted.pop()
                 self._was_broken = False
                 position += 1
                 continue
@@ -189,6 +191,8 @@ class _Driver:
             self._report(begin, position)
         if position == self._error_position and self._error_depth <= _OUTERMOST:
             # Nothing further out could take it: the token itself goes.
+            if token.kind == "LOOSE_DEDENT":
+                self._converted.pop()
             return position + 1 if token.kind != "$END" else -1
         self._drop_to_statement(position)
         if begin == position and position != self._given_up and self._tokens[position].kind in ("NAME", "|"):

@@ -271,14 +271,7 @@ class _Layout:
             end += 1
         text = self._text[token.start : self._raw[end - 1].end]
         self._out.append(Token("EXTENSION", text, token.start, self._raw[end - 1].end, token.line, token.column, True))
-        self._out.append(
-            Token("NEWLINE", "", self._raw[end - 1].end, self._raw[end - 1].end, *self._end_of(end - 1), False)
-        )
         return end - position
-
-    def _end_of(self, position: int) -> tuple[int, int]:
-        last = self._raw[position]
-        return (last.line, last.column + last.end - last.start)
 
     def _finish(self) -> None:
         if self._brackets:

@@ -217,9 +217,9 @@ class MultiConstraintHandler(Generic[M]):
     >>> limits = MultiConstraintHandler(MinInt())
     >>> limits.combined_state() is None
     True
+    >>> phone = ConstraintScope(ScopeLevel.DEVICE, "phone")
     >>> _, limits = limits.on_constraint(ConstraintMsg(MinInt(80)), at_ms=1)
-    >>> _, limits = limits.on_constraint(ConstraintMsg(MinInt(50), ConstraintScope(ScopeLevel.DEVICE, "phone")),
-    at_ms=2)
+    >>> _, limits = limits.on_constraint(ConstraintMsg(MinInt(50), phone), at_ms=2)
     >>> limits.combined_state()
     MinInt(value=50)
     """

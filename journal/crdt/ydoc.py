@@ -17,7 +17,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
-from ..crdt_errors import DeserializationFailed
+from ..crdt_errors import DeserializationFailed, SerializationFailed
 from ..lattice import read_list, read_map, read_text
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ UPDATE_BYTES_MAX = 4 * 1024 * 1024
 PENDING_MAX = 64
 
 EMPTY_UPDATE = b"\x00\x00"
-EMPTY_VECTOR = b"\x00"
 
 T = TypeVar("T")
 
@@ -69,7 +68,6 @@ class YDocDeltaState:
     lattice_name: ClassVar[str] = "ydoc"
     client_id: int = field(compare=False)
     update: bytes = field(default=EMPTY_UPDATE, compare=False)
-    state_vector: bytes = field(default=EMPTY_VECTOR, compare=False)
     marks: Marks = Marks()  # noqa: RUF009  # a tuple
     pending: frozenset[bytes] = frozenset()
 
@@ -103,11 +101,17 @@ class YDocDeltaState:
     def edit(self, change: Callable[[Doc[Any]], None]) -> YDocDeltaState:
         """The document after *change*, in one transaction; if that raises, nothing has happened.
 
-        Keep what you append in it below 200 items, or use ``extend_array``.
+        ``SerializationFailed`` for a value that Yjs has no form for, such as an integer beyond 64 bits. Keep what you
+        append in it below 200 items, or use ``extend_array``.
         """
         document = self._document()
-        with document.transaction():
-            change(document)
+        try:
+            with document.transaction():
+                change(document)
+        except BaseException as problem:
+            if is_panic(problem):
+                raise SerializationFailed(f"pycrdt cannot hold what was written: {problem}; write text") from problem
+            raise
         return self._of_document(document, self.pending)
 
     def insert_text(self, name: str, index: int, text: str) -> YDocDeltaState:
@@ -173,8 +177,9 @@ class YDocDeltaState:
         return self.join(other) == other
 
     def digest(self) -> bytes:
-        """The Yjs state vector."""
-        return self.state_vector
+        """The Yjs state vector, sorted, since Yjs itself writes it in any order."""
+        vector = self.marks.vector
+        return b"".join(map(_varint, [len(vector), *(number for entry in vector for number in entry)]))
 
     def delta_for(self, digest: bytes) -> YDocUpdate:
         """What whoever has that state vector lacks, deletions included."""
@@ -258,7 +263,7 @@ class YDocDeltaState:
     def _of_document(self, document: Doc[Any], pending: frozenset[bytes]) -> YDocDeltaState:
         vector = document.get_state()
         marks = Marks(_read_vector(vector), _read_deletions(document.get_update(vector)))
-        return YDocDeltaState(self.client_id, document.get_update(), vector, marks, pending)
+        return YDocDeltaState(self.client_id, document.get_update(), marks, pending)
 
 
 def client_id_of(actor: str) -> int:
@@ -295,10 +300,14 @@ def guard_yjs(target: str, action: Callable[[], T]) -> T:
     except (ValueError, RuntimeError, OverflowError) as problem:
         raise DeserializationFailed(target=target, detail=str(problem)) from problem
     except BaseException as problem:
-        # A Rust panic is no Exception, and its class cannot be imported.
-        if type(problem).__name__ == "PanicException":
+        if is_panic(problem):
             raise DeserializationFailed(target=target, detail=f"it broke the reader: {problem}") from problem
         raise
+
+
+def is_panic(problem: BaseException) -> bool:
+    """Whether Rust gave up. A panic is no ``Exception``, and its class cannot be imported."""
+    return type(problem).__name__ == "PanicException"
 
 
 def _apply(document: Doc[Any], update: bytes) -> None:
@@ -340,6 +349,14 @@ def _read_deletions(rest: bytes) -> tuple[tuple[int, int, int], ...]:
         else:
             merged.append((client, start, length))
     return tuple(merged)
+
+
+def _varint(number: int) -> bytes:
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*written, number])
 
 
 class _Varints:

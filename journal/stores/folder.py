@@ -171,7 +171,7 @@ def _open_locked(
             raise
         raise JournalHeld(
             f"journal {path} is held by {_holder(descriptor)}; close it there, or read it with open_history"
-        ) from problem
+        ) from None
     (path / LOG_FOLDER).mkdir(exist_ok=True)
     (path / KEYS_FOLDER).mkdir(mode=0o700, exist_ok=True)
     stored = _read_lock(descriptor)

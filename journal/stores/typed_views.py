@@ -1,7 +1,7 @@
 """One typed SQL view a kind: names, columns and the SQL text, from the registrations a journal holds.
 
-Pure text in, text out; ``tables.py`` executes it. A view never fails on odd data: what does
-not fit a column's type is null there.
+Pure text in, text out; ``tables.py`` executes it. A view never fails on odd data: what does not fit a column's type is
+null there, and what is absent or null in the payload is null in SQL, in JSON columns too.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _expression(field: str, node: SchemaNode, *, has_older: bool) -> str:
     if kind == "VARCHAR":
         value = f"(f.payload->>{path})"
     elif kind == "JSON":
-        value = f"(f.payload->{path})"
+        value = f"nullif(f.payload->{path}, 'null')"
     elif kind.endswith("[]"):
         value = f"TRY_CAST((f.payload->{path}) AS {kind})"
     else:

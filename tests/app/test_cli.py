@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,6 +113,14 @@ def test_every_command_explains_its_json(command: str) -> None:
     assert "--json" in result.stdout
 
 
+@pytest.mark.parametrize("command", ["show", "log", "stats", "verify", "doctor", "sync", "serve", "demo"])
+def test_help_keeps_what_stands_in_brackets_and_breaks_no_line_early(command: str) -> None:
+    shown = run(command, "--help").stdout
+    source = app.registered_commands
+    docs = {each.callback.__name__: each.callback.__doc__ for each in source if each.callback}
+    assert " ".join((docs[command] or "").split()) in " ".join(shown.split())
+
+
 def test_version_is_that_of_the_package() -> None:
     assert run("--version").stdout == f"antiphon {antiphon.__version__}\n"
 
@@ -190,6 +199,21 @@ def test_import_of_a_missing_file_says_so_and_makes_no_journal(tmp_path: Path) -
     missing = tmp_path / "2007-01-21.txt"
     check_refused(run("import", "irc", missing, "--journal", tmp_path / "j", "--channel", "#x"), 2, missing.name)
     assert not (tmp_path / "j").exists()
+
+
+def test_import_of_what_is_no_file_says_so_whatever_its_name(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name, what in (("nope.txt", "no such file"), ("logs", "is a folder")):
+        refused = run("import", "irc", tmp_path / name, "--journal", tmp_path / "j", "--channel", "#x")
+        check_refused(refused, 2, name, what)
+    assert not (tmp_path / "j").exists()
+
+
+def test_one_is_not_many(write_log: WriteLog, tmp_path: Path) -> None:
+    one = run("import", "irc", write_log("[08:30] <ada> hi"), "--journal", tmp_path / "j", "--channel", "#x")
+    assert one.stdout.startswith("1 line of 1 file: 3 new facts, ")
+    assert "4 facts by 1 author in" in run("stats", "--journal", tmp_path / "j").stdout
+    assert "in 1 frame of 1 file: sound" in run("verify", "--journal", tmp_path / "j").stdout
 
 
 def test_import_of_a_file_that_is_no_log_exits_with_1(write_log: WriteLog, tmp_path: Path) -> None:
@@ -285,6 +309,27 @@ async def test_log_hidden_gives_the_reason(journal: Path) -> None:
     assert receipt.fact_id not in [each["fact_id"] for each in read_lines("log", "--journal", journal)]
 
 
+@pytest.mark.asyncio
+async def test_log_hidden_lists_what_is_not_due_yet_and_views_wait_for_it(journal: Path) -> None:
+    async with Journal.open(journal) as opened:
+        later = MessageSent(
+            context_id="irc.x",
+            channel_id="#x",
+            message_id="m",
+            sender_id=opened.authority,
+            sender_name="importer",
+            text="from the year 3000",
+            sent_at=32_503_680_000_000,
+        )
+        receipt = await opened.commit(later)
+    (fact,) = read_lines("log", "--journal", journal, "--hidden")
+    assert (fact["fact_id"], fact["hidden"]) == (receipt.fact_id, "not-due")
+    assert fact["reason"] == "not due until 2999-12-31 23:55 UTC"
+    assert receipt.fact_id not in [each["fact_id"] for each in read_lines("log", "--journal", journal)]
+    (channel,) = read_json("show", "chat", "--journal", journal)["channels"]
+    assert "from the year 3000" not in [each["content"] for each in channel["messages"]]
+
+
 def test_query_answers_as_table_lines_or_csv(journal: Path) -> None:
     sql = (
         "select sender_name, count(*) as n, sum(sent_at) as s, min(at_time) as t "
@@ -316,6 +361,15 @@ def test_a_wrong_query_exits_with_2(journal: Path) -> None:
     check_refused(run("query", "selec", "--journal", journal), 2, "selec")
     check_refused(run("query", "create table t (i int)", "--journal", journal), 2)
     assert run("query", "select 1", "--journal", journal, "--json", "--csv").exit_code == 2
+
+
+def test_a_wrong_query_is_shown_with_the_place_marked(journal: Path) -> None:
+    result = run("query", "select kind,\nnonsense from history", "--journal", journal)
+    assert (result.exit_code, result.stdout) == (2, "")
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("antiphon: ")
+    assert lines[-1].strip() == "^"
+    assert lines[-2].index("nonsense") == lines[-1].index("^")
 
 
 def test_stats_count_what_there_is(journal: Path) -> None:
@@ -450,6 +504,8 @@ def test_two_journals_meet_through_serve_and_sync(journal: Path, tmp_path: Path)
     with started("serve", "--journal", journal, "--json") as server:
         assert server.stdout is not None
         address = json.loads(server.stdout.readline())["address"]
+        check_refused(run("sync", address, "--journal", other), 3, "does not exist", "--author")
+        assert not other.exists()
         report = read_json("sync", address, "--journal", other, "--author", "ben")
         assert (report["success"], report["received"], report["sent"]) == (True, 9, 0)
         assert "fingerprint" in run("sync", address, "--journal", other).stdout
@@ -462,8 +518,46 @@ def test_a_peer_that_does_not_answer_exits_with_1(journal: Path) -> None:
     check_refused(run("sync", "tcp://127.0.0.1:1", "--journal", journal), 1, "tcp://127.0.0.1:1")
 
 
-def test_an_address_that_is_none_exits_with_2(journal: Path) -> None:
+def test_a_peer_that_does_not_answer_is_told_in_json_too(journal: Path) -> None:
+    result = run("sync", "tcp://127.0.0.1:1", "--journal", journal, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["success"] is False
+    assert "tcp://127.0.0.1:1" in found["reason"]
+    assert found["received"] == 0
+    assert found["reason"] in result.stderr
+
+
+def test_an_address_that_is_none_exits_with_2(journal: Path, tmp_path: Path) -> None:
     check_refused(run("sync", "somewhere", "--journal", journal), 2, "tcp://")
+    check_refused(run("sync", "somewhere", "--journal", tmp_path / "new", "--author", "ada"), 2, "tcp://")
+    serve = ("serve", "--journal", tmp_path / "new", "--author", "ada", "--address")
+    check_refused(run(*serve, "somewhere"), 2, "tcp://")
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_journal_is_made_for_a_peer_that_does_not_answer(tmp_path: Path) -> None:
+    refused = run("sync", "tcp://127.0.0.1:1", "--journal", tmp_path / "new", "--author", "ada")
+    check_refused(refused, 1, "tcp://127.0.0.1:1")
+    assert not (tmp_path / "new").exists()
+
+
+def test_serve_needs_a_journal_unless_it_has_an_author(tmp_path: Path) -> None:
+    check_refused(run("serve", "--journal", tmp_path / "new"), 3, "does not exist", "--author")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_host_that_is_not_here_is_named(journal: Path) -> None:
+    check_refused(run("serve", "--journal", journal, "--address", "tcp://192.0.2.1:0"), 2, "192.0.2.1", "of this machine")
+
+
+def test_sync_waits_no_longer_than_it_is_told(journal: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        found = read_json("sync", address, "--journal", journal, "--timeout", 0.05, code=1)
+    assert found["success"] is False
+    assert found["duration_ms"] < 5_000
+    assert run("sync", address, "--journal", journal, "--timeout", 0).exit_code == 2
 
 
 @pytest.mark.asyncio
@@ -496,4 +590,68 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(journal: Path) -> None
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=30) == 141
+
+
+@pytest.mark.parametrize("arguments", [["log"], ["stats", "--json"], ["query", "select 1"], None])
+def test_output_that_cannot_be_written_is_told_in_a_sentence(journal: Path, arguments: list[str] | None) -> None:
+    command = [*ANTIPHON, *(["--help"] if arguments is None else [*arguments, "--journal", str(journal)])]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert line == "antiphon: the output could not be written: No space left on device"
+    assert done.returncode == 4
+
+
+def test_output_that_was_closed_is_told_in_a_sentence(journal: Path) -> None:
+    done = subprocess.run(
+        [*ANTIPHON, "log", "--journal", str(journal)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        preexec_fn=lambda: os.close(1),
+    )
+    assert done.stderr == "antiphon: the output could not be written: stdout is closed\n"
+    assert done.returncode == 4
+
+
+@pytest.mark.parametrize("sql", ["select count(*) from range(1000000000) a, range(1000000) b"])
+def test_an_interrupted_query_ends_without_a_traceback(journal: Path, sql: str, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, threading, duckdb, antiphon.app.history as history\n"
+        "ask = history.ask\n"
+        "def interrupted(*arguments):\n"
+        "    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "    return ask(*arguments)\n"
+        "history.ask = interrupted\n"
+        "from antiphon.app.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "query", sql, "--journal", str(journal)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "antiphon: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "problem",
+    ["KeyboardInterrupt()", "RuntimeError('Query interrupted')", "ImportError('x') from KeyboardInterrupt()"],
+)
+def test_an_interrupt_while_modules_are_imported_ends_without_a_traceback(problem: str) -> None:
+    for module in ("typer", "antiphon.app.offline"):
+        code = (
+            "import sys\n"
+            "class Interrupted:\n"
+            "    def find_spec(self, name, *_):\n"
+            f"        if name == {module!r}:\n"
+            f"            raise {problem}\n"
+            "sys.meta_path.insert(0, Interrupted())\n"
+            "from antiphon.app.cli import main; main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, "stats", "--journal", "x"], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "antiphon: interrupted\n")

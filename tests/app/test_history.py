@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,20 @@ def test_a_kinds_view_has_its_fields_as_columns(history: History) -> None:
     assert result.types == ("VARCHAR", "VARCHAR", "VARCHAR", "BIGINT")
     assert result.fetchall() == [("lobby", "hello", "ada", NOON), ("lobby", "again", "ada", NOON + 1_000)]
     assert list(result) == result.fetchall()
+
+
+def test_kinds_with_facts_come_first_and_the_card_shows_no_others(log: Log, history: History) -> None:
+    registered = [REGISTRATION._replace(kind=f"aaa.kind_{number}") for number in range(30)]
+    log.write(LogAuthor(log.folder, "ben", number=7), registrations=registered)
+    history.refresh()
+    kinds = history.kinds()
+    assert [kind.kind for kind in kinds[:2]] == [MESSAGE, "journal.chain_opened"]
+    assert {kind.fact_count for kind in kinds[2:]} == {0}
+    assert len(kinds) == 32
+    card = history._repr_html_()
+    assert MESSAGE in card
+    assert "aaa.kind" not in card
+    assert "30 more kinds have no facts" in card
 
 
 def test_kinds_are_listed_with_their_views_and_counts(history: History) -> None:
@@ -279,12 +293,12 @@ def test_as_of_is_the_replay_of_what_was_stamped_by_then(
 
 
 def test_every_way_to_name_a_moment_means_the_same() -> None:
-    at = datetime(2026, 11, 1, 12, 30, 0, 5_000, tzinfo=UTC).replace(tzinfo=None)
+    at = datetime(2026, 11, 1, 12, 30, 0, 5_000, tzinfo=UTC)
     expected = 1_793_536_200_005
     paris = timezone(timedelta(hours=1))
-    assert to_ms(at) == to_ms(at.replace(tzinfo=UTC)) == to_ms("2026-11-01T12:30:00.005") == to_ms(expected) == expected
-    assert to_ms(at.replace(tzinfo=UTC).astimezone(paris)) == to_ms("2026-11-01T13:30:00.005+01:00") == expected
-    assert to_ms("2026-11-01") == to_ms(datetime(2026, 11, 1, tzinfo=UTC))
+    assert to_ms(at) == to_ms("2026-11-01T12:30:00.005") == to_ms(expected) == expected
+    assert to_ms(at.astimezone(paris)) == to_ms("2026-11-01T13:30:00.005+01:00") == expected
+    assert to_ms("2026-11-01") == to_ms(date(2026, 11, 1)) == to_ms(datetime(2026, 11, 1, tzinfo=UTC))
     assert to_ms("1969-12-31T23:59:59.999") == -1
 
 
@@ -292,6 +306,22 @@ def test_every_way_to_name_a_moment_means_the_same() -> None:
 def test_what_is_no_time_is_refused(history: History, moment: Any) -> None:
     with pytest.raises(HistoryError, match="is no time"):
         history.facts().as_of(moment)
+
+
+def test_a_datetime_without_a_zone_is_refused_and_told_how_to_name_one(history: History) -> None:
+    with pytest.raises(HistoryError, match=r"names no zone.*datetime\.now\(UTC\)"):
+        history.facts().as_of(datetime(2026, 11, 1, tzinfo=UTC).replace(tzinfo=None))
+
+
+def test_rows_can_be_had_one_by_one_and_up_to_a_limit(history: History) -> None:
+    result = history.sql("SELECT text FROM demo_message_sent ORDER BY at_ms")
+    assert [result.fetchone(), result.fetchone(), result.fetchone()] == [("hello",), ("again",), None]
+    first = history.facts(MESSAGE).limit(1)
+    assert [row[7] for row in first] == [NOON]
+    assert first.count() == 1
+    assert history.facts(MESSAGE).limit(5).limit(0).fetchall() == []
+    with pytest.raises(HistoryError, match="-1"):
+        history.facts().limit(-1)
 
 
 def test_narrowing_twice_keeps_the_narrower(history: History) -> None:

@@ -71,6 +71,11 @@ def test_absorption_does_not_rescue_a_role_that_acts_in_the_loop() -> None:
     assert (error.role, error.cause) == ("O", "EndMismatch")
 
 
+def test_a_role_that_has_acted_since_the_head_is_not_absorbed_later_in_the_round() -> None:
+    root = Rec("X", message("A", "C", "tick", choice("A", "B", again=Var("X"), stop=message("A", "C", "Fin"))))
+    assert [(error.role, error.cause) for error in refusals(root)] == [("C", "IncompatibleTypes")]
+
+
 def test_a_role_that_has_acted_in_the_inner_loop_only_waits_in_the_outer_one() -> None:
     inner = Rec(
         "Y", choice("A", "B", again=message("A", "C", "tick", Var("Y")), out=message("A", "C", "out", Var("X")))

@@ -49,6 +49,8 @@ def _composed(draw: st.DrawFn, loops: tuple[str, ...], level: int) -> GlobalType
             )
         case "loop":
             name = f"X{level}"
+            if draw(st.booleans()):
+                return Rec(name, _message(draw, draw(_any((*loops, name), level + 1))))
             sender, receiver = draw(PAIRS)
             again = _message(draw, Var(name)) if draw(st.booleans()) else Var(name)
             body = Comm(

@@ -80,17 +80,17 @@ class Level(IntEnum):
     LOW = 1
 
 
-class Point(BaseModel):
+class Point(BaseModel, frozen=True):
     x: int
 
 
-class OtherPoint(BaseModel):
+class OtherPoint(BaseModel, frozen=True):
     """Another name, the same fields."""
 
     x: int
 
 
-class WidePoint(BaseModel):
+class WidePoint(BaseModel, frozen=True):
     x: int
     y: int = 0
 

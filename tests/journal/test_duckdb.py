@@ -17,6 +17,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from antiphon.facts import (
     AfterLink,
@@ -655,6 +656,8 @@ def test_each_field_has_its_column_and_type(follower: DuckdbFollower) -> None:
         "level": ("BIGINT", 2),
         "either": ("JSON", '"x"'),
     }
+    decoded = follower.query("SELECT from_base64(translate(data, '-_', '+/')) FROM demo_everything")
+    assert decoded.rows == [(b"\xff",)]
 
 
 def test_the_envelope_stands_beside_the_fields(follower: DuckdbFollower) -> None:
@@ -705,6 +708,31 @@ def test_times_beyond_the_calendar_do_not_break_a_view(follower: DuckdbFollower,
     feed(follower, [Writer().write({"text": "hi"}, at=at, hlc=2**63 - 1)])
     rows = follower.query("SELECT at_ms, hlc, at_time IS NULL FROM demo_message_sent").rows
     assert rows == [(at, 2**63 - 1, abs(at) == 2**63 or at == 2**63 - 1)]
+
+
+def test_what_is_absent_is_null_in_sql_whatever_its_type(follower: DuckdbFollower) -> None:
+    class Place(BaseModel, frozen=True):
+        name: str | None
+
+    class Seen(Fact, kind="demo.seen", version=1):
+        place: Place | None = None
+        either: int | str | None = None
+        pairs: dict[str, int] | None = None
+        words: tuple[str, ...] | None = None
+
+    payloads: list[dict[str, Any]] = [
+        {"place": None, "either": None, "pairs": None, "words": None},
+        {"place": {"name": None}, "either": "null", "pairs": {}, "words": []},
+    ]
+    writer = Writer()
+    feed(
+        follower,
+        [writer.write(payload, kind="demo.seen") for payload in payloads],
+        registrations=[registered(Seen)],
+    )
+    found = follower.query("SELECT place, either, pairs, words FROM demo_seen ORDER BY seq")
+    assert found.types == ("JSON", "JSON", "JSON", "VARCHAR[]")
+    assert found.rows == [(None, None, None, None), ('{"name":null}', '"null"', "{}", [])]
 
 
 def test_a_payload_of_other_types_than_declared_gives_nulls_not_errors(follower: DuckdbFollower) -> None:

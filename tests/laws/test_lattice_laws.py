@@ -235,7 +235,7 @@ def test_operations_that_do_not_commute_are_noticed() -> None:
             return Assignment(operation)
 
     with pytest.raises(AssertionError, match="law broken: concurrent operations commute"):
-        check_operation_laws(st.builds(Assignment, small), lambda state, number: number)
+        check_operation_laws(build(Assignment, small), lambda state, number: number)
 
 
 def test_an_update_that_moves_down_is_noticed() -> None:

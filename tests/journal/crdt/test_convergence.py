@@ -202,7 +202,7 @@ class Exchange(RuleBasedStateMachine):
 
 def run_exchange(name: str, *, examples: int) -> None:
     machine = type("Machine", (Exchange,), {"make": staticmethod(SUBJECTS[name])})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)

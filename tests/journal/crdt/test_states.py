@@ -150,7 +150,7 @@ def test_composites_of_other_parts_do_not_mix() -> None:
     with pytest.raises(CrdtTypeMismatch, match=r"product\(max_int\), expected product\(g_set\)"):
         ProductLattice((GSet(),)).join(ProductLattice((MaxInt(),)))
     with pytest.raises(CrdtTypeMismatch, match=r"got max_int, expected g_counter"):
-        MapLattice(GCounter(), {"k": MaxInt(1)})  # type: ignore[dict-item]
+        MapLattice(GCounter(), {"k": MaxInt(1)})
     assert MapLattice(MaxInt(), {"k": MaxInt(0)}) == MapLattice(MaxInt()), "a bottom is a missing key"
 
 

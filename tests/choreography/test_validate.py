@@ -1,0 +1,201 @@
+"""What makes no sense although it parses, all of it at once; and the tier a protocol reaches."""
+
+import pytest
+
+from antiphon.choreography import ast
+from antiphon.choreography.dsl.extensions import ExtensionConflict, Extensions, StatementExtension
+from antiphon.choreography.dsl.parse import parse
+from antiphon.choreography.errors import Problem, render
+from antiphon.choreography.node import Span
+from antiphon.choreography.validate import tier_of, validate
+
+META = "class : {}, progress : {}, region : session, agreement_use : {}, reentrancy : allow"
+GATE = (
+    "effect Gate\n  authoritative open : Unit -> Unit\n    { "
+    + META.format("authoritative", "may_block", "none")
+    + " }\n"
+    "  observe lamp : Unit -> Unit\n    { " + META.format("observational", "immediate", "none") + " }\n"
+)
+
+
+def program(*lines: str, before: str = "", head: str = "") -> str:
+    return f"{before}protocol P{head} =\n  roles A, B\n  A -> B : First\n" + "".join(f"  {line}\n" for line in lines)
+
+
+def findings(text: str) -> list[str]:
+    result = parse(text)
+    assert result.is_ok, result.render()
+    assert result.tree is not None
+    return [found.kind for found in validate(result.tree)]
+
+
+def effect(mode: str, *values: str) -> str:
+    return f"effect E\n  {mode} op : Unit -> Unit\n    {{ {META.format(*values)} }}\n"
+
+
+FOUND = {
+    "unused role": ("protocol P =\n  roles A, B, C\n  A -> B : M\n", "UnusedRole"),
+    "empty": ("protocol P =\n  roles A, B\n", "EmptyChoreography"),
+    "missing bundle": (program(head=" requires X"), "MissingBundle"),
+    "duplicate bundle": (program(before="proof_bundle X\nproof_bundle X\n"), "DuplicateBundle"),
+    "missing capability": (program("A { required_capability : read } -> B : M"), "MissingCapability"),
+    "undeclared profile": (program(head=" under X"), "UndeclaredProfile"),
+    "duplicate profile": (
+        program(before="profile X fairness a admissibility b escalation_window c\n" * 2),
+        "DuplicateProfile",
+    ),
+    "undeclared interface": (program(head=" uses X"), "UndeclaredInterface"),
+    "interface not in uses": (program("authoritative let x = check Gate.open()", before=GATE), "InterfaceNotUsed"),
+    "undeclared effect operation": (
+        program("authoritative let x = check Gate.shut()", before=GATE, head=" uses Gate"),
+        "UndeclaredEffectOperation",
+    ),
+    "duplicate interface": (program(before=GATE + GATE), "DuplicateInterface"),
+    "wrong class": (program(before=effect("authoritative", "observational", "may_block", "none")), "EffectClass"),
+    "authoritative immediate": (
+        program(before=effect("authoritative", "authoritative", "immediate", "none")),
+        "AuthoritativeImmediate",
+    ),
+    "observation with agreement": (
+        program(before=effect("observe", "observational", "immediate", "required")),
+        "EffectMetadata",
+    ),
+    "bad metadata value": (program(before=effect("observe", "observational", "slow", "none")), "EffectMetadata"),
+    "plain let of a check": (
+        program("let x = check Gate.open()", before=GATE, head=" uses Gate"),
+        "PlainAuthoritativeLet",
+    ),
+    "plain let of an observation": (
+        program("let x = observe Gate.lamp()", before=GATE, head=" uses Gate"),
+        "PlainObserveLet",
+    ),
+    "observing what is none": (
+        program("observe let x = observe Gate.open()", before=GATE, head=" uses Gate"),
+        "EffectMode",
+    ),
+    "checking an observation": (
+        program("authoritative let x = check Gate.lamp()", before=GATE, head=" uses Gate"),
+        "EffectMode",
+    ),
+    "undeclared operation": (program("begin x"), "UndeclaredOperation"),
+    "undeclared agreement": (
+        program(before="operation o at A progress Q agreement X =\n  A -> B : M\n"),
+        "UndeclaredAgreementProfile",
+    ),
+    "self-send": (program("A -> A : M"), "SelfSend"),
+    "unknown annotation": (program("A { colour : red } -> B : M"), "UnknownAnnotation"),
+    "guard of a number": (program("choice A at", "  | x when (1) => A -> B : x"), "InvalidCondition"),
+    "guard of a text": (program("choice A at", '  | x when ("t" && y) => A -> B : x'), "InvalidCondition"),
+    "import of nothing": ("import a.b\n" + program(), "UnresolvedImport"),
+    "family as a chooser": (
+        "protocol P =\n  roles A, W[N]\n  choice W at\n    | x => W[0] -> A : x\n",
+        "FamilyChooser",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "kind"), FOUND.values(), ids=FOUND)
+def test_each_finding_is_reported_alone(text: str, kind: str) -> None:
+    assert findings(text) == [kind]
+
+
+OPERATION = "operation o at A progress Q =\n  A -> B : M\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "count"),
+    [
+        (["begin o", "await o", "resolve o as Success", "invalidate o"], 0),
+        (["begin o", "invalidate o"], 0),
+        (["await o"], 1),
+        (["resolve o as Failure(x)"], 1),
+        (["begin o", "begin o"], 1),
+        (["begin o", "resolve o as Cancelled", "resolve o as Cancelled"], 1),
+        (["begin o", "resolve o as Cancelled", "await o"], 1),
+        (["begin o", "invalidate o", "await o"], 1),
+        (
+            ["choice A at", "  | x =>", "    A -> B : x", "    begin o", "  | y => A -> B : y", "resolve o as Success"],
+            1,
+        ),
+    ],
+)
+def test_a_commitment_keeps_its_order(lines: list[str], count: int) -> None:
+    assert findings(program(*lines, before=OPERATION)) == ["LifecycleOrder"] * count
+
+
+def test_all_findings_come_at_once_in_the_order_of_the_text() -> None:
+    text = program("A -> A : M", "continue X", "A { flow_cost : x } -> B : M", head=" requires Y")
+    assert findings(text)[:2] == ["MissingBundle", "SelfSend"]
+    assert {"SelfSend", "UnboundVariable", "MalformedAnnotation", "MissingBundle"} <= set(findings(text))
+
+
+FULL = "module m exposing ()\nproof_bundle X\nprofile F fairness a admissibility b escalation_window c\n" + program(
+    head=" requires X under F"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "tier"),
+    [
+        (FULL, "full_spec"),
+        (program(), "session_projectable"),
+        (program("begin o", before=OPERATION), "protocol_machine_executable"),
+        ("protocol P =\n  roles A, W[*]\n  A -> W[*] : M\n", "protocol_machine_executable"),
+        (program("A -> A : M"), "proof_only"),
+    ],
+)
+def test_each_tier_is_reached_and_says_why_not_higher(text: str, tier: str) -> None:
+    tree = parse(text).tree
+    assert tree is not None
+    found = tier_of(tree)
+    assert found.tier == tier
+    assert bool(found.reasons) == (tier in ("protocol_machine_executable", "proof_only"))
+
+
+def read_note(raw: str) -> ast.Extension:
+    word, _, rest = raw.partition(" ")
+    if not rest:
+        raise ValueError("says nothing")
+    return ast.Extension(word, raw, (("text", rest),), roles=("A",))
+
+
+NOTE = StatementExtension("notes", ("note",), read_note)
+MARK = StatementExtension("marks", ("mark",), read_note)
+
+
+def test_extensions_read_their_own_statements() -> None:
+    text = program("note hello", "mark one", "  two -> three", "A -> B : M")
+    result = parse(text, extensions=Extensions([NOTE, MARK]))
+    assert result.is_ok, result.render()
+    assert result.tree is not None
+    raws = [item.raw for item in result.tree.body.items if isinstance(item, ast.Extension)]
+    assert raws == ["note hello", "mark one\n    two -> three"]
+    assert tier_of(result.tree).tier == "protocol_machine_executable"
+
+
+def test_an_extension_fails_closed() -> None:
+    assert [found.kind for found in parse(program("note hello")).errors] == ["Syntax"]
+    (refused,) = parse(program("note"), extensions=Extensions([NOTE])).errors
+    assert (refused.kind, refused.message) == ("GrammarComposition", "extension `notes`: says nothing")
+
+
+def test_two_extensions_cannot_want_the_same_word() -> None:
+    other = StatementExtension("other", ("note",), read_note)
+    with pytest.raises(ExtensionConflict, match="both want 'note'"):
+        Extensions([NOTE, other])
+    with pytest.raises(ExtensionConflict, match="a word of the language"):
+        Extensions([StatementExtension("bad", ("choice",), read_note)])
+    assert Extensions([NOTE, StatementExtension("louder", ("note",), read_note, priority=200)]).words == {"note"}
+
+
+def test_a_problem_is_drawn_under_what_it_means() -> None:
+    found = Problem("Syntax", "x", "error", Span(4, 6, 2, 3, 2, 5), "wrong", "right")
+    assert render(found, "ab\n\tcdef\x00\n", file="f.tell") == (
+        "error[Syntax]: wrong\n  --> f.tell:2:3\n  |\n2 |  cdef\N{REPLACEMENT CHARACTER}\n  |   ^^\n  = hint: right"
+    )
+    long = "x" * 500 + "HERE" + "y" * 500
+    window = render(Problem("S", "x", "error", Span(500, 504, 1, 501, 1, 505), "m", ""), long)
+    caret_row = window.splitlines()[-1]
+    source_row = window.splitlines()[-2]
+    assert source_row[caret_row.index("^") : caret_row.rindex("^") + 1] == "HERE"
+    assert max(map(len, window.splitlines())) < 130
