@@ -6,14 +6,17 @@ of that loop may use it. The engine, DuckDB and the sync services are loaded whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar, get_args, overload
 
 from antiphon import views
 from antiphon.facts import DEFAULT_NAMESPACE, AuthorityId, Clock, Fact, FactRecord, LocalViolation, Namespace
 from antiphon.reactive import ERROR_SIGNAL, AppError, Signal, SignalNotFound, SignalStream, Update, open_stream
+from antiphon.reactive.signal import SignalKey
 from antiphon.reactive.subscription import CAPACITY, DeliveryMode
 from antiphon.runtime.entropy import system_random
 from antiphon.views.fold import FoldView, ViewSpec
@@ -56,6 +59,9 @@ class BatchReceipt(NamedTuple):
         """The facts' ids, in the order they were given."""
         return tuple(record.fact_id.hex() for record in self.records)
 
+    def __repr__(self) -> str:
+        return f"<BatchReceipt: {len(self.records)} facts in {self.window_count} windows>"
+
 
 class Journal:
     """An open journal: a folder of facts that this process owns.
@@ -73,7 +79,19 @@ class Journal:
     """
 
     def __init__(self, engine: JournalEngine) -> None:
+        if not hasattr(engine, "folder"):
+            raise LocalViolation(f"a journal is opened with Journal.open({engine!r}), not made with Journal(…)")
         self._engine = engine
+
+    def __del__(self) -> None:
+        engine: JournalEngine | None = getattr(self, "_engine", None)
+        if engine is not None and engine.is_left_open:
+            warnings.warn(
+                f"{self!r} was not closed, so its folder stays locked; use async with, or await journal.close()",
+                ResourceWarning,
+                stacklevel=1,
+                source=self,
+            )
 
     @classmethod
     def open(
@@ -95,18 +113,23 @@ class Journal:
         *clock*,
         *random_bytes* and *disk* are for tests.
 
-        Raises ``NotAJournal``, ``JournalHeld``, ``FormatTooNew``, ``StoreUnavailable``, ``SchemaDrift``.
+        Raises ``LocalViolation`` for an argument that is of another type or no name, ``NotAJournal``, ``JournalHeld``,
+        ``FormatTooNew``, ``StoreUnavailable``, ``SchemaDrift``.
         """
 
+        models = _check_opening(path, author=author, namespace=namespace, types=types)
+
         async def start() -> Journal:
+            from antiphon.runtime.engine import check_namespace
             from antiphon.runtime.opening import open_engine
 
+            check_namespace(namespace, where="Journal.open")
             return cls(
                 await open_engine(
                     Path(path),
                     author=author,
                     namespace=Namespace(namespace),
-                    types=types,
+                    types=models,
                     clock=clock,
                     random_bytes=random_bytes,
                     disk=disk,
@@ -114,7 +137,7 @@ class Journal:
                 )
             )
 
-        return OpeningJournal(start)
+        return OpeningJournal(path, start)
 
     @property
     def path(self) -> Path:
@@ -153,7 +176,7 @@ class Journal:
     @property
     def problems(self) -> tuple[str, ...]:
         """What was found wrong when the journal was opened or since, and what was done about it."""
-        return tuple(self._engine.problems)
+        return self._engine.problems
 
     def statistics(self) -> EngineStatistics:
         """A frozen record of the insides."""
@@ -173,6 +196,8 @@ class Journal:
     async def commit_all(self, facts: Iterable[Fact], *, flush: bool = False) -> BatchReceipt:
         """Make many facts durable in one call: one step when they fit into a window (1,000 facts, 256 KiB), else
         several."""
+        if issubclass(type(facts), Fact):
+            raise LocalViolation("commit_all takes several facts; use commit for one")
         result = await self._engine.commit(tuple(facts), flush=flush)
         return BatchReceipt(result.records, result.window_count)
 
@@ -195,28 +220,40 @@ class Journal:
         many), never the newest; *policy* ``"latest"`` keeps only that one. Raises ``SignalNotFound`` at once for a
         signal that nobody registered.
         """
-        self._check_source(source)
+        self._check_source("watch", source)
+        if policy not in get_args(DeliveryMode):
+            raise LocalViolation(f"watch: policy is 'buffer' or 'latest'; got {policy!r}")
+        if type(capacity) is not int or capacity < 1:
+            raise LocalViolation(f"watch: capacity is how many updates may wait, 1 or more; got {capacity!r}")
         return Watch(self, source, policy, capacity)
 
     @overload
     async def snapshot(self, source: ViewSpec[S]) -> S: ...
     @overload
-    async def snapshot(self, source: Signal[S]) -> S: ...
-    async def snapshot(self, source: ViewSpec[Any] | Signal[Any]) -> Any:
-        """The value of a view or signal with everything that was committed before, waking it if nobody watches it yet."""
-        await self.wake(source)
+    async def snapshot(self, source: SignalKey[S]) -> S: ...
+    async def snapshot(self, source: object) -> Any:
+        """The value of a view or signal with everything that was committed before; wakes it if nobody watches it
+        yet."""
+        key = self._check_source("snapshot", source)
+        await self.wake(key)
         await self._engine.views.settle()
-        return self.read(source)
+        return self.read(key)
 
     def read(self, source: ViewSpec[S] | Signal[S]) -> S:
         """The current value, without waiting; raises ``SignalNotFound`` when the view is not awake."""
-        signal: Signal[S] = source.signal if isinstance(source, ViewSpec) else source
-        return self._engine.hub.read(signal)
+        key = check_source("read", source)
+        signal: Signal[S] = key.signal if isinstance(key, ViewSpec) else key
+        hub = self._engine.hub
+        if not hub.is_registered(signal):
+            known = [each.signal_id for each in hub.statistics()]
+            attempt = "wake it first with await journal.wake(…), or use await journal.snapshot(…)"
+            raise SignalNotFound(signal.signal_id, known=known, attempt=attempt)
+        return hub.read(signal)
 
     async def wake(self, source: ViewSpec[Any] | Signal[Any]) -> None:
         """Fold a view's history, so that it can be read and watched without waiting."""
         self._check_open()
-        self._check_source(source)
+        self._check_source("wake", source)
         if isinstance(source, ViewSpec):
             await self._wake_fold(source)
         elif source.signal_id in views.APP_VIEWS:
@@ -239,7 +276,8 @@ class Journal:
             kept = await engine.load_checkpoint(CheckpointKey(spec.view_id, spec.version, spec.schema_hash))
             ladder = spec.restore(kept.state) if kept is not None else None
             position = kept.position if kept is not None and ladder is not None else 0
-        view = FoldView(spec, on_problem=engine.hub.report_error, ladder=ladder)
+        on_problem = partial(engine.report_view_failure, spec.view_id)
+        view = FoldView(spec, on_problem=on_problem, ladder=ladder)
         await engine.views.wake(view, view.value, owner=spec, after_position=position)
 
     async def _wake_app_view(self, signal_id: str) -> None:
@@ -268,6 +306,8 @@ class Journal:
         from antiphon.runtime.services.sync import sync_in_process
 
         self._check_open()
+        if not isinstance(other, Journal):
+            raise LocalViolation(f"sync_with takes another open Journal; got {other!r}")
         return await sync_in_process(self._engine, other._engine)
 
     async def sync(self, address: str) -> SyncReport:
@@ -275,6 +315,7 @@ class Journal:
         from antiphon.runtime.services.sync import sync_address
 
         self._check_open()
+        _check_address("sync", address)
         return await sync_address(self._engine, address)
 
     def serve(self, address: str = "tcp://127.0.0.1:0") -> SyncServer:
@@ -282,6 +323,7 @@ class Journal:
         from antiphon.runtime.services.sync import serve
 
         self._check_open()
+        _check_address("serve", address)
         return serve(self._engine, address)
 
     def link(self, address: str) -> Link:
@@ -290,12 +332,17 @@ class Journal:
         from antiphon.runtime.services.sync import link
 
         self._check_open()
+        _check_address("link", address)
         return link(self._engine, address)
 
     # Life
 
     async def close(self) -> None:
-        """Make everything durable, end every watcher and give the folder back. Closing twice is fine."""
+        """Make everything durable, end every watcher and give the folder back. Closing twice is fine.
+
+        When the event loop it was opened on is closed already, it only gives the folder back, from any other loop: what
+        was acknowledged is there, what was not may be lost, and the next opening treats it as after a crash.
+        """
         await self._engine.close()
 
     async def __aenter__(self) -> Self:
@@ -310,16 +357,11 @@ class Journal:
         name, fingerprint = self.path.name, self.fingerprint[:12]
         return f"<Journal {name!r} of {self.author}: {self.fact_count} facts, fingerprint {fingerprint}>"
 
-    def _check_source(self, source: ViewSpec[Any] | Signal[Any]) -> None:
-        if (
-            isinstance(source, ViewSpec)
-            or source.signal_id in views.APP_VIEWS
-            or self._engine.hub.is_registered(source)
-        ):
-            return
-        if not isinstance(source, Signal):
-            raise LocalViolation(f"watch takes a @view or a Signal; got {source!r}")
-        raise SignalNotFound(source.signal_id, known=views.APP_VIEWS)
+    def _check_source(self, operation: str, source: object) -> ViewSpec[Any] | Signal[Any]:
+        key = check_source(operation, source)
+        if isinstance(key, ViewSpec) or key.signal_id in views.APP_VIEWS or self._engine.hub.is_registered(key):
+            return key
+        raise SignalNotFound(key.signal_id, known=views.APP_VIEWS)
 
     def _check_open(self) -> None:
         if self._engine.is_closed:
@@ -331,12 +373,22 @@ class Journal:
 class OpeningJournal:
     """A journal about to be opened: await it, or enter it."""
 
-    def __init__(self, start: Callable[[], Any]) -> None:
+    def __init__(self, path: str | Path, start: Callable[[], Coroutine[Any, Any, Journal]]) -> None:
+        self._path = path
         self._start = start
         self._journal: Journal | None = None
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, None, Journal]:
         return self._start().__await__()
+
+    def __repr__(self) -> str:
+        return f"<OpeningJournal {Path(self._path).name!r}: await it, or enter it with async with>"
+
+    if not TYPE_CHECKING:  # a type checker knows without being told
+
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = "; await it, or enter it with async with" if hasattr(Journal, name) else ""
+            raise AttributeError(f"this journal is not open yet, so it has no {name!r}{hint}", name=name, obj=self)
 
     async def __aenter__(self) -> Journal:
         self._journal = await self._start()
@@ -360,6 +412,14 @@ class Watch(Generic[T]):
         self._capacity = capacity
         self._stream: SignalStream[T] | None = None
 
+    if not TYPE_CHECKING:  # a type checker refuses the loop by itself
+
+        def __aiter__(self) -> NoReturn:
+            raise TypeError(
+                "a watch is entered before it is iterated: "
+                "async with journal.watch(…) as updates: async for update in updates: …"
+            )
+
     async def __aenter__(self) -> SignalStream[T]:
         await self._journal.wake(self._source)
         signal = self._source.signal if isinstance(self._source, ViewSpec) else self._source
@@ -371,6 +431,33 @@ class Watch(Generic[T]):
     ) -> None:
         if self._stream is not None:
             await self._stream.aclose()
+
+
+def check_source(operation: str, source: object) -> ViewSpec[Any] | Signal[Any]:
+    """Refuse what is neither a view nor a signal."""
+    if isinstance(source, ViewSpec | Signal):
+        return source
+    raise LocalViolation(f"{operation} takes a @view or a Signal; got {source!r}")
+
+
+def _check_address(operation: str, address: object) -> None:
+    if not isinstance(address, str):
+        raise LocalViolation(f"{operation} takes an address such as 'tcp://127.0.0.1:4000'; got {address!r}")
+
+
+def _check_opening(path: object, *, author: object, namespace: object, types: object) -> tuple[type[Fact], ...]:
+    """Refuse arguments of other types before anything is touched; the fact types, gone through once."""
+    if not isinstance(path, str | Path):
+        raise LocalViolation(f"Journal.open: path is the journal's folder, text or a Path; got {path!r}")
+    if not isinstance(author, str | None):
+        raise LocalViolation(f"Journal.open: author is a display name; got {author!r}")
+    if not isinstance(namespace, str):
+        raise LocalViolation(f"Journal.open: namespace is text; got {namespace!r}")
+    models = tuple(types) if isinstance(types, Iterable) else (types,)
+    is_each_a_type = all(isinstance(model, type) and issubclass(model, Fact) for model in models)
+    if not isinstance(types, Iterable) or not is_each_a_type:
+        raise LocalViolation(f"Journal.open: types are fact classes, such as types=(MessageSent,); got {types!r}")
+    return models
 
 
 def receipt_of(record: FactRecord) -> Receipt:

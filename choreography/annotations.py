@@ -262,7 +262,11 @@ class _Reader:
         for part in re.split(r"[|;]", text):
             key, sign, value = (piece.strip() for piece in part.partition("="))
             if not sign or key not in parts or parts[key]:
-                self._refuse(annotation, "a bundle and what crosses its boundary", 'write `link : "bundle=name|exports=a,b|imports=c"`, each key once')
+                self._refuse(
+                    annotation,
+                    "a bundle and what crosses its boundary",
+                    'write `link : "bundle=name|exports=a,b|imports=c"`, each key once',
+                )
                 return
             parts[key] = value
         if not parts["bundle"]:

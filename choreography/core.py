@@ -189,6 +189,7 @@ class Custom(CoreNode):
     continuation: "GlobalType"
 
 
+# What may stand wherever a protocol goes on; the table at the top of this module says what each means.
 GlobalType: TypeAlias = End | Var | Rec | Comm | Parallel | Timeout | Repeat | Local | Custom
 
 

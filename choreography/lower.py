@@ -15,9 +15,9 @@ from .dsl.diagnostics import did_you_mean, problem
 from .dsl.format import format_expression, format_payload, format_type, summarise
 from .dsl.layout import NESTING_MAX
 from .dsl.parse import parse_condition
+from .dsl.surface import statements_of
 from .errors import Problem
 from .roles import bind, has_families, map_blocks, unbound_problems
-from .surface import statements_of
 
 # `loop repeat n` is written out up to here; more rounds stay a counted node.
 UNROLL_MAX = 64

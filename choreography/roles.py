@@ -10,8 +10,8 @@ from typing import NamedTuple
 from . import ast
 from .ast import Block, Choreography, RoleRef, Statement
 from .dsl.diagnostics import did_you_mean, problem
+from .dsl.surface import all_blocks, roles_named, statements_of
 from .errors import Problem
-from .surface import all_blocks, roles_named, statements_of
 
 INSTANCES_MAX = 1_024
 # Binding multiplies sends by instances; beyond this a protocol is a mistake, or a program in disguise.

@@ -12,11 +12,11 @@ from .annotations import read_annotations
 from .ast import Choreography, Statement
 from .dsl.diagnostics import did_you_mean, problem
 from .dsl.format import format_expression
+from .dsl.surface import all_blocks, roles_named, statements_of
 from .errors import Problem
 from .lower import inline, is_boolean, lower
 from .node import Node, Span, walk
 from .roles import bind, has_families, unbound_problems
-from .surface import all_blocks, roles_named, statements_of
 
 METADATA_VALUES: Mapping[str, tuple[str, ...]] = {
     "class": ("authoritative", "observational", "best_effort"),

@@ -144,22 +144,23 @@ __all__ = [
     "InvitationSent",
 ]
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "catalog": "STANDARD_FACTS build_fact_registry",
-        "chat": (
-            "ChannelClosed ChannelCreated ChannelUpdated MembershipChanged MembershipImported "
-            "MessageDeleted MessageDeliveryUpdated MessageEdited MessageImported MessageRead "
-            "MessageSent"
-        ),
-        "contacts": (
-            "ContactAdded ContactRemoved ContactRenamed FriendshipAccepted FriendshipProposed "
-            "FriendshipRevoked GuardianBound ReadReceiptPolicyUpdated"
-        ),
-        "invitations": (
-            "ChannelInvitation ContactInvitation DeviceInvitation GuardianInvitation InvitationAccepted "
-            "InvitationCancelled InvitationDeclined InvitationSent"
-        ),
-    },
-)
+if not TYPE_CHECKING:  # or a type checker would believe in any name
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "catalog": "STANDARD_FACTS build_fact_registry",
+            "chat": (
+                "ChannelClosed ChannelCreated ChannelUpdated MembershipChanged MembershipImported "
+                "MessageDeleted MessageDeliveryUpdated MessageEdited MessageImported MessageRead "
+                "MessageSent"
+            ),
+            "contacts": (
+                "ContactAdded ContactRemoved ContactRenamed FriendshipAccepted FriendshipProposed "
+                "FriendshipRevoked GuardianBound ReadReceiptPolicyUpdated"
+            ),
+            "invitations": (
+                "ChannelInvitation ContactInvitation DeviceInvitation GuardianInvitation InvitationAccepted "
+                "InvitationCancelled InvitationDeclined InvitationSent"
+            ),
+        },
+    )

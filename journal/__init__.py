@@ -3,49 +3,10 @@
 if __name__ == "journal":  # imported by its folder name from the repository root
     raise ImportError("this folder is the package antiphon.journal")
 
-from .budgets import (
-    FlowBudget,
-    InsufficientBudget,
-    Leak,
-    LeakageBudget,
-    LeakageBudgetUndefined,
-    LeakageExceeded,
-    UndefinedObserver,
-)
-from .causality import CausalContext, DotContext, OperationId, VectorClock
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .chain import CHAIN_START, Head, Seal, Signer, VerifiedRun, is_seal_valid, make_chain_info, verify_run
-from .coordinator import CrdtCoordinator
-from .crdt.cm import CmHandler, OpSnapshot, OpWithCtx
-from .crdt.codec import JournalStateCodec, StateCodec
-from .crdt.cv import CvHandler, StateMsg
-from .crdt.delta import DeltaEntry, DeltaHandler, DeltaMsg, DeltaState, DigestState
-from .crdt.kinds import CrdtKind, HandlerDiagnostics
-from .crdt.messages import Constraints, Deltas, EncodedEntry, FullState, Operations, SyncData, SyncRequest, SyncResponse
-from .crdt.mv import (
-    ConsistencyProof,
-    ConstraintEvent,
-    ConstraintMsg,
-    ConstraintResult,
-    ConstraintScope,
-    MeetStateMsg,
-    MultiConstraintHandler,
-    MvHandler,
-    ScopeLevel,
-)
-from .crdt.operations import OpCounter, OpSet, OpState, SetOperation
-from .crdt.ydoc import YDocDeltaState, YDocUpdate
-from .crdt_errors import (
-    ActorReused,
-    CounterRegression,
-    CrdtError,
-    CrdtTypeMismatch,
-    DeserializationFailed,
-    MissingHandler,
-    OperationsCompacted,
-    PendingFull,
-    SerializationFailed,
-    SessionMismatch,
-)
 from .errors import (
     ForkDetected,
     FormatTooNew,
@@ -60,23 +21,6 @@ from .errors import (
     UnsealedBytes,
 )
 from .index import ChainState, Continuation, JournalIndex
-from .lattice import (
-    Encodable,
-    Join,
-    Joinable,
-    JoinValue,
-    Meet,
-    MeetValue,
-    decode_state,
-    encode_state,
-    join_all,
-    meet_all,
-)
-from .lattices.composites import JoinToDual, MapLattice, MeetToDual, ProductLattice, ProductMeet
-from .lattices.constraints import ALL, CapabilitySet, MinInt, PolicyMeet, PolicyRule, SetMeet, TimeWindow
-from .lattices.counters import GCounter, MaxInt, PNCounter
-from .lattices.registers import LWWMap, LWWRegister, Write
-from .lattices.sets import GSet, ORSet
 from .replay import PlacedRun, parse_run, read_members
 from .sealing import BuiltFrame, Draft, OwnChain, SealedRun, build_frame, open_chain, seal_run, with_links
 from .state import JournalState
@@ -93,6 +37,169 @@ from .stores.log import (
     sync_existing,
 )
 from .stores.position import LOG_START, LogPosition, RunRow
+
+if TYPE_CHECKING:
+    from .budgets import (
+        FlowBudget,
+        InsufficientBudget,
+        Leak,
+        LeakageBudget,
+        LeakageBudgetUndefined,
+        LeakageExceeded,
+        UndefinedObserver,
+    )
+    from .causality import CausalContext, DotContext, OperationId, VectorClock
+    from .coordinator import CrdtCoordinator
+    from .crdt.cm import CmHandler, OpSnapshot, OpWithCtx
+    from .crdt.codec import JournalStateCodec, StateCodec
+    from .crdt.cv import CvHandler, StateMsg
+    from .crdt.delta import DeltaEntry, DeltaHandler, DeltaMsg, DeltaState, DigestState
+    from .crdt.kinds import CrdtKind, HandlerDiagnostics
+    from .crdt.messages import (
+        Constraints,
+        Deltas,
+        EncodedEntry,
+        FullState,
+        Operations,
+        SyncData,
+        SyncRequest,
+        SyncResponse,
+    )
+    from .crdt.mv import (
+        ConsistencyProof,
+        ConstraintEvent,
+        ConstraintMsg,
+        ConstraintResult,
+        ConstraintScope,
+        MeetStateMsg,
+        MultiConstraintHandler,
+        MvHandler,
+        ScopeLevel,
+    )
+    from .crdt.operations import OpCounter, OpSet, OpState, SetOperation
+    from .crdt.ydoc import YDocDeltaState, YDocUpdate
+    from .crdt_errors import (
+        ActorReused,
+        CounterRegression,
+        CrdtError,
+        CrdtTypeMismatch,
+        DeserializationFailed,
+        MissingHandler,
+        OperationsCompacted,
+        PendingFull,
+        SerializationFailed,
+        SessionMismatch,
+    )
+    from .lattice import (
+        Encodable,
+        Join,
+        Joinable,
+        JoinValue,
+        Meet,
+        MeetValue,
+        decode_state,
+        encode_state,
+        join_all,
+        meet_all,
+    )
+    from .lattices.composites import JoinToDual, MapLattice, MeetToDual, ProductLattice, ProductMeet
+    from .lattices.constraints import ALL, CapabilitySet, MinInt, PolicyMeet, PolicyRule, SetMeet, TimeWindow
+    from .lattices.counters import GCounter, MaxInt, PNCounter
+    from .lattices.registers import LWWMap, LWWRegister, Write
+    from .lattices.sets import GSet, ORSet
+
+# CRDTs are loaded on first use: 43 ms that a journal without them need not wait for.
+_HOMES = {
+    "ALL": "lattices.constraints",
+    "ActorReused": "crdt_errors",
+    "CapabilitySet": "lattices.constraints",
+    "CausalContext": "causality",
+    "CmHandler": "crdt.cm",
+    "ConsistencyProof": "crdt.mv",
+    "ConstraintEvent": "crdt.mv",
+    "ConstraintMsg": "crdt.mv",
+    "ConstraintResult": "crdt.mv",
+    "ConstraintScope": "crdt.mv",
+    "Constraints": "crdt.messages",
+    "CounterRegression": "crdt_errors",
+    "CrdtCoordinator": "coordinator",
+    "CrdtError": "crdt_errors",
+    "CrdtKind": "crdt.kinds",
+    "CrdtTypeMismatch": "crdt_errors",
+    "CvHandler": "crdt.cv",
+    "DeltaEntry": "crdt.delta",
+    "DeltaHandler": "crdt.delta",
+    "DeltaMsg": "crdt.delta",
+    "DeltaState": "crdt.delta",
+    "Deltas": "crdt.messages",
+    "DeserializationFailed": "crdt_errors",
+    "DigestState": "crdt.delta",
+    "DotContext": "causality",
+    "Encodable": "lattice",
+    "EncodedEntry": "crdt.messages",
+    "FlowBudget": "budgets",
+    "FullState": "crdt.messages",
+    "GCounter": "lattices.counters",
+    "GSet": "lattices.sets",
+    "HandlerDiagnostics": "crdt.kinds",
+    "InsufficientBudget": "budgets",
+    "Join": "lattice",
+    "JoinToDual": "lattices.composites",
+    "JoinValue": "lattice",
+    "Joinable": "lattice",
+    "JournalStateCodec": "crdt.codec",
+    "LWWMap": "lattices.registers",
+    "LWWRegister": "lattices.registers",
+    "Leak": "budgets",
+    "LeakageBudget": "budgets",
+    "LeakageBudgetUndefined": "budgets",
+    "LeakageExceeded": "budgets",
+    "MapLattice": "lattices.composites",
+    "MaxInt": "lattices.counters",
+    "Meet": "lattice",
+    "MeetStateMsg": "crdt.mv",
+    "MeetToDual": "lattices.composites",
+    "MeetValue": "lattice",
+    "MinInt": "lattices.constraints",
+    "MissingHandler": "crdt_errors",
+    "MultiConstraintHandler": "crdt.mv",
+    "MvHandler": "crdt.mv",
+    "ORSet": "lattices.sets",
+    "OpCounter": "crdt.operations",
+    "OpSet": "crdt.operations",
+    "OpSnapshot": "crdt.cm",
+    "OpState": "crdt.operations",
+    "OpWithCtx": "crdt.cm",
+    "OperationId": "causality",
+    "Operations": "crdt.messages",
+    "OperationsCompacted": "crdt_errors",
+    "PNCounter": "lattices.counters",
+    "PendingFull": "crdt_errors",
+    "PolicyMeet": "lattices.constraints",
+    "PolicyRule": "lattices.constraints",
+    "ProductLattice": "lattices.composites",
+    "ProductMeet": "lattices.composites",
+    "ScopeLevel": "crdt.mv",
+    "SerializationFailed": "crdt_errors",
+    "SessionMismatch": "crdt_errors",
+    "SetMeet": "lattices.constraints",
+    "SetOperation": "crdt.operations",
+    "StateCodec": "crdt.codec",
+    "StateMsg": "crdt.cv",
+    "SyncData": "crdt.messages",
+    "SyncRequest": "crdt.messages",
+    "SyncResponse": "crdt.messages",
+    "TimeWindow": "lattices.constraints",
+    "UndefinedObserver": "budgets",
+    "VectorClock": "causality",
+    "Write": "lattices.registers",
+    "YDocDeltaState": "crdt.ydoc",
+    "YDocUpdate": "crdt.ydoc",
+    "decode_state": "lattice",
+    "encode_state": "lattice",
+    "join_all": "lattice",
+    "meet_all": "lattice",
+}
 
 __all__ = [
     "ALL",
@@ -235,3 +342,12 @@ __all__ = [
     "verify_run",
     "with_links",
 ]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'antiphon.journal' has no attribute {name!r}")
+    value: object = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value

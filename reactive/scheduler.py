@@ -285,7 +285,8 @@ class SchedulerCore(Generic[F, C]):
         self._drain()
 
     def touch(self, view_id: str) -> None:
-        """Run a view without facts, now: its state changed by other means (a refold elsewhere). Unknown ids are ignored."""
+        """Run a view without facts, now: its state changed by other means (a refold elsewhere). Unknown ids are
+        ignored."""
         node = self._nodes.get(view_id)
         if node is not None and not self._is_closed:
             node.is_touched = True
@@ -498,9 +499,7 @@ class SchedulerCore(Generic[F, C]):
         node.wakeup_ms = wakeup_ms
 
     def _is_wakeup_due(self, now_ms: int) -> bool:
-        return any(
-            node.is_touched or (node.wakeup_ms is not None and node.wakeup_ms <= now_ms) for node in self._order
-        )
+        return any(node.is_touched or (node.wakeup_ms is not None and node.wakeup_ms <= now_ms) for node in self._order)
 
     def _arm_timer(self) -> None:
         """Keep exactly one timer, for the earliest wake-up; none when no view asks for one."""

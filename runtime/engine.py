@@ -479,7 +479,7 @@ class JournalEngine:
         cargo.commits = _by_commit(entries, ordered, placed)
 
     def _as_sealed(self, facts: list[Fact]) -> list[Fact]:
-        """What views are given: a fact whose lists its author still holds is read back from the bytes that were sealed."""
+        """What views are given: a fact whose lists its author may still change is read back from its sealed bytes."""
         sealed = (self._decode(fact.record) if fact.fact_type.has_mutable_fields else fact for fact in facts)
         return [fact for fact in sealed if fact is not None]
 

@@ -95,7 +95,8 @@ class GroupCommit(Generic[T]):
         return self._writer.synced
 
     def abandon(self) -> None:
-        """End the thread and close the log when the loop is gone, so that nobody is told; blocks for a sync under way."""
+        """End the thread and close the log when the loop is gone, so that nobody is told; blocks for a sync under
+        way."""
         self._inbox.put(None)
         self._thread.join()
 

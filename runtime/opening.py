@@ -156,7 +156,9 @@ def _recover(
     recovered = _Recovered(folder, JournalIndex(), LogCursor.at_start(journal=folder.journal_id), [], None)
     try:
         if folder.has_new_keys:
-            recovered.problems.append("keys were missing and made anew: this journal's owner is a new author from now on")
+            recovered.problems.append(
+                "keys were missing and made anew: this journal's owner is a new author from now on"
+            )
         try:
             recovered.database = _open_database(folder, clock.now_ms())
             if recovered.database.opening == "rebuilt":

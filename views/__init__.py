@@ -47,17 +47,18 @@ __all__ = [
     "view",
 ]
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "app_views": "APP_VIEWS AppView",
-        "chat": "ChatSignalView UnreadCountView",
-        "chat_state": "Channel ChannelKey ChatState Message",
-        "contacts": "ContactsSignalView",
-        "contacts_state": "AmbiguousContact Contact ContactNotFound ContactsState",
-        "invitations": "InvitationsSignalView",
-        "invitations_state": "Invitation InvitationsState",
-        "signals": "CHAT_SIGNAL CONTACTS_SIGNAL INVITATIONS_SIGNAL UNREAD_COUNT_SIGNAL",
-        "registers": "FoldStatistics",
-    },
-)
+if not TYPE_CHECKING:  # or a type checker would believe in any name
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "app_views": "APP_VIEWS AppView",
+            "chat": "ChatSignalView UnreadCountView",
+            "chat_state": "Channel ChannelKey ChatState Message",
+            "contacts": "ContactsSignalView",
+            "contacts_state": "AmbiguousContact Contact ContactNotFound ContactsState",
+            "invitations": "InvitationsSignalView",
+            "invitations_state": "Invitation InvitationsState",
+            "signals": "CHAT_SIGNAL CONTACTS_SIGNAL INVITATIONS_SIGNAL UNREAD_COUNT_SIGNAL",
+            "registers": "FoldStatistics",
+        },
+    )

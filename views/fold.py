@@ -176,14 +176,15 @@ def view(*models: type[Fact], initial: Any, name: str | None = None, version: in
     >>> total(1, Counted(step=2))
     3
     """
-    if not models or not all(isinstance(model, type) and hasattr(model, "fact_type") for model in models):
+    given: tuple[object, ...] = models
+    if not models or not all(isinstance(model, type) and hasattr(model, "fact_type") for model in given):
         raise RegistrationError(
             f"@view takes one or more fact types with a kind, such as @view(MessageSent, initial=()); got {models!r}"
         )
     if isinstance(initial, list | dict | set | bytearray):
         raise RegistrationError(
-            f"@view: initial={initial!r} can be changed in place; use a tuple, a frozenset, a types.MappingProxyType or "
-            "a frozen dataclass (a state is a value)"
+            f"@view: initial={initial!r} can be changed in place; use a tuple, a frozenset, a types.MappingProxyType "
+            "or a frozen dataclass (a state is a value)"
         )
     if type(version) not in (int, type(None)):
         raise RegistrationError(f"@view: version is an integer or None; got {version!r}")
@@ -200,7 +201,9 @@ def _check_fold(function: Callable[..., object]) -> None:
     """Refuse what could not fold a single fact, now and not when the first one comes."""
     where = f"@view: {getattr(function, '__qualname__', function)}"
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise RegistrationError(f"{where} is async; a fold is a plain function (state, fact) -> state that waits for nothing")
+        raise RegistrationError(
+            f"{where} is async; a fold is a plain function (state, fact) -> state that waits for nothing"
+        )
     try:
         inspect.signature(function).bind(None, None)
     except TypeError as problem:

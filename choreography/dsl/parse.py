@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple, TypeAlias
 from ..ast import Choreography, Dialect, Expression, Extension
 from ..errors import ChoreographyError, Problem, render_all
 from ..node import Span
-from ..surface import check_surface
 from ._builder import Builder
 from .brace import arrange_brace, scan_brace
 from .diagnostics import problem
@@ -19,6 +18,7 @@ from .driver import drive
 from .explain import Explainer
 from .extensions import NO_EXTENSIONS, Extensions
 from .layout import Arranged, arrange_layout
+from .surface import check_surface
 from .tokens import Scanned, Token, looks_like_brace_dialect, scan
 
 DialectChoice: TypeAlias = Literal["auto", "layout", "brace"]

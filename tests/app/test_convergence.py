@@ -53,7 +53,8 @@ async def test_three_replicas_agree_after_meeting_in_any_order(tmp_path: Path, s
 
 
 async def perform(rng: random.Random, journals: list[Journal], step: int) -> None:
-    """One random act of one random replica: a note, a message, an edit or deletion of anybody's, or a meeting of two."""
+    """One random act of one random replica: a note, a message, an edit or deletion of anybody's, or a meeting of
+    two."""
     journal = rng.choice(journals)
     me, now = journal.authority, 1_000_000 + step * 10 + rng.randrange(40)
     target = f"m{rng.randrange(step + 1)}"

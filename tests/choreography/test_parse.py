@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from antiphon.choreography import ast
 from antiphon.choreography.dsl.diagnostics import DIAGNOSTICS
 from antiphon.choreography.dsl.explain import Explainer
-from antiphon.choreography.dsl.parse import parse, parse_choreography_file, parse_choreography_str
+from antiphon.choreography.dsl.parse import DialectChoice, parse, parse_choreography_file, parse_choreography_str
 from antiphon.choreography.dsl.words import REMOVED_WORDS
 from antiphon.choreography.errors import ChoreographyError
 from antiphon.choreography.node import Node
@@ -380,8 +380,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("text", "code"), REFUSED.values(), ids=REFUSED)
 def test_each_mistake_is_one_problem_with_its_own_words(text: str, code: str) -> None:
-    dialect = "layout" if code == "brace_dialect" else "auto"
-    found = parse(text, dialect=dialect)
+    found = parse(text, dialect="layout" if code == "brace_dialect" else "auto")
     assert [item.code for item in found.errors] == [code], found.render()
     assert all(item.hint for item in found.errors)
 
@@ -589,9 +588,12 @@ PIECES = st.sampled_from(
 )
 
 
+DIALECTS: tuple[DialectChoice, ...] = ("auto", "layout", "brace")
+
+
 def check_survives(text: str) -> None:
-    for dialect in ("auto", "layout", "brace"):
-        result = parse(text, dialect=dialect)  # type: ignore[arg-type]  # all three are legal
+    for dialect in DIALECTS:
+        result = parse(text, dialect=dialect)
         result.render()
         assert result.is_ok or result.errors
         for found in result.problems:

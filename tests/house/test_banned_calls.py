@@ -63,7 +63,7 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "reactive/subscription.py:Subscription._deliver": "a subscriber ends here: detached, and its owner is told",
     "reactive/subscription.py:Subscription._announce_end": "a subscriber's code ends here: its owner is told",
     "runtime/follower.py:FollowerService._apply": "the database's thread ends here: told, and tried again from the log",
-    "runtime/group_commit.py:GroupCommit._work": "the log's thread ends here: the window fails, the next one may do better",
+    "runtime/group_commit.py:GroupCommit._work": "the log's thread ends here: the window fails, the next may not",
     "facts/fact.py:FactType.decode": "a user's validator or upcaster ends here: this fact is left out, others go on",
     "views/fold.py:Ladder._climb": "a user's fold ends here: the fact is left out and reported, the view goes on",
 }

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from antiphon import Journal
 from antiphon.journal import StoreUnavailable
 
@@ -27,8 +28,10 @@ async def test_closing_ends_the_queries_that_are_running_and_waiting(tmp_path: P
         async with asyncio.TaskGroup() as group:
             first = group.create_task(_refused(journal, ENDLESS))
             second = group.create_task(_refused(journal, "select 1"))
-            while journal.engine.follower.statistics().query_count < 2:
+            # Two turns of the loop: each query waits for what was committed before, then goes to DuckDB's thread.
+            for _ in range(100):
                 await asyncio.sleep(0)
+            assert journal.engine.follower.statistics().query_count == 2
             await asyncio.wait_for(journal.close(), 20)
         assert isinstance(first.result(), Exception)
         assert isinstance(second.result(), StoreUnavailable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from antiphon import Fact, Journal, view
 from antiphon.facts.time import SKEW_MS_MAX
 

@@ -5,11 +5,11 @@ Its problems belong to the text as much as a syntax error does. Whether the prot
 
 from collections.abc import Iterator
 
-from . import ast
-from .ast import Block, Choreography, RoleRef, Statement
-from .dsl.diagnostics import did_you_mean, problem
-from .errors import Problem
-from .node import NO_SPAN, Span, walk
+from .. import ast
+from ..ast import Block, Choreography, RoleRef, Statement
+from ..errors import Problem
+from ..node import NO_SPAN, Span, walk
+from .diagnostics import did_you_mean, problem
 
 COUNT_MAX = 10_000
 INDEX_MAX = 9_999

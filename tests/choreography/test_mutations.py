@@ -1,0 +1,116 @@
+"""Programs broken at random, many of them: each is read to its end, explained, and quickly.
+
+`MUTATIONS=100000` makes it the long run; every run is a function of the seed, and a failure prints its text.
+"""
+
+import os
+import random
+from pathlib import Path
+
+from antiphon.choreography.dsl.format import format_choreography
+from antiphon.choreography.dsl.parse import parse
+from antiphon.choreography.lower import explain_lowering
+from antiphon.choreography.validate import tier_of, validate
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "parse"
+SOURCES = [path.read_text(encoding="utf-8") for path in sorted(GOLDEN.iterdir()) if path.suffix != ".txt"]
+PIECES = [
+    *"()[]{}<>|:;,.=!*@#-+/\"'\t\n\r A“é\x00\u2028",
+    *(
+        "->",
+        "->*",
+        "=>",
+        "..",
+        "&&",
+        "||",
+        "--",
+        "{-",
+        "-}",
+        "//",
+        "#[",
+        "::",
+        "\n  ",
+        "\n    ",
+        "\n      ",
+        "5s",
+        '"t"',
+    ),
+    *[
+        "choice",
+        "at",
+        "loop",
+        "decide",
+        "by",
+        "rec",
+        "par",
+        "timeout",
+        "on",
+        "cancel",
+        "case",
+        "of",
+        "let",
+        "in",
+        "call",
+        "where",
+        "protocol",
+        "roles",
+        "module",
+        "effect",
+    ],
+    *[
+        "operation",
+        "progress",
+        "when",
+        "check",
+        "yields",
+        "continue",
+        "transfer",
+        "from",
+        "to",
+        "handoff",
+        "with",
+        "begin",
+        "await",
+        "resolve",
+        "as",
+        "publish",
+    ],
+]
+COUNT = int(os.environ.get("MUTATIONS", "1500"))
+SEED = int(os.environ.get("MUTATIONS_SEED", "1"))
+
+
+def mutated(text: str, rng: random.Random) -> str:
+    for _ in range(rng.randint(1, 5)):
+        place = rng.randint(0, len(text))
+        match rng.randint(0, 2):
+            case 0:
+                text = text[:place] + rng.choice(PIECES) + text[place + rng.randint(0, 4) :]
+            case 1:
+                text = text[:place] + text[place // 2 : place // 2 + 60] + text[place:]
+            case _:
+                text = text[:place] + text[place + rng.randint(1, 30) :]
+    return text
+
+
+def check_text(text: str) -> None:
+    result = parse(text)
+    result.render()
+    assert result.is_ok or result.errors, repr(text)
+    if not result.is_ok or result.tree is None:
+        return
+    validate(result.tree)
+    tier_of(result.tree)
+    explain_lowering(result.tree)
+    assert parse(format_choreography(result.tree)).tree == result.tree, repr(text)
+
+
+def test_no_mutation_is_too_broken_to_be_read() -> None:
+    rng = random.Random(SEED)
+    for number in range(COUNT):
+        text = mutated(rng.choice(SOURCES), rng)
+        try:
+            check_text(text)
+        except Exception as error:
+            error.add_note(f"mutation {number} of seed {SEED}: {text!r}")
+            raise
