@@ -84,9 +84,8 @@ class Result:
     """
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        self._cursor = cursor
         self._relation = cursor.sql(f"FROM {RESULT_TABLE}")
-        self._rows: duckdb.DuckDBPyRelation | None = None
+        self._rows: Iterator[Row] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -100,11 +99,9 @@ class Result:
 
     def fetchone(self) -> Row | None:
         """The next row, or None when ``fetchone`` gave them all; ``fetchall`` gives all rows whatever was fetched."""
-        with _told():
-            if self._rows is None:
-                self._rows = self._cursor.sql(f"FROM {RESULT_TABLE}")
-            row: Row | None = self._rows.fetchone()
-            return row
+        if self._rows is None:
+            self._rows = iter(self.fetchall())
+        return next(self._rows, None)
 
     def fetchall(self) -> list[Row]:
         """All rows as tuples."""

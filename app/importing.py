@@ -527,7 +527,6 @@ def _is_about(fact: Fact, place: ImportPlace, signer: AuthorityId) -> bool:
 
 
 def _find_log(path: Path, day: date | None) -> LogSource:
-    day = day or day_of(path.name)
     try:
         if path.is_dir():
             raise UnreadableLog(f"{path} is a folder; name the files in it, such as {path}/*.txt")
@@ -535,8 +534,9 @@ def _find_log(path: Path, day: date | None) -> LogSource:
         with path.open("rb"):
             pass
     except OSError as problem:
-        raise UnreadableLog(f"cannot read {path}: {problem.strerror}; check the name and the permissions") from problem
-    return LogSource(path, day, size, annotations_beside(path))
+        reason = "there is no such file" if isinstance(problem, FileNotFoundError) else problem.strerror
+        raise UnreadableLog(f"cannot read {path}: {reason}; check the name and the permissions") from problem
+    return LogSource(path, day or day_of(path.name), size, annotations_beside(path))
 
 
 def _read_source(source: LogSource) -> tuple[ParsedLog, tuple[Reply, ...], tuple[LineProblem, ...]]:

@@ -116,7 +116,6 @@ class Journal:
         Raises ``LocalViolation`` for an argument that is of another type or no name, ``NotAJournal``, ``JournalHeld``,
         ``FormatTooNew``, ``StoreUnavailable``, ``SchemaDrift``.
         """
-
         models = _check_opening(path, author=author, namespace=namespace, types=types)
 
         async def start() -> Journal:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from antiphon.facts import AuthorityId, ChainInfo, Fact, FactProblem, FactRecord, FactRegistry
 from antiphon.facts.catalog import build_fact_registry
+from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import (
     Continuation,
     JournalIndex,
@@ -103,19 +105,33 @@ def fold_view(records: Iterable[FactRecord], signal: Signal[Any], *, authority: 
     view = app_view.build(authority)
     registry = build_fact_registry()
     kinds = view.kinds or frozenset()
-    decoded = (registry.decode(record) for record in records if record.kind in kinds)
+    decoded = (registry.decode(record) for record in records if record.kind in kinds and is_due(record, now_ms))
     facts = tuple(fact for fact in decoded if isinstance(fact, Fact))
     state = view.update(Batch(0, facts, now_ms, frozenset(), {}))
     return app_view.empty if state is UNCHANGED else state
 
 
-def find_hidden(record: FactRecord, registry: FactRegistry) -> HiddenFact | None:
-    """Why views do not show a fact, or None when they may."""
+def is_due(record: FactRecord, now_ms: int) -> bool:
+    """Whether views show a fact already: they wait for what is stamped further ahead than clocks may differ."""
+    return record.at <= now_ms + SKEW_MS_MAX
+
+
+def find_hidden(record: FactRecord, registry: FactRegistry, *, now_ms: int) -> HiddenFact | None:
+    """Why views do not show a fact at *now_ms*, or None when they may."""
+    if not is_due(record, now_ms):
+        return HiddenFact(record, "not-due", f"not due until {_show_time(record.at - SKEW_MS_MAX)}")
     decoded = registry.decode(record)
     if isinstance(decoded, FactProblem):
         return HiddenFact(record, decoded.code, decoded.text)
     reason = why_hidden(decoded) if isinstance(decoded, Fact) else None
     return HiddenFact(record, "wrong-actor", reason) if reason else None
+
+
+def _show_time(at_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(at_ms / 1_000, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"{at_ms} ms"
 
 
 class Verification(NamedTuple):

@@ -7,6 +7,7 @@ draws nothing by itself.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from .core import (
@@ -23,6 +24,8 @@ from .core import (
     participants,
     successors,
 )
+from .dsl.format import format_duration
+from .layered import Box, Place, place_layers
 from .local import type_text
 
 # A picture of more rows than this is read by nobody; what follows is said to be left out.
@@ -153,7 +156,7 @@ class _Rows:
                 join = self._joins.join_of(node)
                 named = [("", node.body), ("on timeout", node.on_timeout)]
                 named += [] if node.on_cancel is None else [("on cancel", node.on_cancel)]
-                self._frame(f"timeout {milliseconds} ms, {owner}'s clock", join, stop, depth)
+                self._frame(f"timeout {format_duration(milliseconds)}, {owner}'s clock", join, stop, depth)
                 self._later(*_divided(named, join or stop, depth))
             case Rec(name=name, body=body):
                 join = self._joins.exit_of(node)
@@ -297,7 +300,7 @@ def machine_mermaid(machine: DrawnMachine, *, title: str = "") -> str:
     lines = [*(["---", f"title: {title}", "---"] if title else []), "stateDiagram-v2", "    [*] --> s0"]
     for state in machine.states:
         if state.kind == "timeout":
-            lines.append(f"    s{state.number} : {state.number} timeout {state.milliseconds} ms {_plain(state.owner)}")
+            lines.append(f"    s{state.number} : {state.number} timeout {_plain(_clock_text(state))}")
         else:
             lines.append(f"    s{state.number} : {state.number}")
         lines += [f"    s{state.number} --> s{one.target} : {_plain(str(one))}" for one in state.transitions]
@@ -323,133 +326,321 @@ _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#1b1f24}.m{text-anchor:middle}.s{font-size:11px;fill:#57606a}"
     ".l{stroke:#8c959f;stroke-dasharray:3 3}.a{stroke:#0b62a4;fill:none;stroke-width:1.4}"
     ".b{fill:#eef4fa;stroke:#0b62a4}.f{fill:none;stroke:#8c959f}.d{stroke:#8c959f;stroke-dasharray:5 3}"
-    ".n{fill:#fff8d6;stroke:#c9a400}.e{fill:#0b62a4}"
+    ".n{fill:#fff8d6;stroke:#c9a400}.e{fill:#0b62a4}.w{fill:#fff}"
 )
 _ARROW = (
     '<defs><marker id="h" viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     '<path d="M0 0L8 4L0 8z" class="e"/></marker></defs>'
 )
-_ROW_HEIGHT = 30
+# Pixels a letter, on the wide side: nobody here can ask the reader's font. What is longer is cut, whole in its tooltip.
+_LETTER = 7.0
+_SMALL_LETTER = 6.3
+_LABEL_MAX = 60
 
 
 def _svg(width: int, height: int, title: str, body: Iterable[str]) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'role="img"><title>{escape(title)}</title><style>{_STYLE}</style>{_ARROW}'
-        f'<rect width="{width}" height="{height}" fill="#fff"/>'
+        f'<rect width="{width}" height="{height}" class="w"/>'
     )
     return "\n".join([head, *body, "</svg>"]) + "\n"
+
+
+def _text(x: float, y: float, text: str, style: str) -> str:
+    shown = _shown(text)
+    whole = f"<title>{escape(text)}</title>" if shown != text else ""
+    return f'<text x="{round(x)}" y="{round(y)}" class="{style}">{escape(shown)}{whole}</text>'
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _LABEL_MAX else f"{text[: _LABEL_MAX - 1]}…"
+
+
+def _width(text: str, letter: float = _LETTER) -> float:
+    return letter * len(_shown(text))
+
+
+def _paper(left: float, top: float, width: float, height: float) -> str:
+    """A white patch, so that no line runs through the text that comes on it."""
+    return f'<rect x="{round(left)}" y="{round(top)}" width="{round(width)}" height="{height}" class="w"/>'
+
+
+# --- a sequence diagram as SVG
+
+_HEAD_HEIGHT = 52
+_ROW_HEIGHTS = {"message": 30, "open": 28, "divide": 26, "close": 14, "note": 28}
+_FRAME_INSET = 7
 
 
 def sequence_svg(root: GlobalType, roles: Sequence[str] | None = None, *, title: str = "protocol") -> str:
     """The protocol as an SVG sequence diagram."""
     names = tuple(roles) if roles is not None else participants(root)
     rows = sequence_rows(root)
-    widest = max((len(name) for name in names), default=4)
-    text = max((len(row.text) for row in rows if row.kind == "message"), default=8)
-    gap = min(320, max(110, 8 * widest + 24, 4 * text + 40))
-    columns = {name: 70 + gap * number for number, name in enumerate(names)}
-    width = 140 + gap * max(0, len(names) - 1)
-    height = 70 + _ROW_HEIGHT * (len(rows) + 1)
+    depth = min(_DEPTH_MAX, 1 + max((row.depth for row in rows), default=0))
+    columns, right = _columns(names, rows, left=8 + _FRAME_INSET * depth)
+    aside = max((_width(row.text, _SMALL_LETTER) for row in rows if row.kind != "message"), default=0.0)
+    width = round(max(right, aside + 2 * _FRAME_INSET * depth) + 8 + _FRAME_INSET * depth)
+    height = _HEAD_HEIGHT + sum(_ROW_HEIGHTS[row.kind] for row in rows) + 24
     body = list(_lifelines(columns, height))
-    frames: list[tuple[int, Row]] = []
-    for number, row in enumerate(rows):
-        body += _row_svg(row, 70 + _ROW_HEIGHT * number, columns, width, frames)
+    frames: list[int] = []
+    y = _HEAD_HEIGHT
+    for row in rows:
+        y += _ROW_HEIGHTS[row.kind]
+        body += _row_svg(row, y, columns, width, frames)
     return _svg(width, height, title, body)
 
 
-def _lifelines(columns: Mapping[str, int], height: int) -> Iterator[str]:
+# Frames nested deeper than this are drawn on top of each other.
+_DEPTH_MAX = 12
+
+
+def _columns(names: Sequence[str], rows: Sequence[Row], *, left: float) -> tuple[dict[str, float], float]:
+    """Where each lifeline stands, so far apart that every message fits between its two; and where the last one ends."""
+    halves = [max(35.0, _width(name) / 2 + 10) for name in names]
+    gaps = [max(90.0, one + other + 14) for one, other in pairwise(halves)]
+    place = {name: number for number, name in enumerate(names)}
+    wanted: dict[tuple[int, int], float] = {}
+    for row in rows:
+        if row.kind == "message":
+            first, last = sorted((place[row.sender], place[row.receiver]))
+            wanted[first, last] = max(wanted.get((first, last), 0.0), _width(row.text) + 28)
+    for (first, last), needed in sorted(wanted.items(), key=lambda item: (item[0][1] - item[0][0], item[0])):
+        missing = (needed - sum(gaps[first:last])) / max(1, last - first)
+        for number in range(first, last):
+            gaps[number] += max(0.0, missing)
+    x = left + (halves[0] if halves else 0.0)
+    columns = {}
+    for name, gap in zip(names, [*gaps, 0.0], strict=True) if names else ():
+        columns[name] = x
+        x += gap
+    return columns, x + (halves[-1] if halves else 0.0)
+
+
+def _lifelines(columns: Mapping[str, float], height: int) -> Iterator[str]:
     for name, x in columns.items():
-        half = max(35, 4 * len(name) + 8)
-        yield f'<line x1="{x}" y1="40" x2="{x}" y2="{height - 10}" class="l"/>'
-        yield f'<rect x="{x - half}" y="14" width="{2 * half}" height="26" rx="4" class="b"/>'
-        yield f'<text x="{x}" y="31" class="m">{escape(name)}</text>'
+        half = max(35.0, _width(name) / 2 + 10)
+        yield f'<line x1="{round(x)}" y1="40" x2="{round(x)}" y2="{height - 10}" class="l"/>'
+        yield f'<rect x="{round(x - half)}" y="14" width="{round(2 * half)}" height="26" rx="4" class="b"/>'
+        yield _text(x, 31, name, "m")
 
 
-def _row_svg(row: Row, y: int, columns: Mapping[str, int], width: int, frames: list[tuple[int, Row]]) -> Iterator[str]:
-    inset = 6 + 6 * min(row.depth, 8)
+def _row_svg(row: Row, y: int, columns: Mapping[str, float], width: int, frames: list[int]) -> Iterator[str]:
+    """One row; `y` is its lower edge. A frame is drawn at its end, when its height is known."""
+    inset = 6 + _FRAME_INSET * min(row.depth, _DEPTH_MAX)
     match row.kind:
         case "message":
-            start, end = columns[row.sender], columns[row.receiver]
-            yield f'<line x1="{start}" y1="{y}" x2="{end}" y2="{y}" class="a" marker-end="url(#h)"/>'
-            yield f'<text x="{(start + end) // 2}" y="{y - 5}" class="m">{escape(row.text)}</text>'
+            start, end = round(columns[row.sender]), round(columns[row.receiver])
+            middle, long = (start + end) / 2, _width(row.text)
+            yield _paper(middle - long / 2 - 2, y - 21, long + 4, 14)
+            yield f'<line x1="{start}" y1="{y - 4}" x2="{end}" y2="{y - 4}" class="a" marker-end="url(#h)"/>'
+            yield _text(middle, y - 10, row.text, "m")
         case "open":
-            frames.append((y, row))
-            yield f'<text x="{inset + 5}" y="{y + 2}" class="s">{escape(row.text)}</text>'
+            frames.append(y - 20)
+            yield from _aside(row.text, inset, y)
         case "divide":
-            yield f'<line x1="{inset}" y1="{y - 12}" x2="{width - inset}" y2="{y - 12}" class="d"/>'
-            yield f'<text x="{inset + 5}" y="{y + 2}" class="s">{escape(row.text)}</text>'
+            yield f'<line x1="{inset}" y1="{y - 18}" x2="{width - inset}" y2="{y - 18}" class="d"/>'
+            yield from _aside(row.text, inset, y)
         case "close":
-            top, _ = frames.pop()
-            yield (
-                f'<rect x="{inset}" y="{top - 14}" width="{width - 2 * inset}" height="{y - top + 4}" '
-                'rx="3" class="f"/>'
-            )
+            top = frames.pop()
+            size = f'width="{width - 2 * inset}" height="{y - 4 - top}"'
+            yield f'<rect x="{inset}" y="{top}" {size} rx="3" class="f"/>'
         case _:
-            yield f'<rect x="{inset + 12}" y="{y - 14}" width="{7 * len(row.text) + 14}" height="20" class="n"/>'
-            yield f'<text x="{inset + 19}" y="{y}" class="s">{escape(row.text)}</text>'
+            long = round(_width(row.text, _SMALL_LETTER)) + 14
+            yield f'<rect x="{inset + 4}" y="{y - 22}" width="{long}" height="20" class="n"/>'
+            yield _text(inset + 11, y - 8, row.text, "s")
+
+
+def _aside(text: str, inset: int, y: int) -> Iterator[str]:
+    """What stands in the corner of a frame."""
+    if text:
+        yield _paper(inset + 2, y - 17, _width(text, _SMALL_LETTER) + 6, 14)
+        yield _text(inset + 5, y - 6, text, "s")
+
+
+# --- a state machine as SVG
+
+_RADIUS = 15
+_LINE_HEIGHT = 14
+# A longer way is not drawn as a line: a stub says where it leads.
+_SPAN_MAX = 12
+# A machine of more states than this is read by nobody; ways into what is left out are stubs.
+_STATES_SHOWN_MAX = 1_000
 
 
 def machine_svg(machine: DrawnMachine, *, title: str = "") -> str:
-    """A role's states as an SVG drawing: one row for each distance from the start."""
-    levels = _levels(machine)
-    rows: dict[int, list[int]] = {}
-    for number, level in levels.items():
-        rows.setdefault(level, []).append(number)
-    widest = max(len(numbers) for numbers in rows.values())
-    column = max(120, 8 * max((len(str(one)) for state in machine.states for one in state.transitions), default=8))
-    width = 120 + column * max(2, widest)
-    places = {
-        number: ((width * (place + 1)) // (len(numbers) + 1), 50 + 90 * level)
-        for level, numbers in rows.items()
-        for place, number in enumerate(numbers)
-    }
-    body = [edge for state in machine.states for edge in _edges_svg(machine, state.number, places)]
-    body += [_state_svg(machine, number, x, y) for number, (x, y) in sorted(places.items())]
-    return _svg(width, 100 + 90 * max(rows), title or machine.role, body)
+    """A role's states as an SVG drawing, downwards from the first; ways with the same two ends share one line."""
+    plan = _Plan(machine)
+    drawing = place_layers(plan.boxes, plan.layers, plan.links, margin=34)
+    body = [part for way in plan.ways for part in _way_svg(way, drawing.places, plan)]
+    body += [_state_svg(machine.states[number], drawing.places[box]) for number, box in plan.box_of.items()]
+    start = drawing.places[0]
+    body.append(f'<circle cx="{start.x}" cy="{start.y - _RADIUS - 22}" r="4" class="e"/>')
+    entry = f"M{start.x} {start.y - _RADIUS - 18}L{start.x} {start.y - _RADIUS - 1}"
+    body.append(f'<path d="{entry}" class="a" marker-end="url(#h)"/>')
+    return _svg(drawing.width, drawing.height, title or machine.role, body)
 
 
-def _levels(machine: DrawnMachine) -> dict[int, int]:
-    levels = {0: 0}
-    waiting = [0]
-    for number in waiting:
-        for one in machine.states[number].transitions:
-            if one.target not in levels:
-                levels[one.target] = levels[number] + 1
-                waiting.append(one.target)
-    return levels
+class _Way(NamedTuple):
+    """A line from one state to another, or a stub: its boxes from top to bottom, and its labels with their box."""
+
+    boxes: tuple[int, ...]
+    labels: tuple[str, ...]
+    label_box: int
+    is_upwards: bool = False
+    is_stub: bool = False
 
 
-def _state_svg(machine: DrawnMachine, number: int, x: int, y: int) -> str:
-    state = machine.states[number]
-    ring = f'<circle cx="{x}" cy="{y}" r="19" class="f"/>' if state.kind == "final" else ""
-    note = f'<text x="{x + 24}" y="{y + 4}" class="s">{state.milliseconds} ms {escape(state.owner)}</text>'
-    shown = note if state.kind == "timeout" else ""
+class _Plan:
+    """What of a machine is drawn as which box, in which layer: states in the even ones, labels in the odd ones."""
+
+    def __init__(self, machine: DrawnMachine) -> None:
+        ranks = _ranks(machine)
+        shown = sorted(ranks)[:_STATES_SHOWN_MAX]
+        self._ranks = {number: ranks[number] for number in shown}
+        self.boxes: list[Box] = []
+        self.layers: list[list[int]] = [[] for _ in range(2 * max(self._ranks.values()) + 2)]
+        self.links: list[tuple[int, int]] = []
+        self.ways: list[_Way] = []
+        self.box_of = {number: self._state_box(machine.states[number]) for number in shown}
+        for number in shown:
+            for target, labels in _labels_by_target(machine.states[number]).items():
+                self._plan_way(number, target, labels)
+
+    def _add(self, layer: int, box: Box) -> int:
+        self.boxes.append(box)
+        self.layers[layer].append(len(self.boxes) - 1)
+        return len(self.boxes) - 1
+
+    def _state_box(self, state: DrawnState) -> int:
+        beside = _clock_text(state)
+        loops = _labels_by_target(state).get(state.number, ())
+        right = max(
+            [_RADIUS + 4.0, *(_width(label, _SMALL_LETTER) + 66 for label in loops)]
+            + ([_width(beside, _SMALL_LETTER) + 26] if beside else [])
+        )
+        height = 2.0 * max(_RADIUS + 4, _LINE_HEIGHT * len(loops) / 2 + 14 if loops else 0)
+        return self._add(2 * self._ranks[state.number], Box(_RADIUS + 4, right, height))
+
+    def _plan_way(self, source: int, target: int, labels: tuple[str, ...]) -> None:
+        if source == target:
+            own = self.box_of[source]
+            self.ways.append(_Way((own,), labels, own))
+            return
+        span = self._ranks[target] - self._ranks[source] if target in self._ranks else _SPAN_MAX + 1
+        if abs(span) > _SPAN_MAX:
+            stub = (*labels, f"→ {target}")
+            box = self._add(2 * self._ranks[source] + 1, _label_box(stub))
+            self._link((self.box_of[source], box))
+            self.ways.append(_Way((self.box_of[source], box), stub, box, is_stub=True))
+            return
+        upper, lower = (source, target) if span > 0 else (target, source)
+        between = range(2 * self._ranks[upper] + 1, 2 * self._ranks[lower])
+        # The label stands beside the state that the way leaves.
+        labelled = between[0] if span > 0 else between[-1]
+        inner = [self._add(layer, _label_box(labels) if layer == labelled else Box(4, 4, 0)) for layer in between]
+        boxes = (self.box_of[upper], *inner, self.box_of[lower])
+        self._link(boxes)
+        self.ways.append(_Way(boxes, labels, inner[0] if span > 0 else inner[-1], is_upwards=span < 0))
+
+    def _link(self, boxes: Sequence[int]) -> None:
+        self.links += pairwise(boxes)
+
+
+def _label_box(labels: Sequence[str]) -> Box:
+    half = max(_width(label, _SMALL_LETTER) for label in labels) / 2 + 3
+    return Box(half, half, _LINE_HEIGHT * len(labels) + 4)
+
+
+def _labels_by_target(state: DrawnState) -> dict[int, tuple[str, ...]]:
+    found: dict[int, tuple[str, ...]] = {}
+    for one in state.transitions:
+        found[one.target] = (*found.get(one.target, ()), str(one))
+    return found
+
+
+def _ranks(machine: DrawnMachine) -> dict[int, int]:
+    """How far down each state stands: below everything that leads to it, ways back upwards aside."""
+    ranks: dict[int, int] = {}
+    finished: list[int] = []
+    is_open: dict[int, bool] = {0: True}
+    forward: dict[int, list[int]] = {}
+    waiting: list[tuple[int, Iterator[int]]] = [(0, iter(_labels_by_target(machine.states[0])))]
+    while waiting:
+        number, targets = waiting[-1]
+        for target in targets:
+            if not is_open.get(target, False):
+                forward.setdefault(number, []).append(target)
+            if target not in is_open:
+                is_open[target] = True
+                waiting.append((target, iter(_labels_by_target(machine.states[target]))))
+                break
+        else:
+            waiting.pop()
+            is_open[number] = False
+            finished.append(number)
+    for number in reversed(finished):
+        ranks.setdefault(number, 0)
+        for target in forward.get(number, ()):
+            ranks[target] = max(ranks.get(target, 0), ranks[number] + 1)
+    return ranks
+
+
+def _clock_text(state: DrawnState) -> str:
+    return f"{format_duration(state.milliseconds)}, {state.owner}'s clock" if state.kind == "timeout" else ""
+
+
+def _state_svg(state: DrawnState, place: Place) -> str:
+    x, y = place
+    ring = f'<circle cx="{x}" cy="{y}" r="{_RADIUS + 4}" class="f"/>' if state.kind == "final" else ""
+    beside = _clock_text(state)
     return (
-        f'<circle cx="{x}" cy="{y}" r="15" class="b"/>{ring}<text x="{x}" y="{y + 4}" class="m">{number}</text>{shown}'
+        f'<circle cx="{x}" cy="{y}" r="{_RADIUS}" class="b"/>{ring}{_text(x, y + 4, str(state.number), "m")}'
+        f"{_text(x + _RADIUS + 8, y + 4, beside, 's') if beside else ''}"
     )
 
 
-def _edges_svg(machine: DrawnMachine, number: int, places: Mapping[int, tuple[int, int]]) -> Iterator[str]:
-    # Transitions between the same two states share one arrow, with their labels on one line each.
-    targets: dict[int, list[str]] = {}
-    for one in machine.states[number].transitions:
-        targets.setdefault(one.target, []).append(str(one))
-    x, y = places[number]
-    for place, (target, labels) in enumerate(targets.items()):
-        to_x, to_y = places[target]
-        if target == number:
-            path = f"M{x + 13} {y - 8}C{x + 60} {y - 40} {x + 60} {y + 40} {x + 14} {y + 8}"
-            middle = (x + 54, y)
-        elif to_y > y and (to_y - y == 90 or place == 0):
-            path = f"M{x} {y + 16}L{to_x} {to_y - 18}"
-            middle = ((x + to_x) // 2 + 6, (y + to_y) // 2)
-        else:
-            bend = 50 + 24 * place
-            path = (
-                f"M{x - 14} {y + 6}C{x - bend} {(y + to_y) // 2} {to_x - bend} {(y + to_y) // 2} {to_x - 14} {to_y + 8}"
-            )
-            middle = ((x + to_x) // 2 - bend + 10, (y + to_y) // 2)
+def _way_svg(way: _Way, places: Sequence[Place], plan: _Plan) -> Iterator[str]:
+    if len(way.boxes) == 1:
+        x, y = places[way.boxes[0]]
+        path = f"M{x + 12} {y - 9}C{x + 56} {y - 34} {x + 56} {y + 34} {x + 14} {y + 10}"
         yield f'<path d="{path}" class="a" marker-end="url(#h)"/>'
-        for line, label in enumerate(labels):
-            yield f'<text x="{middle[0]}" y="{middle[1] + 14 * line}" class="s">{escape(label)}</text>'
+        yield from _labels_svg(way.labels, x + 51, y, "s")
+        return
+    points = [places[box] for box in way.boxes]
+    points[0] = _rim(points[0], points[1], 1)
+    if not way.is_stub:
+        points[-1] = _rim(points[-1], points[-2], -1)
+    line = [point for box, place in zip(way.boxes, points, strict=True) for point in _through(plan, way, box, place)]
+    line = line[::-1] if way.is_upwards else line
+    curve = "".join(
+        f"C{one.x} {(one.y + other.y) // 2} {other.x} {(one.y + other.y) // 2} {other.x} {other.y}"
+        for one, other in pairwise(line)
+    )
+    end = "" if way.is_stub else ' marker-end="url(#h)"'
+    yield f'<path d="M{line[0].x} {line[0].y}{curve}" class="a"{end}/>'
+    x, y = places[way.label_box]
+    box = plan.boxes[way.label_box]
+    yield _paper(x - box.left, y - box.height / 2, box.left + box.right, round(box.height))
+    yield from _labels_svg(way.labels, x, y, "s m")
+
+
+def _through(plan: _Plan, way: _Way, box: int, place: Place) -> tuple[Place, ...]:
+    """The points of a line at one of its boxes: straight down behind a label, which hides it."""
+    if box != way.label_box:
+        return (place,)
+    half = round(plan.boxes[box].height / 2)
+    top, bottom = place._replace(y=place.y - half), place._replace(y=place.y + half)
+    return (top, place) if way.is_stub else (top, bottom)
+
+
+def _rim(state: Place, towards: Place, side: int) -> Place:
+    """Where a line meets a state's circle: below it or above it, and a little towards where the line leads."""
+    aside = max(-10, min(10, round((towards.x - state.x) * 0.2)))
+    return Place(state.x + aside, state.y + side * round((_RADIUS**2 - aside**2) ** 0.5 + (2 if side < 0 else 0)))
+
+
+def _labels_svg(labels: Sequence[str], x: int, y: int, style: str) -> Iterator[str]:
+    top = y - _LINE_HEIGHT * (len(labels) - 1) / 2 + 4
+    for number, label in enumerate(labels):
+        yield _text(x, top + _LINE_HEIGHT * number, label, style)

@@ -1,8 +1,9 @@
 """The chat facts: channels, messages and who is in a channel, said live or imported from somewhere else.
 
 Decides nothing: who may edit, what is hidden and which of two writers wins is the chat view's business. A live fact
-names its actor, who must be its signer; an imported one names a foreign speaker and where it was found, and its signer
-is whoever imported it. All times are signed milliseconds since 1970.
+names its actor, who must be its signer: the ``journal.authority`` of the journal that commits it, 32 hex digits. One
+that names anybody else is kept and relayed, and views ignore it. An imported fact names a foreign speaker and where it
+was found, and its signer is whoever imported it. All times are signed milliseconds since 1970.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ MessageStyle = Literal["message", "action", "notice", "system"]
 
 
 class ChannelCreated(Fact, kind="chat.channel_created", version=1, context="context_id", time="created_at"):
-    """A channel exists from here on; said again after it was closed, it is open again."""
+    """A channel exists from here on; said again after it was closed, it is open again.
+
+    ``creator_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     channel_id: str
@@ -35,7 +39,10 @@ class ChannelCreated(Fact, kind="chat.channel_created", version=1, context="cont
 
 
 class ChannelClosed(Fact, kind="chat.channel_closed", version=1, context="context_id", time="closed_at"):
-    """The channel is gone from the screen, and what was said until then stays hidden even if it is opened again."""
+    """The channel is gone from the screen, and what was said until then stays hidden even if it is opened again.
+
+    ``actor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     channel_id: str
@@ -44,7 +51,10 @@ class ChannelClosed(Fact, kind="chat.channel_closed", version=1, context="contex
 
 
 class ChannelUpdated(Fact, kind="chat.channel_updated", version=1, context="context_id", time="updated_at"):
-    """New values for the fields that are present; an absent field is no statement, an empty topic clears it."""
+    """New values for the fields that are present; an absent field is no statement, an empty topic clears it.
+
+    ``actor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     channel_id: str
@@ -57,7 +67,10 @@ class ChannelUpdated(Fact, kind="chat.channel_updated", version=1, context="cont
 
 
 class MessageSent(Fact, kind="chat.message_sent", version=1, context="context_id", time="sent_at"):
-    """Somebody said something; ``reply_to`` may name a message that is not known (yet)."""
+    """Somebody said something; ``reply_to`` may name a message that is not known (yet).
+
+    ``sender_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     channel_id: str
@@ -71,7 +84,10 @@ class MessageSent(Fact, kind="chat.message_sent", version=1, context="context_id
 
 
 class MessageRead(Fact, kind="chat.message_read", version=1, context="context_id", time="read_at"):
-    """The reader has seen the message."""
+    """The reader has seen the message.
+
+    ``reader_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     channel_id: str
@@ -81,7 +97,10 @@ class MessageRead(Fact, kind="chat.message_read", version=1, context="context_id
 
 
 class MessageEdited(Fact, kind="chat.message_edited", version=1, context="context_id", time="edited_at"):
-    """The author replaces the text; anybody else's attempt has no effect."""
+    """The author replaces the text; anybody else's attempt has no effect.
+
+    ``editor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     channel_id: str
@@ -94,7 +113,10 @@ class MessageEdited(Fact, kind="chat.message_edited", version=1, context="contex
 class MessageDeliveryUpdated(
     Fact, kind="chat.message_delivery_updated", version=1, context="context_id", time="updated_at"
 ):
-    """How far the message got; statuses only ever rise."""
+    """How far the message got; statuses only ever rise.
+
+    ``actor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     channel_id: str
@@ -105,7 +127,10 @@ class MessageDeliveryUpdated(
 
 
 class MessageDeleted(Fact, kind="chat.message_deleted", version=1, context="context_id", time="deleted_at"):
-    """The author takes the message back, for ever: edits, reads and repeated sends do not bring it back."""
+    """The author takes the message back, for ever: edits, reads and repeated sends do not bring it back.
+
+    ``deleter_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     channel_id: str
@@ -115,7 +140,10 @@ class MessageDeleted(Fact, kind="chat.message_deleted", version=1, context="cont
 
 
 class MembershipChanged(Fact, kind="chat.membership_changed", version=1, context="context_id", time="changed_at"):
-    """The participant joined or left the channel."""
+    """The participant joined or left the channel.
+
+    ``participant_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     channel_id: str

@@ -18,7 +18,10 @@ SHORT_NAME_LENGTH = 8
 
 
 class ContactAdded(Fact, kind="contact.added", version=1, context="context_id", time="added_at"):
-    """The owner keeps this contact; ``nickname`` is a suggestion, which the owner's own naming overrides."""
+    """The owner keeps this contact; ``nickname`` is a suggestion, which the owner's own naming overrides.
+
+    ``owner_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     owner_id: str
@@ -29,7 +32,10 @@ class ContactAdded(Fact, kind="contact.added", version=1, context="context_id", 
 
 
 class ContactRemoved(Fact, kind="contact.removed", version=1, context="context_id", time="removed_at"):
-    """The owner drops the contact, with the name, the policy and the code it had until then."""
+    """The owner drops the contact, with the name, the policy and the code it had until then.
+
+    ``owner_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     owner_id: str
@@ -38,7 +44,10 @@ class ContactRemoved(Fact, kind="contact.removed", version=1, context="context_i
 
 
 class ContactRenamed(Fact, kind="contact.renamed", version=1, context="context_id", time="renamed_at"):
-    """The owner's own name for the contact; an empty one takes it back."""
+    """The owner's own name for the contact; an empty one takes it back.
+
+    ``owner_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     owner_id: str
@@ -50,7 +59,10 @@ class ContactRenamed(Fact, kind="contact.renamed", version=1, context="context_i
 class ReadReceiptPolicyUpdated(
     Fact, kind="contact.read_receipt_policy_updated", version=1, context="context_id", time="updated_at"
 ):
-    """Whether the owner tells this contact what was read (``disabled`` until said otherwise)."""
+    """Whether the owner tells this contact what was read (``disabled`` until said otherwise).
+
+    ``owner_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     owner_id: str
@@ -60,7 +72,10 @@ class ReadReceiptPolicyUpdated(
 
 
 class FriendshipProposed(Fact, kind="friendship.proposed", version=1, context="context_id", time="proposed_at"):
-    """The requester offers friendship."""
+    """The requester offers friendship.
+
+    ``requester_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     requester_id: str
@@ -69,7 +84,10 @@ class FriendshipProposed(Fact, kind="friendship.proposed", version=1, context="c
 
 
 class FriendshipAccepted(Fact, kind="friendship.accepted", version=1, context="context_id", time="accepted_at"):
-    """The accepter takes the requester's offer; without that offer it says nothing."""
+    """The accepter takes the requester's offer; without that offer it says nothing.
+
+    ``accepter_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     requester_id: str
@@ -78,7 +96,10 @@ class FriendshipAccepted(Fact, kind="friendship.accepted", version=1, context="c
 
 
 class FriendshipRevoked(Fact, kind="friendship.revoked", version=1, context="context_id", time="revoked_at"):
-    """One of the two ends the friendship, or withdraws or refuses the offer."""
+    """One of the two ends the friendship, or withdraws or refuses the offer.
+
+    ``actor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     requester_id: str
@@ -88,7 +109,10 @@ class FriendshipRevoked(Fact, kind="friendship.revoked", version=1, context="con
 
 
 class GuardianBound(Fact, kind="guardian.bound", version=1, context="context_id", time="bound_at"):
-    """The account made somebody one of its guardians."""
+    """The account made somebody one of its guardians.
+
+    ``account_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     account_id: str

@@ -63,7 +63,10 @@ InvitationType = ContactInvitation | GuardianInvitation | ChannelInvitation | De
 
 
 class InvitationSent(Fact, kind="invitation.sent", version=1, context="context_id", time="sent_at"):
-    """An offer to the receiver; sender and receiver are the same when it is for whoever holds the link."""
+    """An offer to the receiver; sender and receiver are the same when it is for whoever holds the link.
+
+    ``sender_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     invitation_id: str
@@ -77,7 +80,10 @@ class InvitationSent(Fact, kind="invitation.sent", version=1, context="context_i
 
 
 class InvitationAccepted(Fact, kind="invitation.accepted", version=1, context="context_id", time="accepted_at"):
-    """The receiver takes the offer."""
+    """The receiver takes the offer.
+
+    ``acceptor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     invitation_id: str
@@ -86,7 +92,10 @@ class InvitationAccepted(Fact, kind="invitation.accepted", version=1, context="c
 
 
 class InvitationDeclined(Fact, kind="invitation.declined", version=1, context="context_id", time="declined_at"):
-    """The receiver does not want it."""
+    """The receiver does not want it.
+
+    ``decliner_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     invitation_id: str
@@ -95,7 +104,10 @@ class InvitationDeclined(Fact, kind="invitation.declined", version=1, context="c
 
 
 class InvitationCancelled(Fact, kind="invitation.cancelled", version=1, context="context_id", time="cancelled_at"):
-    """The sender takes the offer back."""
+    """The sender takes the offer back.
+
+    ``canceller_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
 
     context_id: ContextId
     invitation_id: str

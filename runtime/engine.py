@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -170,7 +169,7 @@ class JournalEngine:
         own_chains: Iterable[OwnChain] = (),
         frozen_chains: Mapping[Namespace, ChainId] | None = None,
         problems: Sequence[str] = (),
-        database_thread: Executor | None = None,
+        end_history: Callable[[], None],
     ) -> None:
         self.folder = folder
         self.index = index
@@ -180,7 +179,8 @@ class JournalEngine:
         self._problems = list(problems)
         self._untold_problems = 0
         self._failed_views: set[str] = set()
-        self._database_thread = database_thread
+        # What ends the follower when the loop that it talks to is gone.
+        self._end_history = end_history
         self.hub = SignalHub()
         rx = AsyncIOScheduler(asyncio.get_running_loop())
         self.views = ViewHost(
@@ -372,13 +372,12 @@ class JournalEngine:
             raise cancelled
 
     def _abandon(self) -> None:
-        """Give the folder back without the loop; DuckDB's connection goes with the engine."""
+        """Give the folder back without the loop."""
         if self._is_given_back:
             return
         self._is_closed = self._is_given_back = True
         self._commits.abandon()
-        if self._database_thread is not None:
-            self._database_thread.shutdown(wait=True)
+        self._end_history()
         self.folder.release(None)
 
     async def _close(self) -> None:

@@ -117,8 +117,20 @@ async def open_engine(
         )
         chains = _own_chains(recovered.index, folder)
         own = chains if continues and not folder.label_changed else []
+        newest = recovered.database
+
+        def open_database() -> DuckdbFollower:
+            nonlocal newest
+            newest = opened = _open_database(folder, clock.now_ms())
+            return opened
+
+        def end_history() -> None:
+            thread.shutdown(wait=True)
+            if newest is not None:
+                newest.close()
+
         follower = FollowerService(
-            lambda: _open_database(folder, clock.now_ms()),
+            open_database,
             recovered.database,
             catch_up=lambda database: _catch_up(folder, database, registry, writer.synced),
             thread=thread,
@@ -139,7 +151,7 @@ async def open_engine(
         own_chains=own,
         frozen_chains={} if own else {chain.info.namespace: chain.info.chain for chain in chains},
         problems=recovered.problems,
-        database_thread=thread,
+        end_history=end_history,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .screen import JournalOption, JsonOption, clean, show_time, write, write_json
+from .screen import JournalOption, JsonOption, clean, counted, show_time, write, write_json
 
 
 def register(app: typer.Typer) -> None:
@@ -48,8 +48,8 @@ def verify(journal: JournalOption, as_json: JsonOption = False) -> None:
             )
         verdict = "damaged; sync with a peer that holds these facts" if found.damages else "sound"
         write(
-            f"{found.fact_count:,} facts under {found.run_count:,} seals in {found.frame_count:,} frames of "
-            f"{found.file_count:,} files: {verdict}"
+            f"{counted(found.fact_count, 'fact')} under {counted(found.run_count, 'seal')} "
+            f"in {counted(found.frame_count, 'frame')} of {counted(found.file_count, 'file')}: {verdict}"
         )
     if found.damages:
         raise typer.Exit(1)
@@ -96,7 +96,7 @@ def doctor(
         for folder, fingerprint, count, missing in zip(
             folders, found.fingerprints, found.fact_counts, found.missing, strict=True
         ):
-            write(f"{folder}: {count:,} facts, lacks {missing:,}, fingerprint {fingerprint}")
+            write(f"{folder}: {counted(count, 'fact')}, lacks {missing:,}, fingerprint {fingerprint}")
         for chain in found.forked:
             write(f"chain {chain} is told in two ways: its writer forked it, or a disk was rolled back")
         if found.first is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .screen import AuthorOption, JournalOption, JsonOption, clean, import_progress, say, write, write_json
+from .screen import AuthorOption, JournalOption, JsonOption, clean, counted, import_progress, say, write, write_json
 
 if TYPE_CHECKING:
     from antiphon.app.importing import ImportPlace, ImportReport
@@ -92,15 +92,16 @@ async def _import(
 
 def _show(report: ImportReport, seconds: float, rate: int) -> None:
     write(
-        f"{report.line_count:,} lines of {report.file_count:,} files: {report.added_count:,} new facts, "
+        f"{counted(report.line_count, 'line')} of {counted(report.file_count, 'file')}: "
+        f"{counted(report.added_count, 'new fact')}, "
         f"{report.known_count:,} known already, in {seconds:.1f} s ({rate:,} facts/s)"
     )
     for kind, count in sorted(report.added.items()):
         write(f"  {kind}: {count:,}")
     if report.undecodable_count:
-        write(f"  {report.undecodable_count:,} lines are not UTF-8; their bytes are kept beside the text")
+        write(f"  {counted(report.undecodable_count, 'line')} not in UTF-8; the bytes are kept beside the text")
     if report.problems:
-        write(f"{len(report.problems):,} lines could not be imported whole:")
+        write(f"{counted(len(report.problems), 'line')} could not be imported whole:")
     for problem in report.problems[:_PROBLEMS_SHOWN]:
         write(f"  {clean(problem.file)}, line {problem.line} (from 0): {problem.reason}")
     if len(report.problems) > _PROBLEMS_SHOWN:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .screen import JournalOption, JsonOption, clean, newest, say, show_time, write, write_json, write_table
+from .screen import JournalOption, JsonOption, clean, counted, newest, say, show_time, write, write_json, write_table
 
 if TYPE_CHECKING:
     from antiphon.app.offline import OfflineJournal
@@ -100,9 +100,10 @@ def log(
     """
     from antiphon.app.offline import open_offline
     from antiphon.facts.catalog import build_fact_registry
+    from antiphon.runtime.clock import SystemClock
 
     offline = open_offline(journal)
-    chosen = _choose(offline, build_fact_registry(), kind, only_hidden=hidden)
+    chosen = _choose(offline, build_fact_registry(), kind, now_ms=SystemClock().now_ms(), only_hidden=hidden)
     for line in deque(chosen, maxlen=limit or None):
         _write_fact(line, as_json=as_json)
     _tell_damages(offline)
@@ -121,15 +122,17 @@ def tail(
     """
     from antiphon.app.offline import open_offline
     from antiphon.facts.catalog import build_fact_registry
+    from antiphon.runtime.clock import SystemClock
 
     offline = open_offline(journal)
     registry = build_fact_registry()
-    for line in deque(_choose(offline, registry, kind), maxlen=limit):
+    clock = SystemClock()
+    for line in deque(_choose(offline, registry, kind, now_ms=clock.now_ms()), maxlen=limit):
         _write_fact(line, as_json=as_json)
     _tell_damages(offline)
     while follow:
         time.sleep(_FOLLOW_SECONDS)
-        for line in _choose(offline, registry, kind):
+        for line in _choose(offline, registry, kind, now_ms=clock.now_ms()):
             _write_fact(line, as_json=as_json)
 
 
@@ -148,15 +151,20 @@ def query(
 
     Every kind is a view with its fields as columns; ``history`` holds all facts. JSON: one object a line, by column.
     """
-    from antiphon.app.history import open_history
+    from antiphon.app.history import HistoryError, open_history
 
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
     with open_history(journal) as history:
         for damage in history.damages:
             say(f"log file {damage.file_number}, byte {damage.offset}: {damage.reason}; what it held is missing here")
-        result = history.sql(sql)
-        columns, rows = result.columns, result.fetchall()
+        try:
+            result = history.sql(sql)
+            columns, rows = result.columns, result.fetchall()
+        except HistoryError as problem:
+            # DuckDB marks the place with a caret below the line, so the lines stay as they are.
+            say("\n".join(clean(line) for line in str(problem).rstrip().split("\n")))
+            raise typer.Exit(2) from None
     if as_json:
         for row in rows:
             write_json(dict(zip(columns, row, strict=True)), is_line=True)
@@ -182,7 +190,7 @@ def stats(journal: JournalOption, as_json: JsonOption = False) -> None:
         write_json(found)
         return
     write(
-        f"{found['journal']}: {found['facts']:,} facts by {len(found['authors']):,} authors "
+        f"{found['journal']}: {counted(found['facts'], 'fact')} by {counted(len(found['authors']), 'author')} "
         f"in {found['log_bytes']:,} bytes of log"
     )
     write(f"from {show_time(found['first_ms'])} to {show_time(found['last_ms'])}, fingerprint {found['fingerprint']}")
@@ -199,7 +207,7 @@ def stats(journal: JournalOption, as_json: JsonOption = False) -> None:
 
 
 def _choose(
-    offline: OfflineJournal, registry: FactRegistry, pattern: str, *, only_hidden: bool = False
+    offline: OfflineJournal, registry: FactRegistry, pattern: str, *, now_ms: int, only_hidden: bool = False
 ) -> Iterator[dict[str, object]]:
     """The facts to list: those that views may show, or only the others with the reason."""
     from antiphon.app.offline import find_hidden
@@ -207,7 +215,7 @@ def _choose(
     for record in offline.read_records():
         if not fnmatchcase(record.kind, pattern):
             continue
-        reason = find_hidden(record, registry)
+        reason = find_hidden(record, registry, now_ms=now_ms)
         if reason is not None and only_hidden:
             yield _describe(record) | {"hidden": reason.code, "reason": reason.reason}
         elif reason is None and not only_hidden:
@@ -342,8 +350,8 @@ def _show_chat(state: ChatState, channel: str | None, limit: int | None, *, as_j
     for key in keys:
         entry, messages = state.channels[key], state.messages[key]
         write(
-            f"{clean(entry.name)} ({clean(key.context_id)}): {entry.message_count:,} messages, "
-            f"{entry.unread_count:,} unread, {entry.member_count:,} members"
+            f"{clean(entry.name)} ({clean(key.context_id)}): {counted(entry.message_count, 'message')}, "
+            f"{entry.unread_count:,} unread, {counted(entry.member_count, 'member')}"
         )
         for message in messages[newest(messages, _MESSAGES_SHOWN if limit is None else limit) :]:
             who = {"action": "* {}", "notice": "-{}-", "system": "{}:"}.get(message.style, "<{}>")

@@ -10,10 +10,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .screen import AuthorOption, JournalOption, JsonOption, say, write, write_json
+from .screen import AuthorOption, JournalOption, JsonOption, counted, say, write, write_json
 
 if TYPE_CHECKING:
     from antiphon.runtime.services.session_driver import SyncReport
+
+
+_UNREACHED = {
+    "success": False,
+    "bytes": 0,
+    "refused": (),
+    "sent": 0,
+    "received": 0,
+    "known": 0,
+    "rounds": 0,
+    "reason": "",
+    "forked": (),
+    "peer": "",
+    "duration_ms": 0,
+    "facts": None,
+    "fingerprint": None,
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +49,14 @@ def serve(
 ) -> None:
     """Let peers sync with this journal, until interrupted (SIGINT or SIGTERM, exit code 0).
 
-    Writes the address once it listens. JSON: one object: address, authority, author.
+    The journal must be there; with --author a missing one is made. Writes the address once it listens.
+
+    JSON: one object: address, authority, author.
     """
+    from antiphon.runtime.transports.transport import parse_address
+
+    parse_address(address)
+    _check_journal(journal, author)
     asyncio.run(_serve(journal, address, author, as_json=as_json))
 
 
@@ -41,14 +64,31 @@ def sync(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="A serving journal, such as tcp://127.0.0.1:7070.")],
     journal: JournalOption,
     author: AuthorOption = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the peer at each step."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Exchange what is missing with a serving journal, both ways, once; exit code 1 when it did not succeed.
 
+    The journal must be there; with --author a missing one is made, once the peer answers.
+
     JSON: one object: success, sent, received, known, bytes, rounds, reason, forked, refused, peer, duration_ms, facts,
-    fingerprint.
+    fingerprint; facts and fingerprint are null when nobody answered.
     """
-    report, fact_count, fingerprint = asyncio.run(_sync(journal, address, author))
+    from antiphon.runtime.transports.transport import PeerUnreachable, parse_address
+
+    parse_address(address)
+    _check_journal(journal, author)
+    if timeout is not None and not timeout > 0:
+        raise typer.BadParameter("--timeout is more than 0 seconds")
+    try:
+        report, fact_count, fingerprint = asyncio.run(_sync(journal, address, author, timeout))
+    except PeerUnreachable as problem:
+        if as_json:
+            write_json(_UNREACHED | {"reason": str(problem), "peer": address})
+        raise
     if as_json:
         entries = asdict(report)
         shown = {
@@ -62,7 +102,7 @@ def sync(
         )
     else:
         write(
-            f"sent {report.sent:,}, received {report.received:,} facts in {report.bytes:,} bytes; "
+            f"sent {report.sent:,}, received {counted(report.received, 'fact')} in {report.bytes:,} bytes; "
             f"fingerprint {fingerprint}"
         )
     if not report.is_success:
@@ -77,7 +117,10 @@ async def _serve(folder: Path, address: str, author: str | None, *, as_json: boo
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async with Journal.open(folder, author=author) as journal, journal.serve(address) as server:
+    async with (
+        Journal.open(folder, author=author, may_create=author is not None) as journal,
+        journal.serve(address) as server,
+    ):
         for problem in journal.problems:
             say(problem)
         if as_json:
@@ -89,11 +132,34 @@ async def _serve(folder: Path, address: str, author: str | None, *, as_json: boo
         await stopped.wait()
 
 
-async def _sync(folder: Path, address: str, author: str | None) -> tuple[SyncReport, int, str]:
+async def _sync(folder: Path, address: str, author: str | None, timeout: float | None) -> tuple[SyncReport, int, str]:
     from antiphon.app.journal import Journal
+    from antiphon.runtime.services.sync import DEFAULT_SETTINGS, SyncSettings, sync_once
+    from antiphon.runtime.transports.tcp import connect
 
-    async with Journal.open(folder, author=author) as journal:
-        for problem in journal.problems:
-            say(problem)
-        report = await journal.sync(address)
-        return report, journal.fact_count, journal.fingerprint
+    settings = DEFAULT_SETTINGS
+    if timeout is not None:
+        settings = SyncSettings(connect_timeout_s=timeout, digest_timeout_s=timeout, transfer_timeout_s=timeout)
+    # The peer comes first: no journal is made for one that is not there.
+    connection = await connect(address, timeout=settings.connect_timeout_s)
+    try:
+        async with Journal.open(folder, author=author, may_create=author is not None) as journal:
+            for problem in journal.problems:
+                say(problem)
+            report = await sync_once(journal.engine, connection, settings=settings)
+            return report, journal.fact_count, journal.fingerprint
+    finally:
+        await connection.close()
+
+
+def _check_journal(folder: Path, author: str | None) -> None:
+    """Refuse a folder without a journal, unless an author is named whose journal it will be."""
+    from antiphon.app.offline import open_offline
+    from antiphon.journal import NotAJournal
+
+    if author is not None:
+        return
+    try:
+        open_offline(folder)
+    except NotAJournal as problem:
+        raise NotAJournal(f"{problem}, or make one here with --author NAME") from None

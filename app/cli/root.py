@@ -5,13 +5,17 @@ Imports no room of antiphon before a command runs, so that ``--help`` is quick.
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from .screen import say, write
+from . import is_interrupt
+from .screen import OutputLost, say, write
 
 
 class ExitCode(IntEnum):
@@ -21,12 +25,15 @@ class ExitCode(IntEnum):
     NO = 1
     USAGE = 2
     UNAVAILABLE = 3
+    OUTPUT_LOST = 4
     INTERRUPTED = 130
+    READER_GONE = 141
 
 
 EPILOG = (
     "Exit codes: 0 ok · 1 the answer is no, or problems were found · 2 wrong usage · 3 the journal is unavailable "
-    "(held by another process, damaged, of a newer format, no journal, disk refused) · 130 interrupted. "
+    "(held by another process, damaged, of a newer format, no journal, disk refused) · 4 the output could not be "
+    "written · 130 interrupted · 141 the reader of the output went away. "
     "Data goes to stdout, progress and messages to stderr. NO_COLOR is respected."
 )
 
@@ -38,10 +45,12 @@ class Commands(TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            say("interrupted")
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
-        except Exception as problem:
+        except OutputLost:
+            raise
+        except (Exception, KeyboardInterrupt) as problem:
+            if is_interrupt(problem):
+                say("interrupted")
+                raise typer.Exit(ExitCode.INTERRUPTED) from None
             code = code_of(problem)
             if code is not None:
                 say(" ".join(str(problem).split()))
@@ -74,6 +83,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Plain text: markup would swallow what stands in brackets.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -88,7 +99,25 @@ def _show_version(is_asked: bool) -> None:
 
 def run() -> None:
     """Run the command that ``sys.argv`` names."""
-    app(prog_name="antiphon")
+    try:
+        app(prog_name="antiphon")
+    except OutputLost as problem:
+        _end_without_output(problem)
+    except OSError as problem:
+        # Of its own, the command line writes nothing but help and the version.
+        if problem.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            raise
+        _end_without_output(OutputLost(problem))
+
+
+def _end_without_output(problem: OutputLost) -> NoReturn:
+    # What is buffered still cannot be written; without this Python would try again at exit and complain.
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if problem.is_reader_gone:
+        sys.exit(ExitCode.READER_GONE)
+    say(str(problem))
+    sys.exit(ExitCode.OUTPUT_LOST)
 
 
 @app.callback()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from antiphon.app.importing import ImportProgress
 
 JournalOption = Annotated[Path, typer.Option("--journal", "-j", metavar="FOLDER", help="The journal's folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout (the form is below).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, in the form told above.")]
 AuthorOption = Annotated[
     str | None, typer.Option("--author", help="Display name for what this journal writes; kept for the next time.")
 ]
@@ -35,9 +35,31 @@ def say(message: str) -> None:
     typer.echo(f"antiphon: {message}", err=True)
 
 
+class OutputLost(Exception):
+    """Stdout takes no more; ``is_reader_gone`` when it is a pipe whose reader left, as ``head`` does."""
+
+    def __init__(self, problem: OSError | None) -> None:
+        super().__init__(f"the output could not be written: {problem.strerror if problem else 'stdout is closed'}")
+        self.is_reader_gone = isinstance(problem, BrokenPipeError)
+
+
 def write(text: str) -> None:
-    """Write one line of data."""
-    typer.echo(text.encode("utf-8", errors="replace") + b"\n", nl=False)
+    """Write one line of data; raises ``OutputLost``."""
+    if sys.stdout is None:
+        raise OutputLost(None)
+    try:
+        typer.echo(text.encode("utf-8", errors="replace") + b"\n", nl=False)
+    except OSError as problem:
+        raise OutputLost(problem) from problem
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "fact"), counted(2_000, "fact")
+    ('1 fact', '2,000 facts')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def write_json(value: object, *, is_line: bool = False) -> None:

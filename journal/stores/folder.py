@@ -198,7 +198,7 @@ def _open_locked(
         label=new_label,
         label_changed=old_label is not None and new_label != old_label,
         is_new=is_new,
-        has_new_keys=not (is_new or has_keys),
+        has_new_keys=bool(log_files(path)) and not has_keys,
         _descriptor=descriptor,
     )
 

@@ -1,5 +1,8 @@
 """Pictures: well-formed, complete, escaped, and no larger than what they show."""
 
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
@@ -121,3 +124,102 @@ def test_a_picture_that_would_be_too_long_says_so_and_stays_whole() -> None:
     assert len(rows) == ROWS_MAX + 1
     assert "left out" in rows[-1].text
     ElementTree.fromstring(sequence_svg(node))
+
+
+# --- what a reader sees -------------------------------------------------------------------------------------------
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples/choreography").glob("*.*"))
+# What a wide sans-serif font needs for a letter at 12 and 11 pixels.
+LETTERS = {"m": 6.6, "s": 6.2, "s m": 6.2}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+class Shown(NamedTuple):
+    text: str
+    left: float
+    right: float
+    bottom: float
+
+
+def shown_texts(svg: str) -> list[Shown]:
+    found = []
+    for element in ElementTree.fromstring(svg).iter(f"{SVG}text"):
+        text, style = element.text or "", element.attrib["class"]
+        x, y, width = float(element.attrib["x"]), float(element.attrib["y"]), LETTERS[style] * len(text)
+        left = x - width / 2 if "m" in style else x
+        found.append(Shown(text, left, left + width, y))
+    return found
+
+
+def collisions(svg: str) -> list[tuple[str, str]]:
+    return [
+        (one.text, other.text)
+        for one, other in combinations(shown_texts(svg), 2)
+        if one.left < other.right and other.left < one.right and abs(one.bottom - other.bottom) < 11
+    ]
+
+
+def every_picture(path: Path) -> list[str]:
+    compiled = compile_choreography(path.read_text())
+    return [compiled._repr_svg_(), *(machine_svg(machine) for machine in compiled.fsm.values())]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_no_text_of_an_example_s_picture_covers_another_or_is_cut_off(path: Path) -> None:
+    for svg in every_picture(path):
+        width = float(ElementTree.fromstring(svg).attrib["width"])
+        assert collisions(svg) == []
+        assert all(one.left >= 0 and one.right <= width for one in shown_texts(svg))
+
+
+def test_texts_that_cover_each_other_are_seen() -> None:
+    placed = ((9, "one"), (12, "two"), (50, "three"))
+    written = "".join(f'<text x="{x}" y="9" class="s">{text}</text>' for x, text in placed)
+    assert collisions(f'<svg xmlns="http://www.w3.org/2000/svg">{written}</svg>') == [("one", "two")]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_message_fits_between_its_two_lifelines(path: Path) -> None:
+    root = ElementTree.fromstring(compile_choreography(path.read_text())._repr_svg_())
+    arrows = {
+        int(line.attrib["y1"]): abs(int(line.attrib["x1"]) - int(line.attrib["x2"]))
+        for line in root.iter(f"{SVG}line")
+        if line.attrib["class"] == "a"
+    }
+    labels = [one for one in root.iter(f"{SVG}text") if int(one.attrib["y"]) + 6 in arrows]
+    assert len(labels) == len(arrows) > 0
+    for label in labels:
+        assert LETTERS["m"] * len(label.text or "") <= arrows[int(label.attrib["y"]) + 6]
+
+
+def test_a_name_too_long_to_show_is_cut_and_whole_in_its_tooltip() -> None:
+    name = "Message" * 20
+    svg = compile_choreography(f"protocol P =\n  roles A, B\n  A -> B : {name}\n")._repr_svg_()
+    (label,) = [one for one in ElementTree.fromstring(svg).iter(f"{SVG}text") if (one.text or "").startswith("Mess")]
+    assert (label.text or "").endswith("…")
+    assert [one.text for one in label.iter(f"{SVG}title")] == [name]
+
+
+def test_a_clock_is_shown_in_its_largest_whole_unit() -> None:
+    compiled = compile_choreography(
+        "protocol P =\n  roles A, B\n  timeout 24h A at\n    B -> A : Yes\n  on timeout =>\n    A -> B : Late\n"
+    )
+    assert "timeout 24h, A's clock" in texts(compiled._repr_svg_())
+    assert "24h, A's clock" in texts(machine_svg(compiled.fsm["B"]))
+
+
+def test_a_way_over_many_states_is_a_stub_that_says_where_it_leads() -> None:
+    steps = "".join(f"      A -> B : Step{number}\n" for number in range(30))
+    short = "    | Short =>\n      A -> B : Short\n"
+    text = f"protocol P =\n  roles A, B\n  choice A at\n    | Long =>\n      A -> B : Long\n{steps}{short}"
+    machine = compile_choreography(text).fsm["A"]
+    (final,) = machine.finals
+    assert f"→ {final}" in texts(machine_svg(machine))
+
+
+def test_a_machine_of_three_thousand_states_is_drawn_as_far_as_anybody_reads() -> None:
+    steps = "".join(f"  A -> B : Step{number}\n" for number in range(3_000))
+    machine = compile_choreography(f"protocol P =\n  roles A, B\n{steps}").fsm["A"]
+    shown = texts(machine_svg(machine))
+    assert "→ 1000" in shown
+    assert "Step2000" not in "".join(shown)

@@ -1,0 +1,278 @@
+"""The front door to somebody who mistook it: one sentence at the call, which says what to do instead."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import antiphon
+from antiphon import CHAT_SIGNAL, Fact, Journal, JournalHeld, LocalViolation, SignalNotFound, view
+
+
+class Said(Fact, kind="test.said", version=1):
+    text: str
+
+
+class Tagged(Fact, kind="test.tagged", version=1):
+    tags: list[str]
+
+
+class Counted(Fact, kind="test.counted", version=1):
+    step: int
+
+
+@view(Said, initial=())
+def texts(state: tuple[str, ...], fact: Said) -> tuple[str, ...]:
+    return (*state, fact.text)
+
+
+@view(Tagged, initial=())
+def tags(state: tuple[tuple[str, ...], ...], fact: Tagged) -> tuple[tuple[str, ...], ...]:
+    return (*state, tuple(fact.tags))
+
+
+@view(Said, initial=(), name="kept facts")
+def kept(state: tuple[Said, ...], fact: Said) -> tuple[Said, ...]:
+    return (*state, fact)
+
+
+@view(Counted, initial=0)
+def picky(state: int, fact: Counted) -> int:
+    return state + 1 // fact.step
+
+
+# Opening
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"namespace": ""}, "1..[0-9]+ bytes"),
+        ({"namespace": "x" * 1000}, "1..[0-9]+ bytes"),
+        ({"namespace": 5}, "namespace is text; got 5"),
+        ({"namespace": None}, "namespace is text; got None"),
+        ({"author": 5}, "author is a display name; got 5"),
+        ({"types": Said}, "types are fact classes"),
+        ({"types": [Said(text="a")]}, "types are fact classes"),
+        ({"types": ["test.said"]}, "types are fact classes"),
+        ({"types": 5}, "types are fact classes"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_an_argument_of_another_type_is_refused_and_nothing_is_made(
+    tmp_path: Path, options: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(LocalViolation, match=expected):
+        await Journal.open(tmp_path / "chat", **options)
+    assert not (tmp_path / "chat").exists()
+
+
+def test_a_path_of_another_type_is_refused() -> None:
+    with pytest.raises(LocalViolation, match="path is the journal's folder"):
+        Journal.open(5)  # type: ignore[arg-type]  # that is the point
+
+
+def test_a_journal_that_is_made_instead_of_opened_is_told_how() -> None:
+    with pytest.raises(LocalViolation, match=r"Journal\.open\('folder'\)"):
+        Journal("folder")  # type: ignore[arg-type]  # that is the point
+
+
+def test_an_opening_that_nobody_awaited_says_what_it_is(tmp_path: Path) -> None:
+    opening: Any = Journal.open(tmp_path / "chat")
+    assert repr(opening) == "<OpeningJournal 'chat': await it, or enter it with async with>"
+    with pytest.raises(AttributeError, match=r"not open yet.*'commit'; await it, or enter it with async with"):
+        opening.commit(Said(text="a"))
+    with pytest.raises(AttributeError, match=r"no 'comit'$"):
+        _ = opening.comit
+
+
+@pytest.mark.asyncio
+async def test_a_held_journal_is_one_sentence_without_the_system_error_behind_it(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat"):
+        with pytest.raises(JournalHeld) as refused:
+            await Journal.open(tmp_path / "chat")
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+# Using
+
+
+@pytest.mark.parametrize("source", [5, "texts", Said, None, lambda state, fact: state])
+@pytest.mark.asyncio
+async def test_what_is_neither_a_view_nor_a_signal_is_refused(tmp_path: Path, source: Any) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        for operation in ("watch", "read"):
+            with pytest.raises(LocalViolation, match=f"{operation} takes a @view or a Signal; got "):
+                getattr(journal, operation)(source)
+        for operation in ("snapshot", "wake"):
+            with pytest.raises(LocalViolation, match=f"{operation} takes a @view or a Signal; got "):
+                await getattr(journal, operation)(source)
+
+
+@pytest.mark.asyncio
+async def test_a_peer_of_another_type_is_refused(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        bad: Any = 5
+        with pytest.raises(LocalViolation, match="another open Journal; got 5"):
+            await journal.sync_with(bad)
+        with pytest.raises(LocalViolation, match=r"sync takes an address such as 'tcp:.*; got 5"):
+            await journal.sync(bad)
+        with pytest.raises(LocalViolation, match=r"serve takes an address such as 'tcp:.*; got 5"):
+            journal.serve(bad)
+        with pytest.raises(LocalViolation, match=r"link takes an address such as 'tcp:.*; got 5"):
+            journal.link(bad)
+
+
+@pytest.mark.asyncio
+async def test_reading_what_sleeps_tells_how_to_wake_it(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        sources: tuple[Any, ...] = (texts, CHAT_SIGNAL)
+        for source in sources:
+            with pytest.raises(SignalNotFound, match=r"await journal\.wake\(…\), or use await journal\.snapshot"):
+                journal.read(source)
+        await journal.wake(texts)
+        assert journal.read(texts) == ()
+
+
+@pytest.mark.asyncio
+async def test_one_fact_is_not_several(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        with pytest.raises(LocalViolation, match="use commit for one"):
+            await journal.commit_all(Said(text="a"))  # type: ignore[arg-type]  # that is the point
+        receipt = await journal.commit_all([Said(text="a"), Said(text="b")])
+        assert repr(receipt) == "<BatchReceipt: 2 facts in 1 windows>"
+
+
+@pytest.mark.parametrize(("option", "value"), [("policy", "lastest"), ("capacity", 0), ("capacity", "many")])
+@pytest.mark.asyncio
+async def test_a_watch_refuses_an_odd_option_at_the_call(tmp_path: Path, option: str, value: Any) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        with pytest.raises(LocalViolation, match=f"{option} is .*; got {value!r}"):
+            journal.watch(texts, **{option: value})
+
+
+@pytest.mark.asyncio
+async def test_a_watch_that_is_iterated_before_it_is_entered_says_how(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        watch: Any = journal.watch(texts)
+        with pytest.raises(TypeError, match=r"async with journal\.watch\(…\) as updates"):
+            async for _ in watch:
+                pass
+
+
+# What a view is given
+
+
+@pytest.mark.asyncio
+async def test_a_view_folds_what_was_sealed_and_not_what_its_author_made_of_it(tmp_path: Path) -> None:
+    words = ["sealed"]
+    async with Journal.open(tmp_path / "chat") as journal:
+        await journal.wake(tags)
+        fact = Tagged(tags=words)
+        committing = asyncio.ensure_future(journal.commit(fact))
+        await asyncio.sleep(0)
+        fact.tags.append("later")  # taken already, folded not yet
+        receipt = await committing
+        assert await journal.snapshot(tags) == (("sealed",),)
+        assert fact.meta.fact_id == receipt.fact_id, "the author's own object has its place all the same"
+    async with Journal.open(tmp_path / "chat") as journal:
+        assert await journal.snapshot(tags) == (("sealed",),)
+
+
+@pytest.mark.asyncio
+async def test_a_fact_that_cannot_change_is_given_to_views_as_it_is(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        await journal.wake(kept)
+        await journal.commit(Tagged(tags=["a list, so that the journal has to look"]))
+        fact = Said(text="a")
+        await journal.commit(fact)
+        assert [each is fact for each in await journal.snapshot(kept)] == [True]
+
+
+# What went wrong
+
+
+@pytest.mark.asyncio
+async def test_the_first_failure_of_a_view_is_a_problem_of_the_journal_and_the_next_is_not(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        await journal.wake(picky)
+        await journal.commit_all([Counted(step=0), Counted(step=1), Counted(step=0)])
+        assert await journal.snapshot(picky) == 1
+        (problem,) = journal.problems
+        assert "view picky failed on test.counted" in problem
+        assert "ZeroDivisionError" in problem
+
+
+@pytest.mark.asyncio
+async def test_problems_are_bounded_and_the_rest_is_counted(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        for number in range(250):
+            journal.engine.note_problem(f"problem {number}")
+        assert len(journal.problems) == 101
+        assert journal.problems[-2:] == ("problem 99", "… and 150 more")
+        assert journal.statistics().problems == journal.problems
+
+
+# A loop that ended first
+
+
+async def _use(folder: Path, commit: Callable[[Journal], Any]) -> Journal:
+    journal = await Journal.open(folder)
+    await commit(journal)
+    return journal
+
+
+def test_a_journal_whose_loop_ended_is_closed_from_another_and_keeps_what_was_acknowledged(tmp_path: Path) -> None:
+    journal = asyncio.run(_use(tmp_path / "chat", lambda journal: journal.commit(Said(text="a"))))
+    asyncio.run(journal.close())
+    asyncio.run(journal.close())
+
+    async def read() -> tuple[str, ...]:
+        async with Journal.open(tmp_path / "chat") as again:
+            assert (await again.sql("select count(*) from test_said")).fetchall() == [(1,)]
+            await again.commit(Said(text="b"))
+            return await again.snapshot(texts)
+
+    assert asyncio.run(read()) == ("a", "b")
+
+
+def test_a_journal_that_is_dropped_unclosed_warns_of_its_lock(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, gc, warnings\n"
+        "from antiphon import Journal\n"
+        "warnings.simplefilter('always')\n"
+        "async def use():\n"
+        f"    journal = await Journal.open({str(tmp_path / 'chat')!r})\n"
+        "asyncio.run(use())\n"
+        "gc.collect()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "ResourceWarning: <Journal 'chat'" in ended.stderr
+    assert "was not closed" in ended.stderr
+
+
+@pytest.mark.asyncio
+async def test_a_journal_that_was_closed_goes_in_silence(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        await (await Journal.open(tmp_path / "chat")).close()
+        gc.collect()
+
+
+# The names
+
+
+def test_the_front_door_gives_every_name_it_lists() -> None:
+    assert all(getattr(antiphon, name) is not None for name in antiphon.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'Jurnal'"):
+        _ = antiphon.Jurnal  # type: ignore[attr-defined]  # that is the point
