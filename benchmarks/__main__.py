@@ -24,7 +24,17 @@ from rich.table import Table
 from .measure import Figure, Settings
 
 RESULTS = Path(__file__).parent / "results"
-HOT_PATHS = ("commit", "sustained", "importing", "signal_latency", "growth", "idle", "reopen", "import_time")
+HOT_PATHS = (
+    "commit",
+    "sustained",
+    "importing",
+    "signal_latency",
+    "growth",
+    "idle",
+    "reopen",
+    "import_time",
+    "choreography",
+)
 # Where no terminal says how wide it is: the table on one screen, a figure on two lines.
 TABLE_WIDTH = 150
 _LIBRARIES = ("antiphon", "duckdb", "pydantic", "pydantic-core", "orjson", "reactivex", "cryptography", "pyarrow")

@@ -10,6 +10,8 @@ from .. import ast
 from ..ast import Block, Choreography, Statement
 
 INDENT = "  "
+# A message that would be wider stands below its sender's record.
+WIDTH_MAX = 120
 _UNITS = (("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 _PRECEDENCE = {"||": 1, "&&": 2}
 
@@ -394,6 +396,9 @@ class _Printer:
         if isinstance(statement, ast.Extension):
             self._extension(statement)
             return
+        if isinstance(statement, ast.Send | ast.Broadcast):
+            self._message(statement)
+            return
         self._line(summarise(statement), statement)
         match statement:
             case ast.Choice(branches=branches):
@@ -419,6 +424,19 @@ class _Printer:
                     self._body(statement.on_cancel)
             case _:
                 pass
+
+    def _message(self, statement: ast.Send | ast.Broadcast) -> None:
+        shown = summarise(statement)
+        sender = format_role(statement.sender) + format_record(statement.annotations)
+        if statement.annotations and len(INDENT * self._depth + shown) > WIDTH_MAX:
+            self._line(sender, statement)
+            self._depth += 1
+            self._line(shown.removeprefix(sender).lstrip())
+            self._depth -= 1
+        else:
+            self._line(shown, statement)
+        # A comment that trails the statement stands on its last line, in the text and here.
+        self._line_of = statement.span.end_line or None
 
     def _branch(self, head: str, node: ast.Node, body: Block) -> None:
         self._depth += 1

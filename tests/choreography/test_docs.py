@@ -2,7 +2,8 @@
 
 A fence says what to expect of its program: ```tell or ```choreo is valid without a word and projects; `wrong=Kind` has
 problems of that kind and no other (`ProjectionError`: valid, and some role has no view); `tier=…` is valid and of that
-tier, projectable or not; `bind=W=3,i=1` binds families and indices. `file=name` keeps it for the sessions at the prompt.
+tier, projectable or not; `bind=W=3,i=1` binds families and indices; `file=name` keeps it for the sessions at the
+prompt.
 
 The table of diagnostics is written from the language's own: `python tests/choreography/test_docs.py` writes it anew.
 """
@@ -76,7 +77,7 @@ def checked(block: Block) -> Checked:
 
 
 def kinds(found: Checked) -> set[str]:
-    """The kinds of a text's problems, a role without a view among them; without any, of what keeps it from projection."""
+    """The kinds of a text's problems, a role without a view among them; if none, of what keeps it from projection."""
     refused = {"ProjectionError"} if found.refusals else set()
     return {one.kind for one in found.problems} | refused or {one.kind for one in found.obstacles}
 
@@ -106,7 +107,9 @@ def test_the_pages_show_programs_of_both_dialects_right_and_wrong() -> None:
     assert len({block.marks["tier"] for block in PROGRAMS if "tier" in block.marks}) >= 2
 
 
-@pytest.mark.parametrize("text", ["protocol P =\n  roles A, B\n  A -> Z : x\n", "protocol P =\n  roles A, B, C\n  A -> B : x\n"])
+@pytest.mark.parametrize(
+    "text", ["protocol P =\n  roles A, B\n  A -> Z : x\n", "protocol P =\n  roles A, B, C\n  A -> B : x\n"]
+)
 def test_a_wrong_program_does_not_pass_for_a_right_one(text: str) -> None:
     with pytest.raises(AssertionError):
         test_a_program_is_as_good_or_as_wrong_as_its_page_says(Block("page", 1, "tell", {}, text))
@@ -167,11 +170,12 @@ def test_the_reference_names_every_kind_of_problem_it_can_show() -> None:
 HEAD = """\
 # Diagnostics
 
-Every problem the language reports, by kind: what it says, and what it advises. `…` stands for what was found in the text. Written
-from the language's own table; a test compares.
+Every problem the language reports, by kind: what it says, and what it advises. `…` stands for what was found in the
+text. Written from the language's own table; a test compares.
 
-Beyond these rows there is `TimeoutNotObservable` (a warning: a role cannot tell that a clock fired; let `on timeout` begin, for that
-role, with a message that the body does not begin with) and the refusals of [projection](language.md#projection).
+Beyond these rows there is `TimeoutNotObservable` (a warning: a role cannot tell that a clock fired; let `on timeout`
+begin, for that role, with a message that the body does not begin with) and the refusals of
+[projection](language.md#projection).
 """
 
 

@@ -214,3 +214,24 @@ def test_formatting_twice_is_formatting_once() -> None:
 def test_a_duration_is_shown_in_its_largest_unit(milliseconds: int, shown: str) -> None:
     tree = Choreography("P", (ast.Role("A"),), Block((ast.Timeout(RoleRef("A"), milliseconds, Block(), Block()),)))
     assert f"timeout {shown} A at" in format_choreography(tree)
+
+
+LONG = """\
+protocol P =
+  roles Sender, Receiver
+  Sender { guard_capability : "ns:a_rather_long_capability", flow_cost : 20, journal_facts : "a_long_name_of_a_fact" }
+    -> Receiver : Message of some.Type  -- beside
+  -- above
+  Receiver -> Sender : Answer
+"""
+
+
+def test_a_message_that_is_too_wide_stands_below_its_record_with_its_comment_beside_it() -> None:
+    tree = parse(LONG).tree
+    assert tree is not None
+    assert format_choreography(tree) == LONG
+    joined = LONG.replace("\n    ->", " ->")
+    same = parse(joined).tree
+    assert same == tree
+    assert same is not None
+    assert format_choreography(same) == LONG
