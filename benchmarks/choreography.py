@@ -1,4 +1,4 @@
-"""What the language costs: a large protocol, one of four times its size, a wide choice, and five files at the prompt."""
+"""What the language costs: a large protocol, one four times as large, a wide choice, and five files at the prompt."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def _twenty(number: int) -> Iterator[str]:
     yield f"    | Yes when (count > {number} && !closed) =>\n      {one} -> {other} : Yes of bench.Order"
     yield f"    | No =>\n      {one} -> {other} : No"
     yield f"  loop decide by {one}\n    {one} -> {other} : More(item : u32)\n    {other} -> {one} : Got"
-    yield f"  timeout 5s {one} at\n    {other} -> {one} : Ready{number}\n  on timeout =>\n    {one} -> {other} : Late{number}"
+    yield f"  timeout 5s {one} at\n    {other} -> {one} : Ready{number}"
+    yield f"  on timeout =>\n    {one} -> {other} : Late{number}"
 
 
 def wide_choice(width: int) -> str:
@@ -153,12 +154,12 @@ def _ratio(name: str, title: str, mine: Spread, theirs: Spread, *, goal: float, 
 _MAIN = "import sys; sys.argv[0] = 'antiphon'; from antiphon.app.cli import main\n"
 # The children's CPU time is told by the child: what this process sees of it also holds the starting of the next.
 _TIMED = "import atexit, time\natexit.register(lambda: print(time.process_time(), file=sys.stderr))\n"
-_NAMES = "import atexit\natexit.register(lambda: print(*[one for one in sys.modules if one != '__main__'], file=sys.stderr))\n"
+_NAMES = "import atexit\natexit.register(lambda: print(*({*sys.modules} - {'__main__'}), file=sys.stderr))\n"
 _IMPORTS = "import sys, importlib\nfor name in {names!r}: importlib.import_module(name)\n"
 
 
 async def _five_files(settings: Settings) -> Figure:
-    """``antiphon check`` of the five examples, against an interpreter that imports the same modules and does nothing."""
+    """``antiphon check`` of the five examples, against an interpreter that only imports the same modules."""
     files = [str(FOLDER / f"{name}.tell") for name in EXAMPLES]
     modules = _start(_MAIN + _NAMES + "main()", "check", *files).stderr.split()
 

@@ -149,22 +149,11 @@ class _Reader:
         self._timeout: int | None = None
         self._other: list[tuple[str, str]] = []
         self.problems: list[Problem] = []
-        self._readers: dict[str, Callable[[Annotation], None]] = {
-            "guard_capability": self._capability,
-            "flow_cost": self._cost,
-            "journal_facts": lambda item: self._text(item, self._facts),
-            "journal_merge": self._journal_merge,
-            "audit_log": lambda item: self._text(item, self._audit),
-            "leak": self._leak,
-            "leakage_budget": self._leakage_budget,
-            "link": self._link,
-            "runtime_timeout": self._runtime_timeout,
-        }
 
     def read(self, annotation: Annotation) -> None:
-        reader = self._readers.get(annotation.key)
+        reader = _READERS.get(annotation.key)
         if reader is not None:
-            reader(annotation)
+            reader(self, annotation)
         elif annotation.key in ACCEPTED_KEYS:
             self._other.append((annotation.key, value_text(annotation.value)))
         else:
@@ -279,6 +268,20 @@ class _Reader:
             self._timeout = annotation.value.milliseconds
         else:
             self._refuse(annotation, "a duration", "write a number and ms, s, m or h, such as 5s")
+
+
+# Beside the class and not in each reader, where it would be a cycle for the garbage collector, once a message.
+_READERS: dict[str, Callable[[_Reader, Annotation], None]] = {
+    "guard_capability": _Reader._capability,
+    "flow_cost": _Reader._cost,
+    "journal_facts": lambda reader, item: reader._text(item, reader._facts),
+    "journal_merge": _Reader._journal_merge,
+    "audit_log": lambda reader, item: reader._text(item, reader._audit),
+    "leak": _Reader._leak,
+    "leakage_budget": _Reader._leakage_budget,
+    "link": _Reader._link,
+    "runtime_timeout": _Reader._runtime_timeout,
+}
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
+from operator import itemgetter
 
-from antiphon.facts import Fact, FactId
+from antiphon.facts import Fact, FactId, FactRecord
 from antiphon.facts.fact import get_record
 from antiphon.facts.time import SKEW_MS_MAX
+
+
+# By position: the way of every window's every fact, and half the cost of asking by name.
+_AT_OF = itemgetter(FactRecord._fields.index("at"))
 
 
 class NotDue:
@@ -45,7 +50,7 @@ class NotDue:
     def sift(self, facts: Sequence[Fact], now_ms: int) -> Sequence[Fact]:
         """The facts that views may see now; the others wait. Costs a comparison a fact."""
         horizon = now_ms + SKEW_MS_MAX
-        if all(get_record(fact).at <= horizon for fact in facts):
+        if not facts or max(map(_AT_OF, map(get_record, facts))) <= horizon:
             return facts
         self.keep(fact for fact in facts if get_record(fact).at > horizon)
         return [fact for fact in facts if get_record(fact).at <= horizon]

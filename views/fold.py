@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
+from operator import itemgetter, lt
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_type_hints, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import PydanticSerializationError
 
-from antiphon.facts import Fact, RegistrationError, Stamp
+from antiphon.facts import Fact, FactRecord, RegistrationError, Stamp
 from antiphon.facts.fact import get_record
 from antiphon.reactive import UNCHANGED, AppError, Batch, Signal, Unchanged
 
@@ -444,7 +445,7 @@ class FoldView(Generic[S]):
         if self._is_refolding or self._arrived:
             self._arrived.extend(facts)
             return False
-        if len(facts) > 1:
+        if len(facts) > 1 and not is_ordered(facts):
             facts = sorted(facts, key=stamp_of)
         steps = self._ladder.steps_for(facts)
         if steps is None or steps - len(facts) > INLINE_STEPS_MAX:
@@ -494,6 +495,15 @@ def fold_history(spec: ViewSpec[S], read_history: Callable[[], Iterable[Fact]]) 
             return ladder
         ladder.insert(chunk)
     return ladder
+
+
+def is_ordered(facts: Sequence[Fact]) -> bool:
+    """Whether *facts* are in stamp order already, as a window of one author is; a third of the cost of sorting."""
+    stamps = list(map(_STAMP_OF, map(get_record, facts)))
+    return all(map(lt, stamps, islice(stamps, 1, None)))
+
+
+_STAMP_OF = itemgetter(*map(FactRecord._fields.index, ("at", "hlc", "fact_id")))
 
 
 def stamp_of(fact: Fact) -> Stamp:

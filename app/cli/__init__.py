@@ -13,12 +13,10 @@ def main() -> None:
         from .root import run
 
         run()
-    except Exception as problem:
+    except (Exception, KeyboardInterrupt) as problem:
         if not is_interrupt(problem):
             raise
-    except KeyboardInterrupt:
-        pass
-    _end_interrupted()
+        _end_interrupted()
 
 
 def is_interrupt(problem: BaseException | None) -> bool:

@@ -1,5 +1,6 @@
 """The Python surface: compiled protocols, and classes whose protocol is checked when their module is imported."""
 
+import gc
 import importlib
 import sys
 from pathlib import Path
@@ -119,3 +120,16 @@ def test_machines_and_knowledge_come_with_a_compiled_protocol() -> None:
     assert [len(machine.states) for machine in compiled.fsm.values()] == [2, 2]
     assert compiled.knowledge == ()
     assert compiled.fsm is compiled.fsm
+
+
+def test_the_garbage_collector_is_left_as_it_was_found() -> None:
+    assert gc.isenabled()
+    assert check_text(GREETING).is_projectable
+    assert not check_text("garbage {").is_parsed
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        check_text(GREETING)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
