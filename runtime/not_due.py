@@ -14,7 +14,6 @@ from antiphon.facts import Fact, FactId, FactRecord
 from antiphon.facts.fact import get_record
 from antiphon.facts.time import SKEW_MS_MAX
 
-
 # By position: the way of every window's every fact, and half the cost of asking by name.
 _AT_OF = itemgetter(FactRecord._fields.index("at"))
 

@@ -236,7 +236,8 @@ class TcpListener:
             self._server = await loop.create_server(lambda: TcpConnection(self), address.host, address.port)
         except OSError as problem:
             raise LocalViolation(
-                f"cannot listen at {address}: {problem.strerror or problem}; name an address of this machine and a free port, or 0"
+                f"cannot listen at {address}: {problem.strerror or problem}; name an address of this machine and a "
+                "free port, or 0 for any"
             ) from problem
         port = self._server.sockets[0].getsockname()[1]
         self._address = TcpAddress(address.host, port)
