@@ -49,7 +49,7 @@ from .local import (
 from .lower import Lowered, explain_lowering, inline, lower
 from .merge import Conflict, MergeMode, merge_local
 from .node import Span
-from .project import Projections, Refusal, project_all, project_global
+from .project import ProjectableExtension, Projections, Refusal, project_all, project_global
 from .refusal import ProjectionError, explain_refusals
 from .roles import BindResult, bind
 from .validate import TierResult, tier_of, validate
@@ -83,6 +83,9 @@ if TYPE_CHECKING:
     from .semantics import Move as Move
     from .semantics import global_moves as global_moves
     from .semantics import global_step as global_step
+    from .simulation import Run as Run
+    from .simulation import RunEvent as RunEvent
+    from .simulation import simulate as simulate
     from .stubs import generate_stubs as generate_stubs
     from .subtyping import is_async_subtype as is_async_subtype
     from .subtyping import is_subtype as is_subtype
@@ -122,10 +125,13 @@ __all__ = [
     "Move",
     "ParseResult",
     "Problem",
+    "ProjectableExtension",
     "ProjectionError",
     "Projections",
     "Refusal",
     "RoleKnowledge",
+    "Run",
+    "RunEvent",
     "Span",
     "State",
     "StateMachine",
@@ -177,6 +183,7 @@ __all__ = [
     "sequence_mermaid",
     "sequence_svg",
     "show_local",
+    "simulate",
     "subtype_mismatch",
     "tier_of",
     "until_label",
@@ -215,6 +222,9 @@ _LAZY = {
     "Move": "semantics",
     "global_moves": "semantics",
     "global_step": "semantics",
+    "Run": "simulation",
+    "RunEvent": "simulation",
+    "simulate": "simulation",
     "generate_stubs": "stubs",
     "is_async_subtype": "subtyping",
     "is_subtype": "subtyping",

@@ -15,17 +15,20 @@ import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from .ast import Choreography, TypeAliasDeclaration
+from .ast import Choreography, Extension, TypeAliasDeclaration
 from .core import GlobalType
+from .dsl.diagnostics import problem
+from .dsl.extensions import NO_EXTENSIONS, Extensions
 from .dsl.parse import DialectChoice, parse
 from .errors import ChoreographyError, Problem
-from .local import LocalType
+from .local import LocalEnd, LocalType
 from .lower import inline, lower
 from .merge import MergeMode
-from .project import ExtensionProjection, Projections, UnobservableTimeout, project_all
+from .node import walk
+from .project import ExtensionProjection, ProjectableExtension, Projections, UnobservableTimeout, project_all
 from .refusal import ProjectionError, explain_refusals
 from .roles import bind, has_families
 from .validate import UNPROJECTABLE_KINDS, validate
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from .knowledge import ChoiceKnowledge
 
 Decorated = TypeVar("Decorated")
+
+# Plug-ins with all their hooks, or only what the statements of each keyword mean for a role.
+ExtensionHooks: TypeAlias = Extensions | Mapping[str, ExtensionProjection] | None
 
 
 @dataclass(frozen=True)
@@ -134,14 +140,16 @@ def check_text(
     indices: Mapping[str, int] | None = None,
     mode: MergeMode = "full+",
     relaxed_parallel: bool = False,
-    extensions: Mapping[str, ExtensionProjection] | None = None,
+    extensions: ExtensionHooks = None,
 ) -> Checked:
     """Parse, validate, lower and project a text; report everything, raise nothing.
 
+    `extensions` are plug-ins, or only what keywords of extension statements mean for a role.
     Example: `check_text(text).problems`.
     """
     with _collecting_later():
-        parsed = parse(text, file=file, dialect=dialect)
+        plugins = extensions if isinstance(extensions, Extensions) else NO_EXTENSIONS
+        parsed = parse(text, file=file, dialect=dialect, extensions=plugins)
         if parsed.tree is None or parsed.errors:
             return Checked(parsed.problems, parsed.tree)
         return _check_tree(parsed.tree, parsed.problems, counts, indices, mode, relaxed_parallel, extensions)
@@ -155,7 +163,7 @@ def check_tree(
     indices: Mapping[str, int] | None = None,
     mode: MergeMode = "full+",
     relaxed_parallel: bool = False,
-    extensions: Mapping[str, ExtensionProjection] | None = None,
+    extensions: ExtensionHooks = None,
 ) -> Checked:
     """Validate, lower and project a tree; `problems` are those already known."""
     with _collecting_later():
@@ -185,10 +193,12 @@ def _check_tree(
     indices: Mapping[str, int] | None,
     mode: MergeMode,
     relaxed_parallel: bool,
-    extensions: Mapping[str, ExtensionProjection] | None,
+    extensions: ExtensionHooks,
 ) -> Checked:
     found = list(problems)
     found += validate(tree)
+    hooks = _Hooks(extensions, tree)
+    found += hooks.findings
     inlined = inline(tree)
     concrete = inlined.tree or tree
     if inlined.tree is not None and (counts or indices or has_families(concrete)):
@@ -197,29 +207,62 @@ def _check_tree(
         found += bound.problems if counts or indices else ()
     lowered = lower(concrete)
     obstacles = tuple(one for one in lowered.problems if one.kind in UNPROJECTABLE_KINDS)
+    obstacles += tuple(hooks.obstacles)
     found += (one for one in lowered.problems if one.kind not in UNPROJECTABLE_KINDS)
     known = tuple(dict.fromkeys(found))
     roles = tuple(role.name for role in concrete.roles)
-    if lowered.core is None:
+    if lowered.core is None or hooks.obstacles:
         return Checked(known, tree, None, roles, is_parsed=True, obstacles=obstacles, concrete=concrete)
-    projections = project_all(lowered.core, roles, mode=mode, relaxed_parallel=relaxed_parallel, extensions=extensions)
+    projections = project_all(
+        lowered.core, roles, mode=mode, relaxed_parallel=relaxed_parallel, extensions=hooks.projections
+    )
     refused = [one for several in projections.refusals.values() for one in several]
     errors = explain_refusals(lowered.core, refused, mode=mode, relaxed_parallel=relaxed_parallel) if refused else []
-    late = [_late(one) for one in projections.unobservable_timeouts]
+    late = [_late(one) for one in projections.unobservable_timeouts] + hooks.refused
     return Checked(
         (*known, *late), tree, lowered.core, roles, projections, tuple(errors), is_parsed=True, concrete=concrete
     )
 
 
+class _Hooks:
+    """What plug-ins say of the extension statements of one tree: whoever says nothing keeps it from projection."""
+
+    def __init__(self, extensions: ExtensionHooks, tree: Choreography) -> None:
+        self.findings: list[Problem] = []
+        self.obstacles: list[Problem] = []
+        self.refused: list[Problem] = []
+        self.projections: dict[str, ExtensionProjection] = {}
+        if isinstance(extensions, Extensions):
+            self._ask(extensions, tree)
+        else:
+            self.projections |= extensions or {}
+
+    def _ask(self, plugins: Extensions, tree: Choreography) -> None:
+        for statement in (node for node in walk(tree) if isinstance(node, Extension)):
+            plugin = plugins.plugin_of(statement)
+            validate_it = plugin.validate if plugin else None
+            self.findings += (_refusal(statement, seen) for seen in (validate_it(statement) if validate_it else ()))
+            if isinstance(plugin, ProjectableExtension):
+                self.projections[statement.keyword] = partial(self._projected, plugin.project)
+            else:
+                feature, advice = f"extension `{statement.keyword}`", "make its plug-in a ProjectableExtension"
+                self.obstacles.append(problem("unsupported", statement.span, feature=feature, advice=advice))
+
+    def _projected(self, projection: ExtensionProjection, statement: Extension, role: str) -> LocalType:
+        try:
+            return projection(statement, role)
+        except ValueError as error:
+            self.refused.append(_refusal(statement, f"{role}: {error}"))
+            return LocalEnd()
+
+
+def _refusal(statement: Extension, seen: str) -> Problem:
+    keyword, advice = statement.keyword, "see its documentation"
+    return problem("extension_refused", statement.span, keyword=keyword, seen=seen, advice=advice)
+
+
 def _late(found: UnobservableTimeout) -> Problem:
-    return Problem(
-        "TimeoutNotObservable",
-        "timeout_not_observable",
-        "warning",
-        found.span,
-        f"{found.role} cannot tell that {found.owner}'s clock fired",
-        f"let `on timeout` (and `on cancel`) begin, for {found.role}, with a message that the body does not begin with",
-    )
+    return problem("timeout_not_observable", found.span, role=found.role, owner=found.owner)
 
 
 def compile_choreography(
@@ -230,7 +273,7 @@ def compile_choreography(
     indices: Mapping[str, int] | None = None,
     mode: MergeMode = "full+",
     relaxed_parallel: bool = False,
-    extensions: Mapping[str, ExtensionProjection] | None = None,
+    extensions: ExtensionHooks = None,
 ) -> CompiledProtocol:
     """A protocol ready to be used, from its text or tree.
 

@@ -14,7 +14,7 @@ core only: families are bound and calls inlined before.
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Literal, TypeAlias
 
@@ -34,6 +34,7 @@ from .core import (
     participants,
     successors,
 )
+from .dsl.extensions import StatementExtension
 from .local import (
     LocalBranch,
     LocalBuilder,
@@ -50,6 +51,14 @@ from .node import Span
 
 # What a registered extension makes of its statement for one role: a local type that ends in LocalEnd.
 ExtensionProjection: TypeAlias = Callable[[Extension, str], LocalType]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectableExtension(StatementExtension):
+    """A plug-in whose statements have a meaning for each role: `project` answers it, or raises ValueError."""
+
+    project: ExtensionProjection = field(kw_only=True)
+
 
 RefusalCause: TypeAlias = ConflictCause | Literal["InconsistentParallel", "LoopAcrossParallel", "ExtensionRefused"]
 

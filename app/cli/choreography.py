@@ -1,4 +1,4 @@
-"""Commands for protocols: ``check``, ``project``, ``fmt``, ``explain``, ``graph`` and ``stubs``."""
+"""Commands for protocols: ``check``, ``project``, ``fmt``, ``explain``, ``graph``, ``stubs`` and ``simulate``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from .screen import JsonOption, clean, say, write
 
 if TYPE_CHECKING:
-    from antiphon.choreography import Choreography, StateMachine
+    from antiphon.choreography import Choreography, Run, StateMachine
     from antiphon.choreography.compiled import Checked
     from antiphon.choreography.merge import MergeMode
 
@@ -43,7 +43,7 @@ class Picture(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (check, project, fmt, explain, graph, stubs):
+    for command in (check, project, fmt, explain, graph, stubs, simulate):
         app.command()(command)
 
 
@@ -238,6 +238,55 @@ def stubs(
         out.write_text(text, encoding="utf-8")
 
 
+def simulate(
+    files: FilesArgument,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, another run.")] = 0,
+    steps: Annotated[
+        int, typer.Option("--steps", metavar="N", min=1, help="Stop after so many: not every protocol ends.")
+    ] = 1000,
+    strict: StrictOption = False,
+    bind: BindOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the roles run once, each step picked by the seed; exit code 1 when they get stuck or a file does not check.
+
+    The same seed gives the same run. A timeout's outcome is picked, not waited for.
+    JSON: one line a file: {file, protocol, seed, outcome: ended|steps|stuck, steps, events: [{kind:
+    choice|send|receive|timeout, role, partner, label, options}], waiting: {ROLE: TEXT}, left: [{sender, receiver,
+    label}]}. What went wrong before is {file, protocol, outcome: null, diagnostics, projection_errors}.
+    """
+    import random
+
+    from antiphon.choreography import simulate as run_once
+
+    bindings = _bindings(bind)
+    are_ok = True
+    for file in files:
+        checked = _checked(file, file.read_bytes(), bindings, strict=strict)
+        name = checked.choreography.name if checked.choreography is not None else None
+        found = errors = None
+        if checked.projections is None or not (checked.is_valid and checked.is_projectable):
+            errors = _projection_error(checked)
+        else:
+            try:
+                # A dice of its own for each file: what stands beside it does not change its run.
+                dice = random.Random(seed)
+                found = run_once(checked.projections.local, choose=dice.randrange, steps_max=steps)
+            except ValueError as problem:
+                errors = str(problem)
+        are_ok = are_ok and found is not None and found.outcome != "stuck"
+        if as_json:
+            shown = _run_json(found, seed) if found is not None else _unrun_json(checked, errors)
+            write(json.dumps({"file": str(file), "protocol": name, **shown}, ensure_ascii=False))
+        elif found is not None:
+            _show_run(file, found)
+        else:
+            _complain(file, checked)
+            say(f"{file}: {_clean_lines(errors or 'not valid')}")
+    if not are_ok:
+        raise typer.Exit(1)
+
+
 # --- parts --------------------------------------------------------------------------------------------------------
 
 
@@ -353,6 +402,39 @@ def _project_json(file: Path, checked: Checked, views: dict[str, tuple[str, str]
     if errors:
         extra += f', "projection_errors": {json.dumps(errors, ensure_ascii=False)}'
     return f"{{{head}{extra}}}"
+
+
+def _show_run(file: Path, run: Run) -> None:
+    for event in run.events:
+        write(str(event))
+    steps = f"{run.steps} step{'' if run.steps == 1 else 's'}"
+    match run.outcome:
+        case "ended":
+            write(f"{file}: ended after {steps}")
+        case "steps":
+            write(f"{file}: stopped after {steps}; --steps lets it go on")
+        case "stuck":
+            write(f"{file}: stuck after {steps}")
+            for role, what in run.waiting.items():
+                write(f"  {role} waits for {what}")
+            for sender, receiver, label in run.left:
+                write(f"  nobody has taken {label} from {sender} to {receiver}")
+
+
+def _run_json(run: Run, seed: int) -> dict[str, object]:
+    return {
+        "seed": seed,
+        "outcome": run.outcome,
+        "steps": run.steps,
+        "events": [event._asdict() for event in run.events],
+        "waiting": dict(run.waiting),
+        "left": [{"sender": sender, "receiver": receiver, "label": label} for sender, receiver, label in run.left],
+    }
+
+
+def _unrun_json(checked: Checked, errors: str | None) -> dict[str, object]:
+    diagnostics = [problem.to_json() for problem in checked.problems]
+    return {"outcome": None, "diagnostics": diagnostics, "projection_errors": [errors] if errors else []}
 
 
 def _complain(file: Path, checked: Checked) -> None:

@@ -164,7 +164,9 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
     ),
     "unknown_word": _error("Syntax", "`{word}` begins no statement", "did you mean `{better}`?"),
     "outside_protocol": _error(
-        "Syntax", "a statement stands inside a protocol, and none is open here", "indent it below `protocol Name =`"
+        "Syntax",
+        "`{word}` begins no declaration, and no protocol is open here",
+        "indent a statement below `protocol Name =`; make a remark a comment",
     ),
     "missing_equals": _error(
         "Syntax", "the head of a protocol ends with `=` on its own line", "write `protocol {name} =`"
@@ -422,6 +424,11 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
         "UnsupportedAuthorityConstruct",
         "operation `{name}` cannot be projected",
         "run this protocol on the protocol machine",
+    ),
+    "timeout_not_observable": _warning(
+        "TimeoutNotObservable",
+        "{role} cannot tell that {owner}'s clock fired",
+        "let `on timeout` (and `on cancel`) begin, for {role}, with a message that the body does not begin with",
     ),
     # --- the rest
     "unresolved_import": _warning("UnresolvedImport", "import `{name}` resolves nowhere and is ignored", "{advice}"),

@@ -208,7 +208,7 @@ class Explainer:
         if better and error.token is first:
             return problem("unknown_word", first.span, word=first.text, better=better.split("`")[1])
         self._was_outside = True
-        return problem("outside_protocol", first.span) if first.kind in ("NAME", "|") else None
+        return problem("outside_protocol", first.span, word=first.text) if first.kind in ("NAME", "|") else None
 
     def _is_still_outside(self, error: SyntaxError_) -> bool:
         """Whether this is one more statement without a protocol around it, after the one that was told."""

@@ -21,16 +21,19 @@ class ExtensionConflict(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StatementExtension:
-    """A plug-in: the words its statements begin with, and how it reads one.
+    """A plug-in: the words its statements begin with, how it reads one, and what is wrong with one.
 
     `parse` gets the statement's raw text (its line and what is indented below it) and answers an `Extension` node, or
-    raises ValueError with a sentence for the person who wrote it.
+    raises ValueError with a sentence for the person who wrote it; the node's keyword is one of `words`.
+    `validate` answers a sentence for each thing that is wrong with a node. A `ProjectableExtension` also projects; a
+    protocol with the statement of another cannot be projected.
     """
 
     name: str
     words: tuple[str, ...]
     parse: Callable[[str], Extension]
     priority: int = PRIORITY_DEFAULT
+    validate: Callable[[Extension], Iterable[str]] | None = None
 
 
 class Extensions:
@@ -57,6 +60,10 @@ class Extensions:
     def words(self) -> frozenset[str]:
         """Every word that begins a plug-in's statement."""
         return frozenset(self._by_word)
+
+    def plugin_of(self, statement: Extension) -> StatementExtension | None:
+        """The plug-in whose word a node has as its keyword; None when there is none."""
+        return self._by_word.get(statement.keyword)
 
     def parse_statement(self, raw: str, span: Span) -> Extension | Problem:
         """The node of one statement, or why its plug-in refused it."""

@@ -216,12 +216,12 @@ def _shown(text: str) -> str:
 
 
 def looks_like_brace_dialect(text: str) -> bool:
-    """Whether the first thing said is `choreography`, `#[`, or `protocol N {`."""
+    """Whether the first thing said is `choreography` (and not `choreography N =`), `#[`, or `protocol N {`."""
     return _BRACE_START.match(text) is not None
 
 
 _BRACE_START = re.compile(
     r"\ufeff?(?:\s|--[^\n]*|//[^\n]*|\{-(?s:.)*?-\}|/\*(?s:.)*?\*/)*+"
-    r"(?:choreography\b|\#!?\[|protocol\s+\w+\s*(?:\([^()]*\)\s*)?\{(?!-))"
+    r"(?:choreography\b(?!\s+\w+\s*(?:\([^()]*\)\s*)?=)|\#!?\[|protocol\s+\w+\s*(?:\([^()]*\)\s*)?\{(?!-))"
 )
 MACRO = re.compile(r"\bchoreography!\s*\{")

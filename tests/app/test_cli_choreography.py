@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from antiphon.app.cli.root import app
+from antiphon.choreography import LocalBranch, LocalEnd, LocalRecv, Run, simulate
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples/choreography").glob("*.*"))
 RUNNER = CliRunner()
@@ -279,3 +281,85 @@ def test_stubs_are_written_for_what_projects(folder: Path) -> None:
     assert out.read_text() == run("stubs", folder / "stream.tell").stdout
     assert "class Producer_S0:" in out.read_text()
     assert run("stubs", folder / "observed.tell").exit_code == 1
+
+
+# --- simulate -----------------------------------------------------------------------------------------------------
+
+ENDLESS = "protocol Endless =\n  roles A, B\n  loop forever\n    A -> B : Tick\n"
+
+
+def test_simulate_shows_a_run_and_how_it_came_to_an_end(folder: Path) -> None:
+    shown = run("simulate", folder / "stream.tell", "--seed", "1")
+    assert shown.exit_code == 0
+    *events, last = shown.stdout.splitlines()
+    assert "Clerk receives Bill from Producer" in events
+    assert last.startswith(f"{folder / 'stream.tell'}: ended after ")
+
+
+def test_the_same_seed_is_the_same_run_whatever_stands_beside_it(folder: Path) -> None:
+    path = folder / "stream.tell"
+    once = run("simulate", path, "--seed", "5", "--json").stdout
+    assert once == run("simulate", path, "--seed", "5", "--json").stdout
+    assert once == run("simulate", EXAMPLES[0], path, "--seed", "5", "--json").stdout.splitlines(keepends=True)[1]
+    assert len({run("simulate", path, "--seed", seed).stdout for seed in map(str, range(10))}) > 1
+
+
+def test_simulate_writes_one_object_a_file(folder: Path) -> None:
+    result = run("simulate", "--json", "--seed", "3", folder / "stream.tell", folder / "broken.tell")
+    found, broken = lines(result)
+    assert result.exit_code == 1
+    assert list(found) == ["file", "protocol", "seed", "outcome", "steps", "events", "waiting", "left"]
+    assert (found["protocol"], found["seed"], found["outcome"]) == ("Stream", 3, "ended")
+    events = found["events"]
+    assert isinstance(events, list)
+    assert set(events[0]) == {"kind", "role", "partner", "label", "options"}
+    assert found["steps"] == sum(event["kind"] != "choice" for event in events)
+    assert (broken["outcome"], bool(broken["diagnostics"])) == (None, True)
+
+
+def test_simulate_stops_at_the_limit_without_a_complaint(tmp_path: Path) -> None:
+    path = tmp_path / "endless.tell"
+    path.write_text(ENDLESS)
+    result = run("simulate", path, "--steps", "7")
+    assert (result.exit_code, result.stdout.count("Tick")) == (0, 7)
+    assert "stopped after 7 steps" in result.stdout
+
+
+def test_simulate_refuses_what_has_no_views(folder: Path) -> None:
+    observed = run("simulate", folder / "observed.tell")
+    assert (observed.exit_code, "cannot tell branch" in observed.stderr) == (1, True)
+    (shown,) = lines(run("simulate", folder / "observed.tell", "--json"))
+    assert "cannot tell branch" in str(shown["projection_errors"])
+    broken = run("simulate", folder / "broken.tell")
+    assert (broken.exit_code, "^" in broken.stderr, broken.stdout) == (1, True, "")
+
+
+def test_simulate_takes_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.tell"
+    path.write_text("protocol Jobs =\n  roles Boss, W[N]\n  Boss -> W[*] : Job\n")
+    assert run("simulate", path).exit_code == 1
+    shown = run("simulate", path, "--bind", "N=3")
+    assert (shown.exit_code, shown.stdout.count(" receives Job ")) == (0, 3)
+
+
+def test_simulate_says_who_is_stuck(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = {"A": LocalRecv("B", (LocalBranch("x", None, LocalEnd()),))}
+
+    def deaf(roles: object, *, choose: Callable[[int], int], steps_max: int) -> Run:
+        return simulate(waits, choose=choose, steps_max=steps_max)
+
+    monkeypatch.setattr("antiphon.choreography.simulate", deaf)
+    result = run("simulate", folder / "stream.tell")
+    assert (result.exit_code, "stuck after 0 steps\n  A waits for ?B x" in result.stdout) == (1, True)
+
+
+def test_simulate_of_a_machine_too_large_to_hold_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.tell"
+    path.write_text("protocol Long =\n  roles A, B\n  loop repeat 1000000\n    A -> B : Tick\n")
+    result = run("simulate", path)
+    assert (result.exit_code, "more than 100,000 states" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("more", [["--steps", "0"], ["--seed", "x"], ["--bind", "W"]])
+def test_simulate_of_wrong_usage_is_2(folder: Path, more: list[str]) -> None:
+    assert run("simulate", folder / "stream.tell", *more).exit_code == 2

@@ -173,9 +173,7 @@ HEAD = """\
 Every problem the language reports, by kind: what it says, and what it advises. `…` stands for what was found in the
 text. Written from the language's own table; a test compares.
 
-Beyond these rows there is `TimeoutNotObservable` (a warning: a role cannot tell that a clock fired; let `on timeout`
-begin, for that role, with a message that the body does not begin with) and the refusals of
-[projection](language.md#projection).
+Beyond these rows there are the refusals of [projection](language.md#projection).
 """
 
 

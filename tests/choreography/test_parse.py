@@ -315,6 +315,8 @@ REFUSED = {
     "bracket annotation": (body("A[k = v] -> B : M"), "removed_brackets"),
     "both ways": (body("A <-> B : M"), "removed_both_ways"),
     "brace dialect in a layout file": ("protocol P {\n  roles: A, B;\n}\n", "brace_dialect"),
+    "the other dialect's word": ("choreography P(A, B) =\n  A -> B : M\n", "brace_only"),
+    "remark after the protocol": (body("A -> B : M") + "hello world\n", "outside_protocol"),
     "roles with a colon": ("protocol P =\n  roles: A, B\n", "roles_colon"),
     # receipts
     "receipt never used": (body("let r = transfer S from A to B"), "receipt_unused"),

@@ -1,12 +1,17 @@
 """What makes no sense although it parses, all of it at once; and the tier a protocol reaches."""
 
+from dataclasses import replace
+
 import pytest
 
 from antiphon.choreography import ast
+from antiphon.choreography.compiled import check_text, compile_choreography
 from antiphon.choreography.dsl.extensions import ExtensionConflict, Extensions, StatementExtension
 from antiphon.choreography.dsl.parse import parse
-from antiphon.choreography.errors import Problem, render
+from antiphon.choreography.errors import ChoreographyError, Problem, render
+from antiphon.choreography.local import LocalBranch, LocalEnd, LocalSend, LocalType, show_local
 from antiphon.choreography.node import Span
+from antiphon.choreography.project import ProjectableExtension
 from antiphon.choreography.validate import tier_of, validate
 
 META = "class : {}, progress : {}, region : session, agreement_use : {}, reentrancy : allow"
@@ -177,6 +182,54 @@ def test_an_extension_fails_closed() -> None:
     assert [found.kind for found in parse(program("note hello")).errors] == ["Syntax"]
     (refused,) = parse(program("note"), extensions=Extensions([NOTE])).errors
     assert (refused.kind, refused.message) == ("GrammarComposition", "extension `notes`: says nothing")
+
+
+def rated(statement: ast.Extension, role: str) -> LocalType:
+    if role != "A":
+        raise ValueError("only A may mark")
+    return LocalSend("B", (LocalBranch("Mark", None, LocalEnd()),))
+
+
+def is_short(statement: ast.Extension) -> tuple[str, ...]:
+    return ("too long",) if len(statement.raw) > 20 else ()
+
+
+def nothing(statement: ast.Extension, role: str) -> LocalType:
+    return LocalEnd()
+
+
+SILENT = ProjectableExtension("notes", ("note",), read_note, project=nothing, validate=is_short)
+MARKED = ProjectableExtension("marks", ("mark",), read_note, project=rated)
+
+
+def test_two_extensions_project_and_validate_their_own_statements() -> None:
+    text = program("note hello", "mark one", "A -> B : M")
+    found = check_text(text, extensions=Extensions([SILENT, MARKED]))
+    assert (found.problems, found.obstacles, found.is_projectable) == ((), (), True)
+    assert found.projections is not None
+    assert show_local(found.projections.local["A"]) == "!B{First: !B{Mark: !B{M: end}}}"
+    long = check_text(program("note hello to all the world", "A -> B : M"), extensions=Extensions([SILENT]))
+    assert [(one.kind, one.message, one.span.line) for one in long.problems if one.severity == "error"] == [
+        ("GrammarComposition", "extension `note`: too long", 4)
+    ]
+
+
+def test_an_extension_without_a_hook_keeps_its_protocol_from_projection() -> None:
+    text = program("note hello", "mark one", "A -> B : M")
+    found = check_text(text, extensions=Extensions([SILENT, MARK]))
+    assert (found.is_valid, found.is_projectable, found.projections) == (True, False, None)
+    assert [(one.kind, one.span.line) for one in found.obstacles] == [("UnsupportedFeature", 5)]
+    with pytest.raises(ChoreographyError, match="extension `mark`"):
+        compile_choreography(text, extensions=Extensions([SILENT, MARK]))
+
+
+def test_an_extension_that_refuses_a_role_is_a_problem_and_not_a_crash() -> None:
+    def everybody(raw: str) -> ast.Extension:
+        return ast.Extension("mark", raw)
+
+    found = check_text(program("mark one", "A -> B : M"), extensions=Extensions([replace(MARKED, parse=everybody)]))
+    assert not found.is_valid
+    assert [one.message for one in found.problems] == ["extension `mark`: B: only A may mark"]
 
 
 def test_two_extensions_cannot_want_the_same_word() -> None:

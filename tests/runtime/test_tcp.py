@@ -82,7 +82,7 @@ async def test_a_free_port_is_told() -> None:
 @pytest.mark.asyncio
 async def test_a_port_that_is_taken_is_the_callers_business() -> None:
     listener = await listen(LOOPBACK)
-    with pytest.raises(LocalViolation, match="name a free port"):
+    with pytest.raises(LocalViolation, match="a free port"):
         await listen(listener.address)
     await listener.close()
 
