@@ -60,7 +60,7 @@ class ProjectableExtension(StatementExtension):
     project: ExtensionProjection = field(kw_only=True)
 
 
-RefusalCause: TypeAlias = ConflictCause | Literal["InconsistentParallel", "LoopAcrossParallel", "ExtensionRefused"]
+RefusalCause: TypeAlias = ConflictCause | Literal["InconsistentParallel", "LoopAcrossParallel"]
 
 
 @dataclass(frozen=True, slots=True)

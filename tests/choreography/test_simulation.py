@@ -46,7 +46,7 @@ def test_a_message_is_sent_and_received() -> None:
 
 
 def test_a_choice_is_told_before_its_message_and_is_no_step() -> None:
-    roles = {"A": send("B", yes=END, no=END), "B": recv("A", yes=END, no=END)}
+    roles: dict[str, LocalType] = {"A": send("B", yes=END, no=END), "B": recv("A", yes=END, no=END)}
     assert said(simulate(roles, choose=first)) == [
         "A chooses yes from yes, no",
         "A sends yes to B",
@@ -81,7 +81,10 @@ def test_a_message_that_nobody_takes_is_no_end() -> None:
 
 
 def test_a_loop_stops_at_the_limit_and_a_buffer_at_its_bound() -> None:
-    roles = {"A": LocalRec("X", send("B", x=LocalVar("X"))), "B": LocalRec("X", recv("A", x=LocalVar("X")))}
+    roles: dict[str, LocalType] = {
+        "A": LocalRec("X", send("B", x=LocalVar("X"))),
+        "B": LocalRec("X", recv("A", x=LocalVar("X"))),
+    }
     run = simulate(roles, choose=first, steps_max=50, bound=3)
     assert (run.outcome, run.steps) == ("steps", 50)
     assert said(run)[:4] == ["A sends x to B"] * 3 + ["B receives x from A"]
