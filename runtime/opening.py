@@ -100,21 +100,7 @@ async def open_engine(
     folder = recovered.folder
     try:
         registry.remember(recovered.registrations)
-        disk = disk or Disk()
-        # The count goes by members: frames that were left out (damage before them, a repair's copy) hold none.
-        position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
-        may_continue = folder.is_new or folder.may_continue(position.frame_hash)
-        continues = may_continue and not (recovered.is_damaged or recovered.cursor.is_cut)
-        if not (folder.leave is not None and folder.leave.is_clean) and position.file_number:
-            sync_existing(folder.path, position, disk)
-        folder.mark_open(position.frame_hash)
-        writer = LogWriter(
-            folder.path,
-            journal=folder.journal_id,
-            last=position,
-            may_append=continues and not recovered.has_tail and folder.leave is not None and folder.leave.is_clean,
-            disk=disk,
-        )
+        writer, continues = _continue_log(recovered, disk or Disk())
         chains = _own_chains(recovered.index, folder)
         own = chains if continues and not folder.label_changed else []
         newest = recovered.database
@@ -153,6 +139,27 @@ async def open_engine(
         problems=recovered.problems,
         end_history=end_history,
     )
+
+
+def _continue_log(recovered: _Recovered, disk: Disk) -> tuple[LogWriter, bool]:
+    """Take the log over from whoever left it; also whether its chains may go on, or new ones must open."""
+    folder = recovered.folder
+    was_left_clean = folder.leave is not None and folder.leave.is_clean
+    # The count goes by members: frames that were left out (damage before them, a repair's copy) hold none.
+    position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
+    may_continue = folder.is_new or folder.may_continue(position.frame_hash)
+    continues = may_continue and not (recovered.is_damaged or recovered.cursor.is_cut)
+    if not was_left_clean and position.file_number:
+        sync_existing(folder.path, position, disk)
+    folder.mark_open(position.frame_hash)
+    writer = LogWriter(
+        folder.path,
+        journal=folder.journal_id,
+        last=position,
+        may_append=continues and was_left_clean and not recovered.has_tail,
+        disk=disk,
+    )
+    return writer, continues
 
 
 def _recover(
