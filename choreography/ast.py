@@ -876,6 +876,23 @@ def blocks_of(statement: Statement) -> tuple[Block, ...]:
             return ()
 
 
+def expressions_of(statement: Statement) -> "tuple[Expression | Guard, ...]":
+    """The expressions and guards of a statement itself, in source order; not those of the blocks inside it."""
+    match statement:
+        case Let(expression=expression) | Case(expression=expression):
+            return (expression,)
+        case Choice(branches=branches):
+            return tuple(branch.guard for branch in branches if branch.guard is not None)
+        case Publish(argument=argument) | DependentWork(argument=argument) | Resolve(argument=argument):
+            return () if argument is None else (argument,)
+        case PublishAuthority(witness=witness):
+            return (witness,)
+        case Begin(arguments=arguments):
+            return arguments
+        case _:
+            return ()
+
+
 __all__ = [
     "AgreementProfile",
     "Annotation",
@@ -981,6 +998,7 @@ __all__ = [
     "Wildcard",
     "blocks_of",
     "children",
+    "expressions_of",
     "value_text",
     "walk",
 ]

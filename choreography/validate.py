@@ -232,7 +232,7 @@ class _Validator:
                 if isinstance(expression, ast.EffectCall):
                     code = "plain_let_of_check" if expression.mode == "check" else "plain_let_of_observe"
                     yield problem(code, expression.span, name=statement.name)
-            for node in _expressions_of(statement):
+            for node in ast.expressions_of(statement):
                 for call in walk(node):
                     if isinstance(call, ast.EffectCall | ast.Evidence):
                         yield from self._call(call)
@@ -369,23 +369,6 @@ def _first_of(tree: Choreography, kind: type[Kind]) -> dict[str, Kind]:
         if isinstance(item, kind):
             found.setdefault(item.name, item)
     return found
-
-
-def _expressions_of(statement: Statement) -> Iterator[Node]:
-    match statement:
-        case ast.Let(expression=expression) | ast.Case(expression=expression):
-            yield expression
-        case ast.Choice(branches=branches):
-            yield from (branch.guard for branch in branches if branch.guard is not None)
-        case ast.Publish(argument=argument) | ast.DependentWork(argument=argument) | ast.Resolve(argument=argument):
-            if argument is not None:
-                yield argument
-        case ast.PublishAuthority(witness=witness):
-            yield witness
-        case ast.Begin(arguments=arguments):
-            yield from arguments
-        case _:
-            return
 
 
 # --- commitments --------------------------------------------------------------------------------------------------

@@ -269,6 +269,16 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
     "receipt_twice": _error(
         "LinearReceipt", "receipt `{name}` is consumed more than once, first in line {line}", "consume it once"
     ),
+    "receipt_leaks": _error(
+        "LinearReceipt",
+        "receipt `{name}` of line {line} is lost here: `continue {label}` goes round before it is consumed",
+        "consume it before `continue {label}`, for example `handoff … to … with {name}`",
+    ),
+    "receipt_unbound": _error(
+        "LinearReceipt",
+        "nothing binds `{name}` here, so there is no receipt to hand over",
+        "bind it before: `let {name} = transfer … from … to …`",
+    ),
     "receipt_diverges": _error(
         "LinearReceipt",
         "receipt `{name}` is consumed in some branches of this {construct} and not in others",

@@ -1,4 +1,4 @@
-"""What parsing still decides after the grammar: which names there are, and that a receipt is used exactly once.
+"""What parsing still decides after the grammar: which names there are, and that each is one.
 
 Its problems belong to the text as much as a syntax error does. Whether the protocol makes sense is `validate.py`'s.
 """
@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from .. import ast
 from ..ast import Block, Choreography, RoleRef, Statement
 from ..errors import Problem
-from ..node import NO_SPAN, Span, walk
+from ..node import Span, walk
 from .diagnostics import did_you_mean, problem
+from .receipts import check_receipts
 
 COUNT_MAX = 10_000
 INDEX_MAX = 9_999
@@ -25,7 +26,7 @@ def check_surface(tree: Choreography, *, is_whole: bool = True) -> list[Problem]
         *_check_members(tree),
         *_check_protocols(tree, is_whole=is_whole),
         *_check_cases(tree, is_whole=is_whole),
-        *(_Receipts().check(tree) if is_whole else ()),
+        *(check_receipts(tree) if is_whole else ()),
     ]
 
 
@@ -225,152 +226,3 @@ def _check_cases(tree: Choreography, *, is_whole: bool) -> Iterator[Problem]:
                 if missing not in covered and is_whole:
                     place = statement.expression.span
                     yield problem("case_not_exhaustive", place, missing=missing, binder=_BINDERS[missing])
-
-
-# --- linear receipts ----------------------------------------------------------------------------------------------
-
-
-class _Receipt:
-    """A bound receipt: where, where it was consumed, and the construct whose body may not consume it."""
-
-    __slots__ = ("barrier", "bound", "consumed", "name")
-
-    def __init__(self, name: str, bound: Span) -> None:
-        self.name = name
-        self.bound = bound
-        self.consumed: Span | None = None
-        self.barrier = ""
-
-
-class _Receipts:
-    """Follows every receipt through the blocks; each problem is told once."""
-
-    def __init__(self) -> None:
-        self._problems: list[Problem] = []
-
-    def check(self, tree: Choreography) -> list[Problem]:
-        for block in all_blocks(tree):
-            if any(isinstance(item, ast.Let) and _is_receipt(item) for item in statements_of(block)):
-                self._block(block, {})
-        return self._problems
-
-    def _block(self, block: Block, outer: dict[str, _Receipt]) -> None:
-        scope = dict(outer)
-        for statement in block.items:
-            self._statement(statement, scope)
-        self._close(scope, outer)
-
-    def _close(self, scope: dict[str, _Receipt], outer: dict[str, _Receipt]) -> None:
-        for name, receipt in scope.items():
-            if outer.get(name) is not receipt and receipt.consumed is None:
-                self._problems.append(problem("receipt_unused", receipt.bound, name=name))
-
-    def _statement(self, statement: Statement, scope: dict[str, _Receipt]) -> None:
-        for name, span in _names_used(statement):
-            self._consume(name, span, scope)
-        match statement:
-            case ast.Let(name=name, body=body):
-                self._let(statement, name, body, scope)
-            case ast.Choice() | ast.Case() | ast.Timeout():
-                self._branches(statement, scope)
-            case ast.Loop(body=body):
-                self._guarded("loop", [body], scope)
-            case ast.Rec(body=body):
-                self._guarded("rec", [body], scope)
-            case ast.Parallel(branches=branches):
-                self._guarded("par", list(branches), scope)
-            case _:
-                pass
-
-    def _let(self, statement: ast.Let, name: str, body: Block | None, scope: dict[str, _Receipt]) -> None:
-        inner = dict(scope) if body is not None else scope
-        shadowed = scope.get(name)
-        if body is None and shadowed is not None and shadowed.consumed is None:
-            self._problems.append(problem("receipt_unused", shadowed.bound, name=name))
-        inner.pop(name, None)
-        if _is_receipt(statement):
-            inner[name] = _Receipt(name, statement.span)
-        if body is not None:
-            self._block_in(body, inner, scope)
-
-    def _block_in(self, body: Block, inner: dict[str, _Receipt], outer: dict[str, _Receipt]) -> None:
-        for statement in body.items:
-            self._statement(statement, inner)
-        self._close(inner, outer)
-
-    def _consume(self, name: str, span: Span, scope: dict[str, _Receipt]) -> None:
-        receipt = scope.get(name)
-        if receipt is None:
-            return
-        if receipt.barrier:
-            self._problems.append(problem("receipt_in_loop", span, name=name, construct=receipt.barrier))
-        elif receipt.consumed is not None:
-            self._problems.append(problem("receipt_twice", span, name=name, line=receipt.consumed.line))
-        receipt.consumed = receipt.consumed or span
-
-    def _branches(self, statement: ast.Choice | ast.Case | ast.Timeout, scope: dict[str, _Receipt]) -> None:
-        before = {name: receipt.consumed for name, receipt in scope.items()}
-        consumed_in: list[set[str]] = []
-        first: dict[str, Span] = {}
-        for block in ast.blocks_of(statement):
-            for name, receipt in scope.items():
-                receipt.consumed = before[name]
-            self._block(block, scope)
-            newly = {name for name, receipt in scope.items() if before[name] is None and receipt.consumed is not None}
-            first.update({name: scope[name].consumed or NO_SPAN for name in newly if name not in first})
-            consumed_in.append(newly)
-        construct = type(statement).__name__.lower()
-        for name, receipt in scope.items():
-            taken = sum(name in newly for newly in consumed_in)
-            if 0 < taken < len(consumed_in):
-                self._problems.append(problem("receipt_diverges", first[name], name=name, construct=construct))
-            receipt.consumed = before[name] or first.get(name)
-
-    def _guarded(self, construct: str, blocks: list[Block], scope: dict[str, _Receipt]) -> None:
-        barriers = {name: receipt.barrier for name, receipt in scope.items()}
-        for receipt in scope.values():
-            receipt.barrier = construct
-        for block in blocks:
-            self._block(block, scope)
-        for name, receipt in scope.items():
-            receipt.barrier = barriers[name]
-
-
-def _is_receipt(statement: ast.Let) -> bool:
-    return isinstance(statement.expression, ast.Transfer)
-
-
-def _names_used(statement: Statement) -> Iterator[tuple[str, Span]]:
-    """The plain names a statement's own expressions and payload use."""
-    match statement:
-        case ast.Handoff(receipt=receipt):
-            yield receipt, statement.span
-        case ast.Send(message=message) | ast.Broadcast(message=message):
-            for item in message.payload.fields if message.payload else ():
-                if isinstance(item.type, ast.TypeName) and len(item.type.path) == 1 and not item.type.arguments:
-                    yield item.type.path[0], item.span
-        case ast.Let(expression=expression) | ast.Case(expression=expression):
-            yield from _names_in(expression)
-        case ast.Publish(argument=argument) | ast.DependentWork(argument=argument) | ast.Resolve(argument=argument):
-            if argument is not None:
-                yield from _names_in(argument)
-        case ast.PublishAuthority(witness=witness):
-            yield from _names_in(witness)
-        case ast.Begin(arguments=arguments):
-            for argument in arguments:
-                yield from _names_in(argument)
-        case ast.Choice(branches=branches):
-            for branch in branches:
-                if isinstance(branch.guard, ast.Predicate):
-                    yield from _names_in(branch.guard.expression)
-                elif branch.guard is not None:
-                    for argument in branch.guard.arguments:
-                        yield from _names_in(argument)
-        case _:
-            return
-
-
-def _names_in(expression: ast.Expression) -> Iterator[tuple[str, Span]]:
-    for node in walk(expression):
-        if isinstance(node, ast.Name):
-            yield node.name, node.span
