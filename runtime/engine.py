@@ -68,6 +68,7 @@ from antiphon.reactive import AppError, SignalHub, Window
 
 from .follower import FollowerService
 from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
+from .threads import SYSTEM_THREADS, Threads
 from .view_host import CheckpointKey, ViewHost
 
 # What a line adds to its payload: header, salt, punctuation.
@@ -170,6 +171,7 @@ class JournalEngine:
         frozen_chains: Mapping[Namespace, ChainId] | None = None,
         problems: Sequence[str] = (),
         end_history: Callable[[], None],
+        threads: Threads = SYSTEM_THREADS,
     ) -> None:
         self.folder = folder
         self.index = index
@@ -202,7 +204,9 @@ class JournalEngine:
         # Stamps from the far future order their own facts and nobody else's.
         self._hlc_seen = max((seen for seen in index.clocks() if self._is_near(seen)), default=0)
         self._window: Window[Entry] = Window(rx, self._close_window, size_of=entry_size)
-        self._commits: GroupCommit[Cargo] = GroupCommit(writer, on_written=self._on_written, on_failed=self._on_failed)
+        self._commits: GroupCommit[Cargo] = GroupCommit(
+            writer, on_written=self._on_written, on_failed=self._on_failed, threads=threads
+        )
         self._frame_hash = writer.synced.frame_hash
         self._writer = writer
         self._listeners: list[RunListener] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -57,7 +57,7 @@ class FollowerService:
         database: DuckdbFollower | None,
         *,
         catch_up: Callable[[DuckdbFollower], None],
-        thread: ThreadPoolExecutor,
+        thread: Executor,
     ) -> None:
         self._open_database = open_database
         self._catch_up = catch_up

@@ -6,14 +6,15 @@ Knows frames as bytes and positions; what they mean to chains and views is the e
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from antiphon.journal import LogPosition, LogWriter, StoreUnavailable
+
+from .threads import SYSTEM_THREADS, Threads
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -49,16 +50,14 @@ class GroupCommit(Generic[T]):
         *,
         on_written: Callable[[Sequence[Written[T]]], None],
         on_failed: Callable[[Sequence[T], StoreUnavailable], None],
+        threads: Threads = SYSTEM_THREADS,
     ) -> None:
         self._writer = writer
         self._on_written = on_written
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
-        # A thread and a queue instead of an executor: half the cost of a hand-over, and one is made for every window.
-        self._inbox: SimpleQueue[list[Outgoing[T]] | None] = SimpleQueue()
+        self._lane = threads.lane("antiphon-log")
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._thread = threading.Thread(target=self._work, name="antiphon-log", daemon=True)
-        self._thread.start()
         self._waiting: deque[Outgoing[T]] = deque()
         self._writing: list[Outgoing[T]] = []
         self._fact_count = writer.synced.fact_count
@@ -89,32 +88,38 @@ class GroupCommit(Generic[T]):
     async def close(self) -> LogPosition:
         """Drain, close the log and end the thread; returns where the log ends."""
         await self.drain()
-        self._inbox.put(None)
+        self._lane.submit(self._end)
         await asyncio.shield(self._closed)
-        self._thread.join()
+        self._lane.close()
         return self._writer.synced
 
     def abandon(self) -> None:
         """End the thread and close the log when the loop is gone, so that nobody is told; blocks for a sync under
         way."""
-        self._inbox.put(None)
-        self._thread.join()
+        self._lane.submit(self._end)
+        self._lane.close()
 
     def _start(self) -> None:
         self._writing = list(self._waiting)
         self._waiting.clear()
-        self._inbox.put(self._writing)
+        self._lane.submit(partial(self._work, self._writing))
 
-    def _work(self) -> None:
-        """The log's thread: write what comes in until None does."""
-        while (frames := self._inbox.get()) is not None:
-            try:
-                self._write(frames)
-            except Exception as problem:  # the thread must outlive it, or every later commit would wait for ever
-                unexpected = StoreUnavailable(f"the log could not be written: {type(problem).__name__}: {problem}")
-                self._tell(self._failed, unexpected)
+    def _work(self, frames: Sequence[Outgoing[T]]) -> None:
+        """On the log's thread."""
+        try:
+            self._write(frames)
+        except Exception as problem:  # the thread must outlive it, or every later commit would wait for ever
+            unexpected = StoreUnavailable(f"the log could not be written: {type(problem).__name__}: {problem}")
+            self._tell(self._failed, unexpected)
+
+    def _end(self) -> None:
+        """The last that the log's thread does."""
         self._writer.close()
-        self._tell(self._closed.set_result, None)
+        self._tell(self._note_closed, None)
+
+    def _note_closed(self, _nothing: None) -> None:
+        if not self._closed.done():  # a close that was interrupted is begun again
+            self._closed.set_result(None)
 
     def _tell(self, callback: Callable[[A], object], argument: A) -> None:
         """Report to the loop; when that was closed under us nobody waits any more, and the log has what it has."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,11 +39,14 @@ from .clock import SystemClock
 from .engine import JournalEngine
 from .entropy import system_random
 from .follower import FollowerService
+from .threads import SYSTEM_THREADS, Threads
 
 # One DuckDB transaction of this many facts costs about as much memory as it saves time.
 CATCH_UP_FACTS = 50_000
 # Frames hold 1,000 facts at most, and usually far fewer.
 FRAMES_AT_ONCE = 1_000
+
+OpenDatabase = Callable[[JournalFolder, int], DuckdbFollower]
 
 
 @dataclass(slots=True)
@@ -70,22 +72,32 @@ async def open_engine(
     random_bytes: Callable[[int], bytes] = system_random,
     disk: Disk | None = None,
     may_create: bool = True,
+    threads: Threads = SYSTEM_THREADS,
+    open_database: OpenDatabase | None = None,
 ) -> JournalEngine:
     """Open or create the journal at *path* and start its engine on the running loop.
 
-    Raises ``NotAJournal``, ``JournalHeld``, ``FormatTooNew``, ``StoreUnavailable``, or ``SchemaDrift`` when one of
-    *types* differs from what the journal knows.
+    *clock*, *random_bytes*, *disk*, *threads* and *open_database* are what a simulator replaces. Raises
+    ``NotAJournal``, ``JournalHeld``, ``FormatTooNew``, ``StoreUnavailable``, or ``SchemaDrift`` when one of *types*
+    differs from what the journal knows.
     """
+    find_database = open_database or _open_database
     clock = clock or SystemClock()
     registry = build_fact_registry()
     for model in types:
         registry.register(model)
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="antiphon-duckdb")
+    thread = threads.executor("antiphon-duckdb")
     loop = asyncio.get_running_loop()
     opening = loop.run_in_executor(
         thread,
         lambda: _recover(
-            path, author=author, registry=registry, clock=clock, random_bytes=random_bytes, may_create=may_create
+            path,
+            author=author,
+            registry=registry,
+            clock=clock,
+            random_bytes=random_bytes,
+            may_create=may_create,
+            find_database=find_database,
         ),
     )
     try:
@@ -105,9 +117,9 @@ async def open_engine(
         own = chains if continues and not folder.label_changed else []
         newest = recovered.database
 
-        def open_database() -> DuckdbFollower:
+        def open_again() -> DuckdbFollower:
             nonlocal newest
-            newest = opened = _open_database(folder, clock.now_ms())
+            newest = opened = find_database(folder, clock.now_ms())
             return opened
 
         def end_history() -> None:
@@ -116,7 +128,7 @@ async def open_engine(
                 newest.close()
 
         follower = FollowerService(
-            open_database,
+            open_again,
             recovered.database,
             catch_up=lambda database: _catch_up(folder, database, registry, writer.synced),
             thread=thread,
@@ -138,6 +150,7 @@ async def open_engine(
         frozen_chains={} if own else {chain.info.namespace: chain.info.chain for chain in chains},
         problems=recovered.problems,
         end_history=end_history,
+        threads=threads,
     )
 
 
@@ -170,6 +183,7 @@ def _recover(
     clock: Clock,
     random_bytes: Callable[[int], bytes],
     may_create: bool,
+    find_database: OpenDatabase,
 ) -> _Recovered:
     folder = open_folder(path, label=author, random_bytes=random_bytes, may_create=may_create)
     recovered = _Recovered(folder, JournalIndex(), LogCursor.at_start(journal=folder.journal_id), [], None)
@@ -179,12 +193,12 @@ def _recover(
                 "keys were missing and made anew: this journal's owner is a new author from now on"
             )
         try:
-            recovered.database = _open_database(folder, clock.now_ms())
+            recovered.database = find_database(folder, clock.now_ms())
             if recovered.database.opening == "rebuilt":
                 recovered.problems.append(f"journal.duckdb was rebuilt from the log: {recovered.database.reason}")
         except StoreUnavailable as problem:
             recovered.problems.append(str(problem))
-        _resume_or_restart(recovered, clock)
+        _resume_or_restart(recovered, clock, find_database)
         _read_tail(recovered, registry)
     except BaseException:
         _close(recovered)
@@ -192,7 +206,7 @@ def _recover(
     return recovered
 
 
-def _resume_or_restart(recovered: _Recovered, clock: Clock) -> None:
+def _resume_or_restart(recovered: _Recovered, clock: Clock, find_database: OpenDatabase) -> None:
     """Start from what DuckDB knows, or, where that is more than the log holds, from the log alone."""
     folder = recovered.folder
     try:
@@ -205,7 +219,7 @@ def _resume_or_restart(recovered: _Recovered, clock: Clock) -> None:
         recovered.database.close()
         recovered.database = None
         set_aside(folder.path / DATABASE_FILE, now_ms=clock.now_ms())
-        recovered.database = _open_database(folder, clock.now_ms())
+        recovered.database = find_database(folder, clock.now_ms())
     except StoreUnavailable as problem:
         _do_without_database(recovered, problem)
 

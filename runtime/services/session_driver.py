@@ -43,7 +43,8 @@ from antiphon.journal.sync.session import (
 from ..clock import monotonic_seconds
 from ..entropy import system_random
 from ..resilience import Backoff
-from ..transports.transport import Connection, PeerLost
+from ..transports.tcp import connect, listen
+from ..transports.transport import Connect, Connection, Listen, PeerLost
 
 # Received and not yet ingested; beyond it nothing more is read, and the transport pushes back.
 BACKLOG_BYTES_MAX = 1024 * 1024
@@ -105,6 +106,8 @@ class SyncSettings:
     random_bytes: Callable[[int], bytes] = system_random
     elapsed_s: Callable[[], float] = monotonic_seconds
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    connect: Connect = connect
+    listen: Listen = listen
 
     def __post_init__(self) -> None:
         for name in (

@@ -17,8 +17,7 @@ from antiphon.journal.sync.messages import Busy, encode
 from antiphon.journal.sync.session import Outcome, State, SyncSession
 
 from ..transports.memory import memory_pair
-from ..transports.tcp import TcpConnection, TcpListener, connect, listen
-from ..transports.transport import Connection, PeerLost, parse_address
+from ..transports.transport import Connection, Listener, PeerLost, parse_address
 from .session_driver import Replica, RunListener, SessionDriver, SyncReport, SyncSettings
 
 DEFAULT_SETTINGS = SyncSettings()
@@ -63,7 +62,9 @@ async def sync_address(replica: Replica, address: str, *, settings: SyncSettings
 
     Raises ``LocalViolation`` for a bad address and ``PeerUnreachable`` when nobody answers there.
     """
-    return await sync_once(replica, await connect(address, timeout=settings.connect_timeout_s), settings=settings)
+    return await sync_once(
+        replica, await settings.connect(address, timeout=settings.connect_timeout_s), settings=settings
+    )
 
 
 async def sync_in_process(first: Replica, second: Replica, *, settings: SyncSettings = DEFAULT_SETTINGS) -> SyncReport:
@@ -110,7 +111,7 @@ class SyncServer:
         self._requested = parse_address(address)
         self._replica = replica
         self._settings = settings
-        self._listener: TcpListener | None = None
+        self._listener: Listener | None = None
         self._group = asyncio.TaskGroup()
         self._accepting: asyncio.Task[None] | None = None
         self._sessions: dict[SessionDriver, asyncio.Task[None]] = {}
@@ -134,7 +135,7 @@ class SyncServer:
         )
 
     async def __aenter__(self) -> Self:
-        self._listener = await listen(str(self._requested))
+        self._listener = await self._settings.listen(str(self._requested))
         await self._group.__aenter__()
         self._accepting = self._group.create_task(self._accept(self._listener))
         return self
@@ -159,7 +160,7 @@ class SyncServer:
                 task.cancel()
             await _leave_group(self._group, kind, problem, trace)
 
-    async def _accept(self, listener: TcpListener) -> None:
+    async def _accept(self, listener: Listener) -> None:
         while True:
             connection = await listener.accept()
             if len(self._sessions) < self._settings.connections_max:
@@ -177,7 +178,7 @@ class SyncServer:
             del self._sessions[driver]
             self._ended += 1
 
-    def _send_away(self, connection: TcpConnection) -> None:
+    def _send_away(self, connection: Connection) -> None:
         self._turned_away += 1
         if len(self._turning_away) >= self._settings.connections_max:
             connection.drop()
@@ -186,7 +187,7 @@ class SyncServer:
         self._turning_away.add(task)
         task.add_done_callback(self._turning_away.discard)
 
-    async def _tell_busy(self, connection: TcpConnection) -> None:
+    async def _tell_busy(self, connection: Connection) -> None:
         try:
             await connection.send(encode(Busy(self._settings.retry_after_ms)))
         except PeerLost:
@@ -297,7 +298,7 @@ class Link:
             self._state = LinkState.CONNECTING
             pause_s = 0.0
             try:
-                report = await self._converse(await connect(self._address, timeout=self._settings.connect_timeout_s))
+                report = await self._converse(await self._reach())
                 self._reason = report.reason
                 pause_s = report.retry_after_ms / 1_000
             except AntiphonError as problem:
@@ -307,6 +308,9 @@ class Link:
             self._state = LinkState.WAITING
             await self._settings.sleep(max(min(pause_s, self._settings.backoff.cap_s), self._draw_delay_s()))
             self._attempt += 1
+
+    async def _reach(self) -> Connection:
+        return await self._settings.connect(self._address, timeout=self._settings.connect_timeout_s)
 
     async def _converse(self, connection: Connection) -> SyncReport:
         driver = SessionDriver(self._replica, connection, self._settings, is_live=True, on_change=self._on_change)

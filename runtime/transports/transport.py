@@ -62,6 +62,43 @@ class Connection(Protocol):
         """Send what was handed over, say that no more will come, and let go. Idempotent; never raises ``PeerLost``."""
         ...
 
+    def drop(self) -> None:
+        """Let go at once, without a word."""
+        ...
+
+
+class Listener(Protocol):
+    """An open address; connections wait in ``accept`` until somebody takes them up."""
+
+    @property
+    def address(self) -> str:
+        """Where peers connect."""
+        ...
+
+    async def accept(self) -> Connection:
+        """The next connection."""
+        ...
+
+    async def close(self) -> None:
+        """Stop listening; connections that nobody took up are dropped."""
+        ...
+
+
+class Connect(Protocol):
+    """How a peer at an address is reached. Raises ``PeerUnreachable`` when nobody answers within *timeout* seconds."""
+
+    async def __call__(self, address: str, /, *, timeout: float) -> Connection:
+        """Connect."""
+        ...
+
+
+class Listen(Protocol):
+    """How an address is opened; port 0 asks for a free one."""
+
+    async def __call__(self, address: str, /) -> Listener:
+        """Listen."""
+        ...
+
 
 class TcpAddress(NamedTuple):
     """A host name or number, and a port."""
