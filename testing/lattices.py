@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 
 from antiphon.journal import (
     ALL,
+    Acknowledgment,
+    Agreement,
     CapabilitySet,
+    Consistency,
+    ConsistencyMap,
     DotContext,
     FlowBudget,
     GCounter,
@@ -29,6 +33,7 @@ from antiphon.journal import (
     MeetToDual,
     MinInt,
     OpCounter,
+    OperationCategory,
     OperationId,
     OpSet,
     ORSet,
@@ -36,6 +41,7 @@ from antiphon.journal import (
     PolicyMeet,
     ProductLattice,
     ProductMeet,
+    Propagation,
     SetMeet,
     TimeWindow,
     VectorClock,
@@ -168,7 +174,42 @@ def ydocs(draw: st.DrawFn) -> YDocDeltaState:
     return YDocDeltaState.of(draw(actors)).apply_delta(YDocUpdate(picked))
 
 
+names = st.sampled_from(["", "cert-1", "cert-2"])
+epochs = st.integers(min_value=0, max_value=3)
+agreements = reached(
+    Agreement(),
+    st.one_of(
+        st.builds(lambda cert, epoch: lambda each: each.certified(cert, epoch=epoch), names, epochs),
+        st.builds(lambda epoch: lambda each: each.reverted(epoch=epoch), epochs),
+        st.builds(lambda round_id: lambda each: each.finalized(round_id), st.sampled_from(["round-1", "round-2"])),
+    ),
+    steps_max=3,
+)
+propagations = st.one_of(
+    st.just(Propagation()),
+    st.just(Propagation.complete()),
+    st.integers(min_value=0, max_value=3).flatmap(
+        lambda known: st.builds(Propagation.syncing, st.integers(min_value=0, max_value=known), st.just(known))
+    ),
+    st.builds(
+        lambda at, count, error: Propagation.failed(retry_at=at, retry_count=count, error=error), times, counts, names
+    ),
+)
+acknowledgments = st.dictionaries(actors, times).map(Acknowledgment)
+consistencies = st.builds(
+    Consistency,
+    st.sampled_from(OperationCategory),
+    agreements,
+    propagations,
+    st.none() | acknowledgments,
+)
+consistency_maps = st.dictionaries(keys, consistencies, max_size=2).map(ConsistencyMap)
+
 JOINS: dict[str, st.SearchStrategy[Join]] = {
+    "Acknowledgment": acknowledgments,
+    "Agreement": agreements,
+    "Consistency": consistencies,
+    "ConsistencyMap": consistency_maps,
     "DotContext": dot_contexts,
     "FlowBudget": flow_budgets,
     "GCounter": counters,
@@ -181,6 +222,7 @@ JOINS: dict[str, st.SearchStrategy[Join]] = {
     "MeetToDual": st.builds(MeetToDual, set_meets),
     "ORSet": or_sets(),
     "PNCounter": pn_counters,
+    "Propagation": propagations,
     "ProductLattice": product_lattices,
     "VectorClock": vector_clocks,
 }
