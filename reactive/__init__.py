@@ -17,6 +17,7 @@ from .errors import TypeMismatch as TypeMismatch
 from .hub import SignalHub as SignalHub
 from .hub import SignalOwner as SignalOwner
 from .hub import SignalStatistics as SignalStatistics
+from .predicate import FactPredicate as FactPredicate
 from .scheduler import BatchDone as BatchDone
 from .scheduler import Clock as Clock
 from .scheduler import SchedulerConfig as SchedulerConfig
@@ -37,6 +38,7 @@ from .subscription import LagWarning as LagWarning
 from .subscription import Subscription as Subscription
 from .view import UNCHANGED as UNCHANGED
 from .view import Batch as Batch
+from .view import SelectiveView as SelectiveView
 from .view import Unchanged as Unchanged
 from .view import View as View
 from .view import WakingView as WakingView

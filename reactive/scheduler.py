@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from .commit import CommitTable, PendingCommit, SeenIds
 from .errors import BackPressure, SchedulerShutdown
-from .hub import SignalHub, SignalOwner, check_state, is_same
+from .hub import SignalHub, check_state, is_same
+from .node_table import FieldOf, Node, NodeTable
 from .signal import AppError
-from .view import UNCHANGED, Batch, Unchanged, View, WakingView, plan_order
+from .view import UNCHANGED, Batch, SelectiveView, View, WakingView
 from .window import COUNT_MAX, WINDOW_MS, Window
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ LATENCY_SAMPLES_MAX = 1024
 STALLED_WAKEUP_MS_MAX = 1024
 
 _NOTHING: frozenset[str] = frozenset()
+_NO_FACTS: tuple[()] = ()
 
 
 class Clock(Protocol):
@@ -107,24 +110,6 @@ class SchedulerStatistics(NamedTuple):
     views: tuple[ViewStatistics, ...]
 
 
-@dataclass(slots=True, eq=False)
-class _Node(Generic[F]):
-    """A registered view with what the scheduler keeps about it."""
-
-    view_id: str
-    kinds: frozenset[str] | None
-    depends_on: tuple[str, ...]
-    owner: SignalOwner[object]
-    update: Callable[[Batch[F]], object | Unchanged]
-    next_wakeup_ms: Callable[[], int | None] | None
-    wakeup_ms: int | None = None
-    is_touched: bool = False
-    stalled_count: int = 0
-    run_count: int = 0
-    change_count: int = 0
-    failure_count: int = 0
-
-
 class _Delivery(NamedTuple, Generic[F]):
     facts: Sequence[F]
     is_unique: bool
@@ -151,6 +136,7 @@ class SchedulerCore(Generic[F, C]):
         size_of: Callable[[F], int] | None = None,
         monotonic: Callable[[], float] | None = None,
         on_view_failure: Callable[[str, Exception], None] | None = None,
+        field_of: FieldOf[F] | None = None,
     ) -> None:
         self.config = config or SchedulerConfig()
         self._hub = hub
@@ -170,8 +156,8 @@ class SchedulerCore(Generic[F, C]):
             size_of=size_of,
         )
         self._window_opened_at: float | None = None
-        self._nodes: dict[str, _Node[F]] = {}
-        self._order: tuple[_Node[F], ...] = ()
+        self._nodes: NodeTable[F] = NodeTable(field_of or _attribute)
+        self._touched: dict[Node[F], None] = {}
         self._snapshots: dict[str, object] = {}
         self._inputs = MappingProxyType(self._snapshots)
         self._input: deque[Sequence[F]] = deque()
@@ -208,20 +194,22 @@ class SchedulerCore(Generic[F, C]):
             raise SchedulerShutdown(f"register view {view.view_id!r}")
         if view.view_id in self._nodes:
             raise ValueError(f"view_id={view.view_id!r} is registered already; expected an id of its own for each view")
-        order = plan_order({**self._dependencies(), view.view_id: tuple(view.depends_on)})
+        reads = view.reads if isinstance(view, SelectiveView) else ()
+        order = self._nodes.plan(view.view_id, (*view.depends_on, *reads))
         owner = self._hub.register(view.signal, initial)
         if self._is_replaying:
             self._hub.mark_unready(owner)
-        node = _Node[F](
+        node = Node[F](
             view_id=view.view_id,
             kinds=view.kinds,
+            predicates=view.predicates if isinstance(view, SelectiveView) else (),
             depends_on=tuple(view.depends_on),
+            reads=tuple(reads),
             owner=owner,  # type: ignore[arg-type]  # views of many state types share one table
             update=view.update,
             next_wakeup_ms=view.next_wakeup_ms if isinstance(view, WakingView) else None,
         )
-        self._nodes[view.view_id] = node
-        self._order = tuple(self._nodes[view_id] for view_id in order)
+        self._nodes.add(node, order)
         self._snapshots[view.view_id] = initial
         self._note_wakeup(node, self._clock.now_ms())
         self._arm_timer()
@@ -231,18 +219,15 @@ class SchedulerCore(Generic[F, C]):
 
     def unregister_view(self, view_id: str) -> None:
         """Stop running a view and forget its signal; its subscriptions end. Raises `KeyError` for an unknown id."""
-        node = self._nodes.pop(view_id)
+        node = self._nodes.remove(view_id)
         del self._snapshots[view_id]
-        self._order = tuple(self._nodes[each] for each in plan_order(self._dependencies()))
+        self._touched.pop(node, None)
         self._hub.unregister(node.owner)
         self._arm_timer()
 
     def snapshots(self) -> Mapping[str, object]:
         """The newest snapshot of every view by id, live and read-only: what a view that joins late starts from."""
         return self._inputs
-
-    def _dependencies(self) -> dict[str, tuple[str, ...]]:
-        return {view_id: node.depends_on for view_id, node in self._nodes.items()}
 
     # Facts in
 
@@ -289,7 +274,7 @@ class SchedulerCore(Generic[F, C]):
         ignored."""
         node = self._nodes.get(view_id)
         if node is not None and not self._is_closed:
-            node.is_touched = True
+            self._touched[node] = None
             self.deliver((), unique=True)
 
     def commit_of(self, fact_ids: Iterable[Hashable]) -> C:
@@ -390,34 +375,39 @@ class SchedulerCore(Generic[F, C]):
         self._duplicate_count += len(fact_ids) - len(facts)
         return facts, fact_ids
 
-    def _run_views(self, facts: tuple[F, ...], now_ms: int) -> list[_Node[F]]:
-        kinds = list(map(self._kind_of, facts))
-        present = frozenset(kinds)
-        changed: list[_Node[F]] = []
+    def _run_views(self, facts: tuple[F, ...], now_ms: int) -> list[Node[F]]:
+        """Run whom the facts, the clock or a changed input concern, in order, each once; who has another snapshot."""
+        nodes = self._nodes
+        chosen = nodes.select(facts, list(map(self._kind_of, facts))) if facts else {}
+        # Whoever runs for another reason than its facts: its change concerns its readers, whatever their predicates.
+        stirred = self._touched
+        self._touched = {}
+        for node in nodes.sleepers:
+            if node.wakeup_ms is not None and node.wakeup_ms <= now_ms:
+                stirred[node] = None
+        heap = [(node.position, node) for node in (chosen | stirred if stirred else chosen)]
+        heapify(heap)
+        changed: list[Node[F]] = []
         changed_ids = _NOTHING
-        for node in self._order:
-            wanted = self._select(node, facts, kinds, present)
-            is_due = node.is_touched or (node.wakeup_ms is not None and node.wakeup_ms <= now_ms)
-            node.is_touched = False
-            if not wanted and not is_due and changed_ids.isdisjoint(node.depends_on):
+        while heap:
+            _, node = heappop(heap)
+            if not nodes.is_registered(node):  # a view that ran before took it out
                 continue
-            if self._run_view(node, Batch(self._batch_id, wanted, now_ms, changed_ids, self._inputs)):
-                changed.append(node)
-                changed_ids |= {node.view_id}
+            batch = Batch(self._batch_id, chosen.get(node, _NO_FACTS), now_ms, changed_ids, self._inputs)
+            if not self._run_view(node, batch):
+                continue
+            changed.append(node)
+            changed_ids |= {node.view_id}
+            waiting = nodes.dependants(node.view_id)
+            if node in stirred:
+                waiting = [*waiting, *nodes.readers(node.view_id)]
+            for other in waiting:
+                if other not in chosen and other not in stirred:
+                    heappush(heap, (other.position, other))
+                stirred[other] = None
         return changed
 
-    def _select(
-        self, node: _Node[F], facts: tuple[F, ...], kinds: Sequence[str], present: frozenset[str]
-    ) -> tuple[F, ...]:
-        """The facts of the node's kinds; all or none of them in the usual cases, without looking at each."""
-        wanted = node.kinds
-        if wanted is None or present <= wanted:
-            return facts
-        if present.isdisjoint(wanted):
-            return ()
-        return tuple([fact for fact, kind in zip(facts, kinds, strict=True) if kind in wanted])
-
-    def _run_view(self, node: _Node[F], batch: Batch[F]) -> bool:
+    def _run_view(self, node: Node[F], batch: Batch[F]) -> bool:
         """Run one view; True when its snapshot is another one now. What it raises stays with it."""
         node.run_count += 1
         is_changed = False
@@ -435,7 +425,7 @@ class SchedulerCore(Generic[F, C]):
             self._note_wakeup(node, batch.now_ms)
         return is_changed
 
-    def _emit(self, changed: Sequence[_Node[F]]) -> None:
+    def _emit(self, changed: Sequence[Node[F]]) -> None:
         if changed and not self._is_replaying:
             self._hub.emit_all(self._batch_id, [(node.owner, self._snapshots[node.view_id]) for node in changed])
         self._emit_errors()
@@ -468,7 +458,7 @@ class SchedulerCore(Generic[F, C]):
         """
         self._is_replaying = True
         self._arm_timer()
-        for node in self._order:
+        for node in self._nodes:
             self._hub.mark_unready(node.owner)
 
     def end_replay(self) -> None:
@@ -476,14 +466,14 @@ class SchedulerCore(Generic[F, C]):
         if not self._is_replaying:
             return
         self._is_replaying = False
-        self._hub.emit_ready(self._batch_id, [(node.owner, self._snapshots[node.view_id]) for node in self._order])
+        self._hub.emit_ready(self._batch_id, [(node.owner, self._snapshots[node.view_id]) for node in self._nodes])
         settled, self._settled_in_replay = self._settled_in_replay, []
         self._commits.settle(settled)
         self._arm_timer()
 
     # Wake-ups
 
-    def _note_wakeup(self, node: _Node[F], now_ms: int) -> None:
+    def _note_wakeup(self, node: Node[F], now_ms: int) -> None:
         if node.next_wakeup_ms is None:
             return
         try:
@@ -499,11 +489,13 @@ class SchedulerCore(Generic[F, C]):
         node.wakeup_ms = wakeup_ms
 
     def _is_wakeup_due(self, now_ms: int) -> bool:
-        return any(node.is_touched or (node.wakeup_ms is not None and node.wakeup_ms <= now_ms) for node in self._order)
+        return bool(self._touched) or any(
+            node.wakeup_ms is not None and node.wakeup_ms <= now_ms for node in self._nodes.sleepers
+        )
 
     def _arm_timer(self) -> None:
         """Keep exactly one timer, for the earliest wake-up; none when no view asks for one."""
-        wakeups = [node.wakeup_ms for node in self._order if node.wakeup_ms is not None]
+        wakeups = [node.wakeup_ms for node in self._nodes.sleepers if node.wakeup_ms is not None]
         is_held = self._is_replaying or self._is_paused or self._is_shutting_down
         earliest_ms = None if is_held or not wakeups else min(wakeups)
         if earliest_ms == self._timer_at_ms:
@@ -529,7 +521,7 @@ class SchedulerCore(Generic[F, C]):
 
     # Failures
 
-    def _note_failure(self, node: _Node[F], failure: Exception, facts: Sequence[F]) -> None:
+    def _note_failure(self, node: Node[F], failure: Exception, facts: Sequence[F]) -> None:
         node.failure_count += 1
         kinds = {self._kind_of(fact) for fact in facts}
         error = AppError(
@@ -568,7 +560,7 @@ class SchedulerCore(Generic[F, C]):
 
         return Observable(subscribe)
 
-    def _announce(self, facts: Sequence[F], changed: Sequence[_Node[F]]) -> None:
+    def _announce(self, facts: Sequence[F], changed: Sequence[Node[F]]) -> None:
         if not self._observers:
             return
         for node in changed:
@@ -637,9 +629,14 @@ class SchedulerCore(Generic[F, C]):
             latency_p95_us=_percentile(latencies, 95),
             views=tuple(
                 ViewStatistics(node.view_id, node.run_count, node.change_count, node.failure_count, node.wakeup_ms)
-                for node in self._order
+                for node in self._nodes
             ),
         )
+
+
+def _attribute(fact: object, name: str) -> object:
+    """A field as most facts have it; None when there is none."""
+    return getattr(fact, name, None)
 
 
 def _percentile(ordered: Sequence[float], percent: int) -> float | None:

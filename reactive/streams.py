@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .commit import PendingCommit
 from .errors import BackPressure, SubscriptionClosed
+from .node_table import FieldOf
 from .scheduler import Clock, SchedulerConfig, SchedulerCore
 from .signal import Signal, Update
 from .subscription import CAPACITY, DeliveryMode, Subscription
@@ -144,6 +145,7 @@ class ReactiveScheduler(SchedulerCore[F, CommitTicket]):
         size_of: Callable[[F], int] | None = None,
         monotonic: Callable[[], float] | None = None,
         on_view_failure: Callable[[str, Exception], None] | None = None,
+        field_of: FieldOf[F] | None = None,
     ) -> None:
         super().__init__(
             hub,
@@ -156,6 +158,7 @@ class ReactiveScheduler(SchedulerCore[F, CommitTicket]):
             size_of=size_of,
             monotonic=monotonic,
             on_view_failure=on_view_failure,
+            field_of=field_of,
         )
 
     async def publish(self, facts: Sequence[F]) -> CommitTicket:

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .errors import CycleDetected
+from .predicate import FactPredicate
 from .signal import Signal
 
 F = TypeVar("F")
@@ -74,6 +75,23 @@ class WakingView(Protocol):
 
     def next_wakeup_ms(self) -> int | None:
         """The clock reading, in milliseconds, at which to run again without new facts; None for never."""
+
+
+@runtime_checkable
+class SelectiveView(Protocol):
+    """A view that cares about few facts of a kind: a live query. It runs for those facts, and for no others.
+
+    Its `kinds` are empty; `predicates` choose its facts instead. `reads` are views it looks into: they run before it,
+    and when one of them changed for another reason than facts (the clock, a refold), it runs as well.
+    """
+
+    @property
+    def predicates(self) -> tuple[FactPredicate, ...]:
+        """The facts that make it run."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Ids of views whose snapshots it looks into; unknown ones are ignored."""
 
 
 def plan_order(dependencies: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
