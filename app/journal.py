@@ -11,13 +11,23 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar, overload
 
 from antiphon import views
 from antiphon.facts import DEFAULT_NAMESPACE, AuthorityId, Clock, Fact, FactRecord, LocalViolation, Namespace
-from antiphon.reactive import ERROR_SIGNAL, AppError, Signal, SignalNotFound, SignalStream, Update, open_stream
+from antiphon.reactive import (
+    ERROR_SIGNAL,
+    AppError,
+    FactSink,
+    LiveSignal,
+    Signal,
+    SignalNotFound,
+    SignalStream,
+    Update,
+    open_stream,
+)
 from antiphon.reactive.signal import SignalKey
-from antiphon.reactive.subscription import CAPACITY, DeliveryMode
+from antiphon.reactive.subscription import CAPACITY, Policy
 from antiphon.runtime.entropy import system_random
 from antiphon.views.fold import FoldView, ViewSpec
 
@@ -207,23 +217,23 @@ class Journal:
     # Values out
 
     @overload
-    def watch(self, source: ViewSpec[S], *, policy: DeliveryMode = "buffer", capacity: int = CAPACITY) -> Watch[S]: ...
+    def watch(self, source: ViewSpec[S], *, policy: str = "buffer", capacity: int = CAPACITY) -> Watch[S]: ...
     @overload
-    def watch(self, source: Signal[S], *, policy: DeliveryMode = "buffer", capacity: int = CAPACITY) -> Watch[S]: ...
+    def watch(self, source: Signal[S], *, policy: str = "buffer", capacity: int = CAPACITY) -> Watch[S]: ...
     def watch(
-        self, source: ViewSpec[Any] | Signal[Any], *, policy: DeliveryMode = "buffer", capacity: int = CAPACITY
+        self, source: ViewSpec[Any] | Signal[Any], *, policy: str = "buffer", capacity: int = CAPACITY
     ) -> Watch[Any]:
         """Follow a view or a signal: ``async with journal.watch(lobby) as updates: async for update in updates: …``.
 
         The first update is the current value. A slow watcher loses intermediate values (``update.skipped`` says how
-        many), never the newest; *policy* ``"latest"`` keeps only that one. Raises ``SignalNotFound`` at once for a
-        signal that nobody registered.
+        many), never the newest; *policy* ``"buffer(n)"`` says how many may wait (256), ``"latest"`` keeps only that
+        one, and ``"block"`` loses none: commits wait instead once 100,000 facts do. Raises ``SignalNotFound``
+        at once for a signal that nobody registered.
         """
         self._check_source("watch", source)
-        if policy not in get_args(DeliveryMode):
-            raise LocalViolation(f"watch: policy is 'buffer' or 'latest'; got {policy!r}")
         if type(capacity) is not int or capacity < 1:
             raise LocalViolation(f"watch: capacity is how many updates may wait, 1 or more; got {capacity!r}")
+        _check_policy(policy)
         return Watch(self, source, policy, capacity)
 
     @overload
@@ -288,6 +298,21 @@ class Journal:
     def errors(self) -> SignalStream[AppError | None]:
         """The stream of troubles a screen may show: facts that cannot be decoded, views that fail."""
         return open_stream(self._engine.hub, ERROR_SIGNAL)
+
+    def live(self, signal: Signal[S]) -> LiveSignal[S]:
+        """A registered signal to read, to follow by callback or Rx, and to derive others from; see ``LiveSignal``.
+
+        Raises ``SignalNotFound`` at once; the signals that ship are registered by ``register_app_signals``.
+        """
+        return LiveSignal(self._engine.hub, signal)
+
+    def attach_fact_sink(self, sink: FactSink[Fact]) -> Callable[[], None]:
+        """Give *sink* every window of facts once it is durable and shown; the result detaches it again.
+
+        A sink without room makes later commits wait; one that closes or raises is detached, and the error signal says
+        so. Another scheduler's is ``scheduler.fact_sender()``.
+        """
+        return self._engine.sinks.attach(sink)
 
     # History
 
@@ -404,7 +429,7 @@ class OpeningJournal:
 class Watch(Generic[T]):
     """Updates of one view or signal, while its ``async with`` block runs."""
 
-    def __init__(self, journal: Journal, source: ViewSpec[T] | Signal[T], policy: DeliveryMode, capacity: int) -> None:
+    def __init__(self, journal: Journal, source: ViewSpec[T] | Signal[T], policy: str, capacity: int) -> None:
         self._journal = journal
         self._source = source
         self._policy = policy
@@ -442,6 +467,16 @@ def check_source(operation: str, source: object) -> ViewSpec[Any] | Signal[Any]:
 def _check_address(operation: str, address: object) -> None:
     if not isinstance(address, str):
         raise LocalViolation(f"{operation} takes an address such as 'tcp://127.0.0.1:4000'; got {address!r}")
+
+
+def _check_policy(policy: object) -> None:
+    expected = "'buffer', 'buffer(n)', 'latest' or 'block'"
+    if not isinstance(policy, str):
+        raise LocalViolation(f"watch: policy is {expected}; got {policy!r}")
+    try:
+        Policy.parse(policy)
+    except ValueError as problem:
+        raise LocalViolation(f"watch: policy is {expected}; got {policy!r}") from problem
 
 
 def _check_opening(path: object, *, author: object, namespace: object, types: object) -> tuple[type[Fact], ...]:

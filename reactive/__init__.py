@@ -4,6 +4,7 @@ if __name__ == "reactive":  # imported by its folder name from the repository ro
     raise ImportError("this folder is the package antiphon.reactive")
 
 from .commit import PendingCommit as PendingCommit
+from .derived import LiveSignal as LiveSignal
 from .errors import BackPressure as BackPressure
 from .errors import CycleDetected as CycleDetected
 from .errors import EmissionFailed as EmissionFailed
@@ -29,17 +30,19 @@ from .signal import AppError as AppError
 from .signal import Signal as Signal
 from .signal import Snapshot as Snapshot
 from .signal import Update as Update
+from .sink import FactSink as FactSink
 from .streams import CommitTicket as CommitTicket
 from .streams import ReactiveScheduler as ReactiveScheduler
 from .streams import SignalStream as SignalStream
 from .streams import open_stream as open_stream
 from .subscription import DeliveryMode as DeliveryMode
 from .subscription import LagWarning as LagWarning
+from .subscription import Policy as Policy
 from .subscription import Subscription as Subscription
-from .view import UNCHANGED as UNCHANGED
+from .unchanged import UNCHANGED as UNCHANGED
+from .unchanged import Unchanged as Unchanged
 from .view import Batch as Batch
 from .view import SelectiveView as SelectiveView
-from .view import Unchanged as Unchanged
 from .view import View as View
 from .view import WakingView as WakingView
 from .view import plan_order as plan_order

@@ -10,17 +10,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from .errors import EmissionFailed, HandlerUnavailable, SignalAlreadyRegistered, SignalNotFound, TypeMismatch
 from .signal import ERROR_SIGNAL, AppError, Signal, Snapshot
-from .subscription import CAPACITY, DeliveryMode, LagWarning, Subscription
+from .subscription import CAPACITY, LagWarning, Policy, Subscription
+from .unchanged import UNCHANGED, Unchanged
 
 if TYPE_CHECKING:
     from reactivex import Observable
     from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 T = TypeVar("T")
+_NUMBER_OF = attrgetter("number")
 
 
 @dataclass(slots=True, eq=False)
@@ -32,16 +35,37 @@ class SignalOwner(Generic[T]):
     is_external: bool
     subscribers: dict[Subscription[T], None] = field(default_factory=dict)
     lagged_count: int = 0
+    dependants: list[Derivation] = field(default_factory=list)
+    plan: tuple[Derivation, ...] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Derivation:
+    """A signal computed from others. `number` grows with creation, and inputs exist first: it is a topological order.
+
+    `compute` gets the value before and the inputs' values, and returns the new value or `UNCHANGED`.
+    """
+
+    number: int
+    owner: SignalOwner[object]
+    inputs: tuple[SignalOwner[object], ...]
+    compute: Callable[..., object | Unchanged]
+    wave: int = -1
+    run_count: int = 0
 
 
 class SignalStatistics(NamedTuple):
-    """One signal's insides: `lagged_count` sums over all its subscribers, past ones too."""
+    """One signal's insides: `lagged_count` sums over all its subscribers, past ones too.
+
+    `run_count` is how often a derived signal was computed; 0 for one that is not derived.
+    """
 
     signal_id: str
     version: int
     is_ready: bool
     subscriber_count: int
     lagged_count: int
+    run_count: int = 0
 
 
 class SignalHub:
@@ -74,6 +98,11 @@ class SignalHub:
         self._reports: deque[Callable[[], object]] = deque()
         self._is_delivering = False
         self._is_closed = False
+        self._derivations: dict[SignalOwner[object], Derivation] = {}
+        self._derivation_count = 0
+        self._wave = 0
+        self._full: dict[Subscription[object], None] = {}
+        self._on_room: Callable[[], object] | None = None
         self.register(ERROR_SIGNAL, None, external=True)
 
     def register(self, signal: Signal[T], initial: T, *, external: bool = False) -> SignalOwner[T]:
@@ -91,8 +120,65 @@ class SignalHub:
         self._owners[signal.signal_id] = owner  # type: ignore[assignment]  # keys of many types share one table
         return owner
 
+    def derive(
+        self,
+        signal: Signal[T],
+        inputs: Sequence[Signal[Any]],
+        compute: Callable[..., T | Unchanged],
+        *,
+        initial: T | Unchanged = UNCHANGED,
+    ) -> SignalOwner[T]:
+        """Register `signal` as a function of others: computed once a batch, after all its inputs, if one changed.
+
+        `compute` gets the value before (or `initial`) and the inputs' values; it returns the new value, or `UNCHANGED`.
+        An equal value stops there. One that raises keeps its value, and `ERROR_SIGNAL` says so. Nobody sees an old
+        derived value beside a new input. `unregister` ends it; so does the end of an input.
+
+        Raises `SignalNotFound` for an input, what `register` raises, and whatever the first computation raises.
+
+        >>> hub, COUNT, DOUBLE = SignalHub(), Signal("app:count", int), Signal("app:double", int)
+        >>> counter = hub.register(COUNT, 1, external=True)
+        >>> double = hub.derive(DOUBLE, [COUNT], lambda before, count: 2 * count)
+        >>> hub.emit(COUNT, 5), hub.read(DOUBLE)
+        (True, 10)
+        """
+        sources = tuple(self._owner_of(each) for each in inputs)
+        if not sources:
+            raise ValueError(f"{signal.signal_id!r} is derived from nothing; expected at least one input")
+        first = compute(initial, *(source.snapshot.value for source in sources))
+        value = initial if isinstance(first, Unchanged) else first
+        if isinstance(value, Unchanged):
+            raise EmissionFailed(
+                signal.signal_id, seen="it has no first value", attempt="give initial=, or compute one from the inputs"
+            )
+        owner = self.register(signal, value)
+        derivation = Derivation(self._derivation_count, owner, sources, compute)  # type: ignore[arg-type]  # many types
+        self._derivation_count += 1
+        self._derivations[derivation.owner] = derivation
+        for source in dict.fromkeys(sources):
+            source.dependants.append(derivation)
+        self._forget_plans(derivation)
+        if not all(source.snapshot.ready for source in sources):
+            owner.snapshot = owner.snapshot._replace(ready=False)
+        return owner
+
+    @property
+    def derivation_count(self) -> int:
+        """How many signals were ever derived here; names the next one."""
+        return self._derivation_count
+
     def unregister(self, owner: SignalOwner[T]) -> None:
-        """Forget the signal and end its subscriptions; its id may be registered again. Forgetting twice is fine."""
+        """Forget the signal and end its subscriptions, and what is derived from it; its id may be registered again.
+
+        Forgetting twice is fine.
+        """
+        for dependant in tuple(owner.dependants):
+            self.unregister(dependant.owner)
+        derivation = self._derivations.pop(owner, None)  # type: ignore[arg-type]  # many types share one table
+        if derivation is not None:
+            for source in dict.fromkeys(derivation.inputs):
+                source.dependants.remove(derivation)
+            self._forget_plans(derivation)
         if self._owners.get(owner.signal.signal_id) is owner:
             del self._owners[owner.signal.signal_id]
         self._end_all(tuple(owner.subscribers))
@@ -121,6 +207,10 @@ class SignalHub:
             )
         if self._is_closed:
             raise EmissionFailed(signal.signal_id, seen="the hub is closed", attempt="open the engine again first")
+        if self._full and not self._full.keys().isdisjoint(owner.subscribers):
+            raise EmissionFailed(
+                signal.signal_id, seen="a subscriber with policy 'block' has not read", attempt="let it read, or wait"
+            )
         check_state(signal, value)
         if is_same(owner.snapshot.value, value):
             return False
@@ -143,6 +233,8 @@ class SignalHub:
     def mark_unready(self, owner: SignalOwner[T]) -> None:
         """Say that history is still being replayed into this signal; `emit_ready` ends that."""
         owner.snapshot = owner.snapshot._replace(ready=False)
+        for derivation in self._plan_of(owner):
+            derivation.owner.snapshot = derivation.owner.snapshot._replace(ready=False)
 
     def emit_ready(self, batch_id: int, values: Sequence[tuple[SignalOwner[T], T]]) -> None:
         """End a replay: every one of these signals becomes ready and is emitted once, together."""
@@ -154,31 +246,46 @@ class SignalHub:
         self,
         signal: Signal[T],
         *,
-        policy: DeliveryMode = "buffer",
+        policy: str = "buffer",
         capacity: int = CAPACITY,
         replay_current: bool = True,
     ) -> Subscription[T]:
         """Listen to `signal`, from its current value on, or with `replay_current=False` from the next one on.
 
-        No emission is missed or repeated between the current value and the first update. Raises `SignalNotFound` and
-        `TypeMismatch` at the call, `HandlerUnavailable` after `close`, `ValueError` for an unknown policy.
+        `policy` is `"buffer"` (of `capacity`, or `"buffer(16)"`), `"latest"` or `"block"`; see `DeliveryMode`. No
+        emission is missed or repeated between the current value and the first update. Raises `SignalNotFound` and
+        `TypeMismatch` at the call, `HandlerUnavailable` after `close`, `ValueError` for an unknown policy, or for
+        `"block"` on the error signal, which must never make anyone wait.
         """
         owner = self._owner_of(signal)
         if self._is_closed:
             raise HandlerUnavailable(f"subscribe to {signal.signal_id!r}")
+        how = Policy.parse(policy, capacity=capacity)
+        is_blocking = how.mode == "block"
+        if is_blocking and signal.signal_id == ERROR_SIGNAL.signal_id:
+            raise ValueError(f"policy={policy!r} on {signal.signal_id!r}; expected 'buffer' or 'latest' there")
         subscription = Subscription[T](
             signal.signal_id,
-            mode=policy,
-            capacity=capacity,
+            policy=how,
             version=owner.snapshot.version - 1 if replay_current else owner.snapshot.version,
             detach=partial(self._detach, owner),
             on_lag=self._report_lag,
             on_failure=self._report_failure,
+            on_room=self._note_room if is_blocking else None,
         )
         owner.subscribers[subscription] = None
         if replay_current:
             subscription.offer(owner.snapshot)
         return subscription
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a subscriber with policy `"block"` has no room: nothing should be emitted until it has read."""
+        return bool(self._full)
+
+    def on_room(self, callback: Callable[[], object] | None) -> None:
+        """Call `callback` whenever the last blocking subscriber has room again; None stops that. One at a time."""
+        self._on_room = callback
 
     def as_observable(self, signal: Signal[T]) -> Observable[T]:
         """The signal as an Rx observable of its values: the current one first, completed by `close`.
@@ -212,6 +319,7 @@ class SignalHub:
                 is_ready=owner.snapshot.ready,
                 subscriber_count=len(owner.subscribers),
                 lagged_count=owner.lagged_count + sum(each.lagged_count for each in owner.subscribers),
+                run_count=self._derivations[owner].run_count if owner in self._derivations else 0,
             )
             for signal_id, owner in self._owners.items()
         )
@@ -233,6 +341,81 @@ class SignalHub:
             before = owner.snapshot
             owner.snapshot = after = Snapshot(value, before.version + 1, batch_id, before.ready)
             self._deliveries.append((owner, after))  # type: ignore[arg-type]  # many types share one queue
+        if self._derivations:
+            self._propagate(batch_id, [owner for owner, _ in changes])
+
+    def _propagate(self, batch_id: int, changed: Sequence[SignalOwner[T]]) -> None:
+        """Compute what is derived from *changed*, each once, after all its inputs; runs before anyone is told."""
+        self._wave += 1
+        wave = self._wave
+        for owner in changed:
+            for dependant in owner.dependants:
+                dependant.wave = wave
+        for derivation in self._plan_of(*changed):
+            if derivation.wave != wave:
+                continue
+            target = derivation.owner
+            before = target.snapshot
+            value = self._compute(derivation, before.value)
+            is_ready = before.ready or all(source.snapshot.ready for source in derivation.inputs)
+            if isinstance(value, Unchanged) or is_same(before.value, value):
+                if is_ready == before.ready:
+                    continue
+                value = before.value
+            target.snapshot = after = Snapshot(value, before.version + 1, batch_id, is_ready)
+            self._deliveries.append((target, after))
+            for dependant in target.dependants:
+                dependant.wave = wave
+
+    def _compute(self, derivation: Derivation, before: object) -> object | Unchanged:
+        """The new value; `UNCHANGED` when it raised, which is told when everybody was served."""
+        derivation.run_count += 1
+        try:
+            value = derivation.compute(before, *[source.snapshot.value for source in derivation.inputs])
+            if value is not UNCHANGED:
+                check_state(derivation.owner.signal, value)
+        except Exception as failure:  # the user's function ends here: the signal keeps its value, the others go on
+            signal_id = derivation.owner.signal.signal_id
+            text = f"{signal_id} raised {type(failure).__name__}: {failure}; it keeps its previous value"
+            self._reports.append(partial(self.report_error, AppError("derived_failed", text)))
+            return UNCHANGED
+        return value
+
+    def _plan_of(self, *changed: SignalOwner[T]) -> Sequence[Derivation]:
+        """All that is derived from these signals, inputs first."""
+        plans = [self._plan_of_one(owner) for owner in changed if owner.dependants]
+        if len(plans) <= 1:
+            return plans[0] if plans else ()
+        return sorted({derivation for plan in plans for derivation in plan}, key=_NUMBER_OF)
+
+    def _plan_of_one(self, owner: SignalOwner[T]) -> tuple[Derivation, ...]:
+        if owner.plan is None:
+            found: dict[Derivation, None] = {}
+            pending = list(owner.dependants)
+            while pending:
+                derivation = pending.pop()
+                if derivation not in found:
+                    found[derivation] = None
+                    pending.extend(derivation.owner.dependants)
+            owner.plan = tuple(sorted(found, key=_NUMBER_OF))
+        return owner.plan
+
+    def _forget_plans(self, derivation: Derivation) -> None:
+        """Whatever this is derived from, near or far, has another plan now."""
+        pending = list(derivation.inputs)
+        while pending:
+            owner = pending.pop()
+            owner.plan = None
+            above = self._derivations.get(owner)
+            if above is not None:
+                pending.extend(above.inputs)
+
+    def _note_room(self, subscription: Subscription[Any]) -> None:
+        """A blocking subscriber was filled, has room again, or has ended."""
+        if subscription.is_full and not subscription.is_closed:
+            self._full[subscription] = None
+        elif self._full.pop(subscription, self) is None and not self._full and self._on_room is not None:
+            self._on_room()
 
     def _dispatch(self) -> None:
         """Deliver in order of emission; what a subscriber emits meanwhile is stored at once and delivered after."""

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 
 from .hub import SignalOwner
 from .predicate import FactPredicate
-from .view import Batch, Unchanged, plan_order
+from .unchanged import Unchanged
+from .view import Batch, plan_order
 
 F = TypeVar("F")
 

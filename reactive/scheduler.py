@@ -12,14 +12,16 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .commit import CommitTable, PendingCommit, SeenIds
 from .errors import BackPressure, SchedulerShutdown
 from .hub import SignalHub, check_state, is_same
 from .node_table import FieldOf, Node, NodeTable
 from .signal import AppError
-from .view import UNCHANGED, Batch, SelectiveView, View, WakingView
+from .sink import FactSink
+from .unchanged import UNCHANGED
+from .view import Batch, SelectiveView, View, WakingView
 from .window import COUNT_MAX, WINDOW_MS, Window
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ class SchedulerStatistics(NamedTuple):
     duplicate_count: int
     queued_publish_count: int
     queued_fact_count: int
+    backlog_fact_count: int
     window_count: int
     awaited_fact_count: int
     is_timer_armed: bool
@@ -163,6 +166,8 @@ class SchedulerCore(Generic[F, C]):
         self._input: deque[Sequence[F]] = deque()
         self._queued_fact_count = 0
         self._backlog: deque[_Delivery[F]] = deque()
+        self._backlog_fact_count = 0
+        self._is_woken = False
         self._seen = SeenIds(self.config.seen_fact_max)
         self._commits = CommitTable()
         self._in_progress: Sequence[Hashable] = ()
@@ -181,6 +186,7 @@ class SchedulerCore(Generic[F, C]):
         self._is_replaying = False
         self._is_shutting_down = False
         self._is_closed = False
+        hub.on_room(self._on_room)
 
     # Views
 
@@ -231,6 +237,11 @@ class SchedulerCore(Generic[F, C]):
 
     # Facts in
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was shut down, and takes nothing more."""
+        return self._is_closed
+
     def try_publish(self, facts: Sequence[F]) -> C:
         """Put facts into the window; they are folded when it closes. What was seen before is dropped there.
 
@@ -239,7 +250,7 @@ class SchedulerCore(Generic[F, C]):
         """
         if self._is_shutting_down:
             raise SchedulerShutdown(f"publish {len(facts)} facts")
-        is_busy = self._is_running or self._is_paused
+        is_busy = self._is_running or self._is_held
         if is_busy and not self._has_room(len(facts)):
             raise BackPressure(
                 queued_publish_count=len(self._input),
@@ -266,8 +277,7 @@ class SchedulerCore(Generic[F, C]):
             raise SchedulerShutdown(f"fold {len(facts)} facts")
         if accepted_at is None and self.config.collect_stats:
             accepted_at = self._monotonic()
-        self._backlog.append(_Delivery(facts, unique, accepted_at))
-        self._drain()
+        self._queue(_Delivery(facts, unique, accepted_at))
 
     def touch(self, view_id: str) -> None:
         """Run a view without facts, now: its state changed by other means (a refold elsewhere). Unknown ids are
@@ -298,6 +308,15 @@ class SchedulerCore(Generic[F, C]):
         self._drain()
         self._arm_timer()
 
+    def fact_sender(self) -> FactSink[F]:
+        """Where a journal sends its durable windows: `journal.attach_fact_sink(scheduler.fact_sender())`."""
+        return _FactSender(self)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what waits to be folded is within the limit. Past it, who delivers should wait for `when_room`."""
+        return self._backlog_fact_count < self.config.queued_fact_max or self._is_closed
+
     def when_room(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, when something that waited in the input was taken, or will never be."""
         self._room_waiters.append(callback)
@@ -321,24 +340,47 @@ class SchedulerCore(Generic[F, C]):
         self._window.offer(facts, size)
 
     def _on_window_closed(self, facts: list[F]) -> None:
-        self._backlog.append(_Delivery(facts, False, self._window_opened_at))
-        self._drain()
+        self._queue(_Delivery(facts, False, self._window_opened_at))
 
     # Batches
 
+    def _queue(self, delivery: _Delivery[F]) -> None:
+        self._backlog.append(delivery)
+        self._backlog_fact_count += len(delivery.facts)
+        self._drain()
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether nothing may be folded now: paused, or a blocking subscriber has not read. The end waits for none."""
+        return (self._is_paused or self._hub.is_blocked) and not self._is_shutting_down
+
+    def _on_room(self) -> None:
+        """A blocking subscriber has read: go on, though not inside its call."""
+        if not self._is_woken and not self._is_closed:
+            self._is_woken = True
+            self._scheduler.schedule(self._go_on)
+
+    def _go_on(self, _scheduler: SchedulerBase, _state: object = None) -> None:
+        self._is_woken = False
+        self._drain()
+
     def _drain(self) -> None:
         """Process everything that is ready; a nested call leaves its work to the one that is running."""
-        if self._is_running or self._is_paused:
+        if self._is_running or self._is_held:
             return
         self._is_running = True
         try:
-            while (self._backlog or self._input) and not self._is_paused:
+            while (self._backlog or self._input) and not self._is_held:
                 if self._backlog:
-                    self._process(self._backlog.popleft())
+                    delivery = self._backlog.popleft()
+                    self._backlog_fact_count -= len(delivery.facts)
+                    self._process(delivery)
                 else:
                     self._take_input()
         finally:
             self._is_running = False
+        if self._room_waiters and self.has_room:
+            self._wake_waiters()
         if self._is_shutting_down and not self._is_closed:
             self._finish_shutdown()
 
@@ -514,8 +556,7 @@ class SchedulerCore(Generic[F, C]):
     def _on_timer(self, _scheduler: SchedulerBase, _state: object = None) -> None:
         self._timer, self._timer_at_ms = None, None
         if self._is_wakeup_due(self._clock.now_ms()):
-            self._backlog.append(_Delivery((), True, None))
-            self._drain()
+            self._queue(_Delivery((), True, None))
         else:  # the wall clock was set back since the timer was armed
             self._arm_timer()
 
@@ -622,6 +663,7 @@ class SchedulerCore(Generic[F, C]):
             duplicate_count=self._duplicate_count,
             queued_publish_count=len(self._input),
             queued_fact_count=self._queued_fact_count,
+            backlog_fact_count=self._backlog_fact_count,
             window_count=self._window.pending_count,
             awaited_fact_count=len(self._commits),
             is_timer_armed=self._timer is not None,
@@ -632,6 +674,29 @@ class SchedulerCore(Generic[F, C]):
                 for node in self._nodes
             ),
         )
+
+
+class _FactSender(Generic[F]):
+    """The scheduler as a sink: windows arrive closed and durable; a fact that comes twice counts once."""
+
+    __slots__ = ("_scheduler",)
+
+    def __init__(self, scheduler: SchedulerCore[F, Any]) -> None:
+        self._scheduler = scheduler
+
+    @property
+    def is_closed(self) -> bool:
+        return self._scheduler.is_closed
+
+    @property
+    def has_room(self) -> bool:
+        return self._scheduler.has_room
+
+    def when_room(self, callback: Callable[[], object], /) -> None:
+        self._scheduler.when_room(callback)
+
+    def deliver(self, facts: Sequence[F], /) -> None:
+        self._scheduler.deliver(facts)
 
 
 def _attribute(fact: object, name: str) -> object:

@@ -16,7 +16,7 @@ from .errors import BackPressure, SubscriptionClosed
 from .node_table import FieldOf
 from .scheduler import Clock, SchedulerConfig, SchedulerCore
 from .signal import Signal, Update
-from .subscription import CAPACITY, DeliveryMode, Subscription
+from .subscription import CAPACITY, Subscription
 
 if TYPE_CHECKING:
     from reactivex.abc import SchedulerBase
@@ -99,7 +99,7 @@ def open_stream(
     hub: SignalHub,
     signal: Signal[T],
     *,
-    policy: DeliveryMode = "buffer",
+    policy: str = "buffer",
     capacity: int = CAPACITY,
     replay_current: bool = True,
 ) -> SignalStream[T]:

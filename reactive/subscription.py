@@ -6,8 +6,10 @@ Knows no task and no event loop: it is polled with `try_recv`, or calls back. Wa
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from .errors import SubscriptionClosed
@@ -15,11 +17,46 @@ from .signal import Snapshot, Update
 
 T = TypeVar("T")
 
-DeliveryMode = Literal["buffer", "latest"]
-"""`"buffer"` keeps up to a capacity of snapshots; `"latest"` keeps only the newest, which is what a screen wants."""
+DeliveryMode = Literal["buffer", "latest", "block"]
+"""What becomes of a snapshot for which a subscriber has no room.
+
+`"buffer"` keeps up to a capacity of snapshots and drops the oldest; `"latest"` keeps only the newest, which is what a
+screen wants; `"block"` loses none: while its buffer is full, the scheduler folds nothing, and producers wait.
+"""
 
 # Four windows a frame for a whole second: who is further behind is better served by the newest snapshot.
 CAPACITY = 256
+
+
+_POLICY = re.compile(r"(buffer|block)\((\d{1,9})\)")
+
+
+class Policy(NamedTuple):
+    """How one subscriber is served: what happens when it is slow, and how many snapshots may wait for it."""
+
+    mode: DeliveryMode
+    capacity: int
+
+    @classmethod
+    def parse(cls, text: str, *, capacity: int = CAPACITY) -> Policy:
+        """Read `"buffer"`, `"buffer(n)"`, `"latest"`, `"block"` or `"block(n)"`; *capacity* stands for an n left out.
+
+        Raises `ValueError` for anything else, and for room for less than one snapshot.
+
+        >>> Policy.parse("buffer(16)")
+        Policy(mode='buffer', capacity=16)
+        """
+        found = _POLICY.fullmatch(text)
+        name, room = (found[1], int(found[2])) if found else (text, capacity)
+        mode = _MODES.get(name)
+        if mode is None:
+            raise ValueError(f"policy={text!r}; expected 'buffer', 'buffer(n)', 'latest', 'block' or 'block(n)'")
+        if room < 1:
+            raise ValueError(f"capacity={room}; expected room for at least one snapshot")
+        return cls(mode, 1 if mode == "latest" else room)
+
+
+_MODES: Mapping[str, DeliveryMode] = MappingProxyType({"buffer": "buffer", "latest": "latest", "block": "block"})
 
 
 class LagWarning(NamedTuple):
@@ -52,6 +89,7 @@ class Subscription(Generic[T]):
         "_on_failure",
         "_on_lag",
         "_on_ready",
+        "_on_room",
         "_queue",
         "_skipped",
         "_version",
@@ -63,20 +101,16 @@ class Subscription(Generic[T]):
         self,
         signal_id: str,
         *,
-        mode: DeliveryMode,
-        capacity: int,
+        policy: Policy,
         version: int,
         detach: Callable[[Subscription[T]], None],
         on_lag: Callable[[LagWarning], None],
         on_failure: Callable[[str, Exception], None],
+        on_room: Callable[[Subscription[T]], None] | None = None,
     ) -> None:
-        if mode not in ("buffer", "latest"):
-            raise ValueError(f"policy={mode!r}; expected 'buffer' or 'latest'")
-        if capacity < 1:
-            raise ValueError(f"capacity={capacity}; expected room for at least one snapshot")
         self.signal_id = signal_id
-        self.capacity = 1 if mode == "latest" else capacity
-        self._mode = mode
+        self._mode, self.capacity = policy
+        self._on_room = on_room
         self._version = version
         self._detach = detach
         self._on_lag = on_lag
@@ -102,6 +136,11 @@ class Subscription(Generic[T]):
         return len(self._queue)
 
     @property
+    def is_full(self) -> bool:
+        """Whether the next snapshot has no room."""
+        return len(self._queue) >= self.capacity
+
+    @property
     def lagged_count(self) -> int:
         """How many snapshots were dropped since the subscription began."""
         return self._lagged_count
@@ -115,7 +154,10 @@ class Subscription(Generic[T]):
             if self._is_closed:
                 raise SubscriptionClosed(self.signal_id)
             return None
+        was_full = len(self._queue) >= self.capacity
         snapshot = self._queue.popleft()
+        if was_full and self._on_room is not None:
+            self._on_room(self)
         skipped, self._skipped = self._skipped, 0
         if not self._queue:
             self._is_lagging = False
@@ -154,6 +196,8 @@ class Subscription(Generic[T]):
         if len(queue) >= self.capacity:
             self._drop_oldest()
         queue.append(snapshot)
+        if self._on_room is not None and len(queue) >= self.capacity:
+            self._on_room(self)
         if self._callback is not None:
             self._deliver()
         elif self._on_ready is not None:
@@ -169,7 +213,7 @@ class Subscription(Generic[T]):
         self._skipped += 1
         self._lagged_count += 1
         # Overwriting is what "latest" asked for: counted, but nothing to warn of.
-        if self._mode == "buffer" and not self._is_lagging:
+        if self._mode != "latest" and not self._is_lagging:
             self._is_lagging = True
             self._on_lag(LagWarning(self.signal_id, self.capacity, self._lagged_count))
 
@@ -195,6 +239,8 @@ class Subscription(Generic[T]):
             return
         self._is_closed = True
         self._detach(self)
+        if self._on_room is not None:
+            self._on_room(self)
         if self._on_ready is not None:
             self._on_ready()
 

@@ -6,25 +6,15 @@ Contains no view: those are in the room `views`, and in applications.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum, auto
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .errors import CycleDetected
 from .predicate import FactPredicate
 from .signal import Signal
+from .unchanged import Unchanged
 
 F = TypeVar("F")
 S = TypeVar("S")
-
-
-class Unchanged(Enum):
-    """The type of `UNCHANGED`."""
-
-    UNCHANGED = auto()
-
-
-UNCHANGED: Final = Unchanged.UNCHANGED
-"""What a view returns when the batch changed nothing: no snapshot is made, compared or emitted."""
 
 
 class Batch(NamedTuple, Generic[F]):

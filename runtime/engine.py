@@ -66,6 +66,7 @@ from antiphon.journal.stores.tables import ViewCheckpoint
 from antiphon.journal.sync.messages import IncomingRun, IngestResult
 from antiphon.reactive import AppError, SignalHub, Window
 
+from .fact_sinks import FactSinks
 from .follower import FollowerService
 from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
 from .threads import SYSTEM_THREADS, Threads
@@ -193,6 +194,9 @@ class JournalEngine:
             decode=self._decode,
             on_damage=self._on_damage,
         )
+        # The views are given each window first; what reads them inside a sink sees the facts already.
+        self.sinks = FactSinks(lambda text: self.hub.report_error(AppError("sink-detached", text)))
+        self.sinks.attach(self.views)
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._random = random_bytes
@@ -282,6 +286,8 @@ class JournalEngine:
                 await asyncio.sleep(0)
             if self._commits.pending_count >= PENDING_FRAMES_MAX:
                 await self._commits.wait_for_room()
+            if not self.sinks.has_room:
+                await self.sinks.wait_for_room()
             self._check_open()
             self._window.offer(part, _size_of_all(part))
         if flush:
@@ -563,7 +569,7 @@ class JournalEngine:
             commit.take(committed)
         if cargo.done is not None and not cargo.done.done():
             cargo.done.set_result(None)
-        self.views.deliver(cargo.facts)
+        self.sinks.deliver(cargo.facts)
         self.follower.offer(records, item.position, rows, cargo.registrations, cargo.chains, cargo.hidden)
         for listener in tuple(self._listeners):
             listener(rows)
@@ -584,6 +590,7 @@ class JournalEngine:
 
     async def _write_foreign(self, batch: Ingest) -> None:
         await self._commits.wait_for_room()
+        await self.sinks.wait_for_room()
         facts: list[Fact] = []
         hidden: dict[int, str] = {}
         place = 0

@@ -112,6 +112,20 @@ class ViewHost:
         """Whether the view that *owner* declared is folded and followed now."""
         return view_id in self._awake and self._awake[view_id] is owner
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it folds nothing more."""
+        return self.scheduler.is_closed
+
+    @property
+    def has_room(self) -> bool:
+        """Whether commits may go on: a subscriber that must lose nothing can hold up the folding."""
+        return self.scheduler.has_room
+
+    def when_room(self, callback: Callable[[], object], /) -> None:
+        """Call *callback* once, when there may be room again."""
+        self.scheduler.when_room(callback)
+
     def deliver(self, facts: Sequence[Fact]) -> None:
         """Fold one durable window into the views that are awake; those that are waking up get it right after.
 

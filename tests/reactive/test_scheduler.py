@@ -147,6 +147,61 @@ def engine(clock: VirtualClock) -> Engine:
     return build_engine(clock)
 
 
+# Subscribers that lose nothing, and sinks
+
+
+def test_a_blocking_subscriber_loses_no_snapshot_and_what_waits_for_it_is_bounded(clock: VirtualClock) -> None:
+    engine = build_engine(clock, SchedulerConfig(publish_capacity=3, queued_fact_max=10))
+    view = engine.add(Collector())
+    fast = engine.follow(view)
+    slow = engine.hub.subscribe(view.signal, policy="block(2)", replay_current=False)
+    sender = engine.scheduler.fact_sender()
+    for number in range(20):
+        sender.deliver(said(f"{number:02}"))
+    assert (slow.pending_count, len(fast), len(view.batches)) == (2, 2, 2)
+    assert engine.scheduler.statistics().backlog_fact_count == 18
+    assert not sender.has_room
+    for number in range(3):
+        engine.scheduler.try_publish(said(f"late {number}"))
+    with pytest.raises(BackPressure):
+        engine.scheduler.try_publish(said("one too many"))
+    told: list[str] = []
+    sender.when_room(lambda: told.append("room"))
+    seen: list[State] = []
+    for _ in range(40):
+        update = slow.try_recv()
+        if update is not None:
+            assert update.skipped == 0
+            seen.append(update.value)
+        clock.advance(6)
+    assert [len(state) for state in seen] == [*range(1, 21), 23]
+    assert seen == fast
+    assert told == ["room"]
+    assert sender.has_room
+
+
+def test_a_blocking_subscriber_does_not_hold_up_the_end(clock: VirtualClock) -> None:
+    engine = build_engine(clock)
+    view = engine.add(Collector())
+    slow = engine.hub.subscribe(view.signal, policy="block(1)", replay_current=False)
+    for fact_id in "abc":
+        engine.scheduler.deliver(said(fact_id))
+    engine.scheduler.shutdown()
+    assert slow.try_recv() == Update(("a", "b", "c"), 3, 2, True)
+    sender = engine.scheduler.fact_sender()
+    assert sender.is_closed
+    assert sender.has_room
+
+
+def test_a_fact_sender_folds_a_fact_once(engine: Engine) -> None:
+    view = engine.add(Collector())
+    sender = engine.scheduler.fact_sender()
+    sender.deliver(said("a", "b"))
+    sender.deliver(said("b", "c"))
+    assert engine.hub.read(view.signal) == ("a", "b", "c")
+    assert engine.scheduler.statistics().duplicate_count == 1
+
+
 # Windows
 
 

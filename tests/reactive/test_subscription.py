@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from antiphon.reactive import LagWarning, Signal, SignalHub, SubscriptionClosed, Update
+from antiphon.reactive import (
+    ERROR_SIGNAL,
+    EmissionFailed,
+    LagWarning,
+    Policy,
+    Signal,
+    SignalHub,
+    SubscriptionClosed,
+    Update,
+)
 
 COUNT = Signal("app:count", int)
 
@@ -100,11 +109,56 @@ def test_a_second_callback_on_one_subscription_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "capacity", "seen"), [("oldest", 4, "policy='oldest'"), ("buffer", 0, "capacity=0")]
+    ("policy", "capacity", "seen"),
+    [
+        ("oldest", 4, "policy='oldest'"),
+        ("buffer", 0, "capacity=0"),
+        ("buffer(0)", 4, "capacity=0"),
+        ("buffer(-1)", 4, "policy="),
+        ("latest(2)", 4, "policy="),
+        ("buffer(3) ", 4, "policy="),
+    ],
 )
 def test_an_impossible_subscription_is_refused(policy: str, capacity: int, seen: str) -> None:
     with pytest.raises(ValueError, match=seen):
-        build_hub().subscribe(COUNT, policy=policy, capacity=capacity)  # type: ignore[arg-type]  # the mistake itself
+        build_hub().subscribe(COUNT, policy=policy, capacity=capacity)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("buffer", ("buffer", 7)),
+        ("buffer(3)", ("buffer", 3)),
+        ("latest", ("latest", 1)),
+        ("block", ("block", 7)),
+        ("block(2)", ("block", 2)),
+    ],
+)
+def test_a_policy_says_the_mode_and_the_room(policy: str, expected: tuple[str, int]) -> None:
+    assert Policy.parse(policy, capacity=7) == expected
+    assert build_hub().subscribe(COUNT, policy=policy, capacity=7).capacity == expected[1]
+
+
+def test_a_full_blocking_subscriber_blocks_its_hub_until_it_reads_or_leaves() -> None:
+    hub = build_hub()
+    freed: list[str] = []
+    hub.on_room(lambda: freed.append("room"))
+    first, second = (hub.subscribe(COUNT, policy="block(2)") for _ in range(2))
+    hub.emit(COUNT, 1)
+    assert hub.is_blocked
+    with pytest.raises(EmissionFailed, match="block"):
+        hub.emit(COUNT, 2)
+    first.try_recv()
+    assert (hub.is_blocked, freed) == (True, [])
+    second.close()
+    assert (hub.is_blocked, freed) == (False, ["room"])
+    assert hub.emit(COUNT, 2)
+    assert [first.try_recv(), first.try_recv()] == [Update(1, 1, 0, True), Update(2, 2, 0, True)]
+
+
+def test_the_error_signal_makes_nobody_wait() -> None:
+    with pytest.raises(ValueError, match="app:error"):
+        build_hub().subscribe(ERROR_SIGNAL, policy="block")
 
 
 class SlowReaders(RuleBasedStateMachine):
