@@ -57,7 +57,7 @@ EDGES: dict[str, str] = {
 # "file:function" to why everything is caught there.
 CATCHES_EVERYTHING: dict[str, str] = {
     "reactive/hub.py:is_same": "a user's `__eq__` ends here; emitting once too often is the harmless side",
-    "reactive/hub.py:SignalHub._compute": "a user's function ends here: its signal keeps its value, the error signal tells",
+    "reactive/hub.py:SignalHub._compute": "a user's function ends here: told, its signal keeps its value",
     "runtime/fact_sinks.py:FactSinks.deliver": "a sink ends here: detached and told, the journal and the others go on",
     "reactive/scheduler.py:SchedulerCore._run_view": "a view ends here: told to its owner, the others go on",
     "reactive/scheduler.py:SchedulerCore._note_wakeup": "a view ends here: told to its owner, the others go on",
