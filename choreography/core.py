@@ -25,7 +25,7 @@ What projection may rely on:
   equality, because a projection that is remembered by content must carry the right ones. Spans do not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self, TypeAlias
 
@@ -154,13 +154,18 @@ class Parallel(CoreNode):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Timeout(CoreNode):
-    """`body` unless the owner's clock fires first (then `on_timeout`) or the owner cancels (then `on_cancel`)."""
+    """`body` unless the owner's clock fires first (then `on_timeout`) or the owner cancels (then `on_cancel`).
+
+    What follows a timeout hangs below its parts, so `participants` says which roles act in the parts themselves; None
+    lets projection find out by what can be reached from two parts.
+    """
 
     owner: str
     milliseconds: int
     body: "GlobalType"
     on_timeout: "GlobalType"
     on_cancel: "GlobalType | None" = None
+    participants: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -174,7 +179,10 @@ class Repeat(CoreNode):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Local(CoreNode):
-    """An action that sends nothing. `actor` is the role that sends next, None when nobody does."""
+    """An action that sends nothing, and whose it is: of the role that bound what it uses, else of the one that sends
+
+    next, else of the one that sent last; None when nobody ever sends.
+    """
 
     actor: str | None
     action: Statement
@@ -256,6 +264,29 @@ def participants(root: GlobalType) -> tuple[str, ...]:
     return tuple(found)
 
 
+def participants_before(roots: Iterable[GlobalType], end: GlobalType) -> tuple[str, ...]:
+    """The roles that communicate or act on the ways from some nodes to another, sorted; O(nodes in between)."""
+    found: set[str] = set()
+    seen = {id(end)}
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        match node:
+            case Comm():
+                found |= {node.sender, node.receiver}
+            case Timeout(owner=owner):
+                found.add(owner)
+            case Local(actor=str() as actor):
+                found.add(actor)
+            case Custom(statement=statement):
+                found.update(statement.roles)
+        waiting.extend(successors(node))
+    return tuple(sorted(found))
+
+
 def free_variables(root: GlobalType) -> frozenset[str]:
     """The names of Var that no Rec around them binds; O(nodes × names)."""
     free: dict[int, frozenset[str]] = {}
@@ -311,7 +342,9 @@ def replace_successors(node: GlobalType, after: tuple[GlobalType, ...]) -> Globa
             return Parallel(after[:-1], after[-1], span=node.span)
         case Timeout():
             on_cancel = after[2] if len(after) == 3 else None
-            return Timeout(node.owner, node.milliseconds, after[0], after[1], on_cancel, span=node.span)
+            return Timeout(
+                node.owner, node.milliseconds, after[0], after[1], on_cancel, node.participants, span=node.span
+            )
         case Repeat():
             return Repeat(node.count, after[0], after[1], span=node.span)
         case Local():
@@ -406,6 +439,7 @@ __all__ = [
     "free_variables",
     "nodes_below",
     "participants",
+    "participants_before",
     "replace_successors",
     "size",
     "substitute",

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from . import ast, core
 from .annotations import MessageAnnotations, read_annotations
-from .ast import Block, Choreography, Send, Statement
+from .ast import Block, Choreography, RoleRef, Send, Statement
 from .core import Branch, Comm, End, GlobalType, Local, ValueType, Var
 from .dsl.diagnostics import did_you_mean, problem
 from .dsl.format import format_expression, format_payload, format_type, summarise
@@ -17,6 +17,7 @@ from .dsl.layout import NESTING_MAX
 from .dsl.parse import parse_condition
 from .dsl.surface import statements_of
 from .errors import Problem
+from .node import walk
 from .roles import bind, has_families, map_blocks, unbound_problems
 
 # `loop repeat n` is written out up to here; more rounds stay a counted node.
@@ -25,6 +26,16 @@ UNROLL_MAX = 64
 UNROLLED_STATEMENTS_MAX = 4_096
 INLINED_STATEMENTS_MAX = 20_000
 DONE = "Done"
+# What sends nothing and yet belongs to a role.
+_ACTIONS = (
+    ast.Let,
+    ast.Case,
+    ast.Publish,
+    ast.PublishAuthority,
+    ast.Materialize,
+    ast.Handoff,
+    ast.DependentWork,
+)
 COMMITMENT_WORDS = {ast.Begin: "begin", ast.Await: "await", ast.Resolve: "resolve", ast.Invalidate: "invalidate"}
 
 
@@ -216,7 +227,21 @@ def lower(tree: Choreography) -> Lowered:
     return _Lowerer(concrete).run()
 
 
-Scope: TypeAlias = dict[str, str]  # a label of the text to the name of its Rec; "" when a `par` stands between
+class Scope(NamedTuple):
+    """What holds at a place of the text.
+
+    `labels`: a label to the name of its Rec, "" when a `par` stands between; `owners`: a name to the role that bound
+    it; `speaker`: who sent last; `following`: who sends next.
+    """
+
+    labels: dict[str, str]
+    owners: dict[str, str]
+    speaker: str | None = None
+    following: str | None = None
+
+    def binding(self, names: Sequence[str], owner: str | None) -> "Scope":
+        """The same place where the names are bound by that role."""
+        return self._replace(owners=self.owners | dict.fromkeys(names, owner)) if owner and names else self
 
 
 class _Lowerer:
@@ -231,10 +256,13 @@ class _Lowerer:
         self._finishes: dict[int, bool] = {}
         self._factor = 1
         self._end = End()
+        self._has_actions = any(isinstance(item, _ACTIONS) for item in statements_of(tree.body))
+        self._operations = {item.name: item.owner.name for item in tree.declarations if isinstance(item, ast.Operation)}
+        self._last_speakers: dict[int, str | None] = {}
         self._name_loops()
 
     def run(self) -> Lowered:
-        lowered = self._block(self._tree.body, self._end, {})
+        lowered = self._block(self._tree.body, self._end, Scope({}, {}))
         problems = tuple(sorted(dict.fromkeys(self._problems), key=lambda found: found.span[:2]))
         steps = tuple(self._steps())
         return Lowered(lowered if not problems else None, problems, steps)
@@ -283,10 +311,79 @@ class _Lowerer:
 
     def _block(self, block: Block, after: GlobalType, scope: Scope) -> GlobalType:
         self._check_reach(block)
+        scopes = self._scopes(block, after, scope) if self._has_actions else [scope] * len(block.items)
         node = after
-        for statement in reversed(block.items):
-            node = self._statement(statement, node, scope)
+        for statement, inside in zip(reversed(block.items), reversed(scopes), strict=True):
+            node = self._statement(statement, node, inside)
         return node
+
+    # --- local actions, and whose they are
+
+    def _scopes(self, block: Block, after: GlobalType, scope: Scope) -> list[Scope]:
+        """The scope of each statement of a block."""
+        following = _next_sender(after)
+        nexts: list[str | None] = []
+        for statement in reversed(block.items):
+            first = first_communication(Block((statement,)), self._roles)
+            if isinstance(first, First):
+                following = first.sender
+            elif first.seen != "nothing":
+                following = None
+            nexts.append(following)
+        scopes: list[Scope] = []
+        for statement, found in zip(block.items, reversed(nexts), strict=True):
+            scopes.append(scope._replace(following=found))
+            scope = self._past(statement, scopes[-1])
+        return scopes
+
+    def _past(self, statement: Statement, scope: Scope) -> Scope:
+        """What holds after a statement."""
+        match statement:
+            case ast.Let(name=name, body=None) | ast.PublishAuthority(name=name) | ast.Materialize(proof=name):
+                return scope.binding((name,), self._actor(statement, scope))
+            case _:
+                return scope._replace(speaker=self._last_speaker(statement) or scope.speaker)
+
+    def _actor(self, statement: Statement, scope: Scope) -> str | None:
+        """Whose local action it is: who bound what it uses, else who sends next, else who sent last."""
+        match statement:
+            case ast.Let(expression=ast.Transfer(source=source)):
+                return source.name
+            case ast.Handoff(operation=operation, receipt=receipt):
+                named, owned = [receipt], self._operations.get(operation)
+            case ast.DependentWork(operation=operation):
+                named, owned = _names_in(statement), self._operations.get(operation)
+            case ast.Materialize(publication=publication):
+                named, owned = [publication], None
+            case ast.Case(decider=RoleRef(name=decider)):
+                return decider
+            case _:
+                named, owned = _names_in(statement), None
+        bound = next((scope.owners[name] for name in named if name in scope.owners), None)
+        return bound or (owned if owned in self._roles else None) or scope.following or scope.speaker
+
+    def _last_speaker(self, statement: Statement) -> str | None:
+        """Who sends last in a statement; where ways part, the one who surely knows which was taken."""
+        known = id(statement)
+        if known not in self._last_speakers:
+            self._last_speakers[known] = self._find_last_speaker(statement)
+        return self._last_speakers[known]
+
+    def _find_last_speaker(self, statement: Statement) -> str | None:
+        match statement:
+            case Send(sender=role) | ast.Broadcast(sender=role):
+                return role.name
+            case ast.Choice(chooser=role) | ast.Timeout(owner=role) | ast.Loop(condition=ast.Decides(role=role)):
+                return role.name
+            case ast.Loop(condition=ast.While()):
+                first = first_communication(statement.body, self._roles)
+                return first.sender if isinstance(first, First) else None
+        for block in reversed(ast.blocks_of(statement)):
+            for item in reversed(block.items):
+                found = self._last_speaker(item)
+                if found is not None:
+                    return found
+        return None
 
     def _check_reach(self, block: Block) -> None:
         for statement, following in zip(block.items, block.items[1:], strict=False):
@@ -330,12 +427,13 @@ class _Lowerer:
             case ast.Rec(label=label):
                 name = self._name(statement)
                 self._note(statement, f"rec {name}")
-                return self._recursion(statement, name, self._block(statement.body, after, {**scope, label: name}))
+                inner = scope._replace(labels={**scope.labels, label: name})
+                return self._recursion(statement, name, self._block(statement.body, after, inner))
             case ast.Continue():
                 return self._continue(statement, scope)
             case ast.Parallel(branches=branches):
                 self._note(statement, f"parallel of {len(branches)}")
-                inside = dict.fromkeys(scope, "")
+                inside = scope._replace(labels=dict.fromkeys(scope.labels, ""))
                 parts = tuple(self._block(block, self._end, inside) for block in branches)
                 return core.Parallel(parts, after, span=statement.span)
             case ast.Timeout():
@@ -343,7 +441,8 @@ class _Lowerer:
             case ast.Case():
                 return self._case(statement, after, scope)
             case ast.Let(body=Block() as body):
-                return self._local(replace(statement, body=None), self._block(body, after, scope))
+                inner = scope.binding((statement.name,), self._actor(statement, scope))
+                return self._local(replace(statement, body=None), self._block(body, after, inner), scope)
             case ast.Begin() | ast.Await() | ast.Resolve() | ast.Invalidate():
                 self._report("unsupported_authority", statement, word=COMMITMENT_WORDS[type(statement)])
                 return after
@@ -354,10 +453,10 @@ class _Lowerer:
                 self._report("undefined_protocol", statement, name=name, advice="define it below `where`")
                 return after
             case _:
-                return self._local(statement, after)
+                return self._local(statement, after, scope)
 
-    def _local(self, statement: Statement, after: GlobalType) -> GlobalType:
-        actor = _next_sender(after)
+    def _local(self, statement: Statement, after: GlobalType, scope: Scope) -> GlobalType:
+        actor = self._actor(statement, scope)
         self._note(statement, f"local action of {actor}" if actor else "local action")
         return Local(actor, statement, after, span=statement.span)
 
@@ -402,7 +501,8 @@ class _Lowerer:
         labels: set[str] = set()
         branches: list[Branch] = []
         for branch in choice.branches:
-            body = self._block(branch.body, after, scope)
+            binders = (branch.guard.binder,) if isinstance(branch.guard, ast.Evidence) else ()
+            body = self._block(branch.body, after, scope.binding(binders, chooser))
             if branch.label in labels:
                 self._report("duplicate_label", branch, name=branch.label)
             labels.add(branch.label)
@@ -446,10 +546,12 @@ class _Lowerer:
         return Branch(branch.label, None, body, guard=branch.guard, span=branch.span)
 
     def _case(self, case: ast.Case, after: GlobalType, scope: Scope) -> GlobalType:
-        bodies = [self._block(branch.body, after, scope) for branch in case.branches]
         firsts = [first_communication(branch.body, self._roles) for branch in case.branches]
+        speaker = next((first.sender for first in firsts if isinstance(first, First)), None)
+        decider = case.decider.name if case.decider else speaker
+        bodies = [self._block(branch.body, after, scope.binding(branch.binders, decider)) for branch in case.branches]
         if all(isinstance(first, NoFirst) and first.seen == "nothing" for first in firsts):
-            return self._local(case, after)
+            return self._local(case, after, scope)
         trouble = self._case_trouble(case, firsts)
         if trouble:
             seen, advice = trouble
@@ -569,9 +671,9 @@ class _Lowerer:
 
     def _continue(self, statement: ast.Continue, scope: Scope) -> GlobalType:
         label = statement.label
-        name = scope.get(label)
+        name = scope.labels.get(label)
         if name is None:
-            advice = did_you_mean(label, scope, otherwise=f"put it into `rec {label}`")
+            advice = did_you_mean(label, scope.labels, otherwise=f"put it into `rec {label}`")
             self._report("unbound_variable", statement, name=label, advice=advice)
         elif not name:
             self._report("continue_in_par", statement, name=label)
@@ -581,15 +683,12 @@ class _Lowerer:
 
     def _timeout(self, timeout: ast.Timeout, after: GlobalType, scope: Scope) -> GlobalType:
         self._note(timeout, f"timeout of {timeout.owner.name} after {timeout.milliseconds} ms")
-        on_cancel = timeout.on_cancel
-        return core.Timeout(
-            timeout.owner.name,
-            timeout.milliseconds,
-            self._block(timeout.body, after, scope),
-            self._block(timeout.on_timeout, after, scope),
-            self._block(on_cancel, after, scope) if on_cancel is not None else None,
-            span=timeout.span,
-        )
+        body, on_timeout = self._block(timeout.body, after, scope), self._block(timeout.on_timeout, after, scope)
+        on_cancel = self._block(timeout.on_cancel, after, scope) if timeout.on_cancel is not None else None
+        parts = [part for part in (body, on_timeout, on_cancel) if part is not None]
+        roles = core.participants_before(parts, after)
+        owner = timeout.owner.name
+        return core.Timeout(owner, timeout.milliseconds, body, on_timeout, on_cancel, roles, span=timeout.span)
 
 
 def replace_branch(
@@ -616,21 +715,29 @@ def replace_branch(
 
 
 def _fuse(body: GlobalType) -> Branch | None:
-    """The one branch of the plain message a body begins with, local actions before it kept with it."""
-    before: list[Statement] = []
+    """The one branch of the plain message a body begins with, local actions before it kept with it.
+
+    Those of its sender come before the label. Nobody else knows that the branch was taken: theirs come after it.
+    """
+    actions: list[Local] = []
     node = body
     while isinstance(node, Local):
-        before.append(node.action)
+        actions.append(node)
         node = node.continuation
     if not isinstance(node, Comm) or len(node.branches) != 1:
         return None
     branch = node.branches[0]
-    if not before:
+    if not actions:
         return branch
+    before = [local.action for local in actions if local.actor == node.sender]
+    continuation = branch.continuation
+    for local in reversed(actions):
+        if local.actor != node.sender:
+            continuation = Local(local.actor, local.action, continuation, span=local.span)
     return Branch(
         branch.label,
         branch.payload,
-        branch.continuation,
+        continuation,
         branch.message,
         branch.annotations,
         branch.guard,
@@ -651,9 +758,7 @@ def _next_sender(node: GlobalType) -> str | None:
                 return owner
             case core.Rec(body=body):
                 node = body
-            case Local(actor=actor):
-                return actor
-            case core.Custom(continuation=after) | core.Repeat(continuation=after):
+            case Local(continuation=after) | core.Custom(continuation=after) | core.Repeat(continuation=after):
                 node = after
             case _:
                 return None
@@ -681,6 +786,12 @@ def _unguarded(body: GlobalType) -> set[str]:
         else:
             waiting.extend(core.successors(node))
     return found
+
+
+def _names_in(statement: Statement) -> list[str]:
+    """The plain names that a local action uses."""
+    expressions = ast.expressions_of(statement)
+    return [node.name for expression in expressions for node in walk(expression) if isinstance(node, ast.Name)]
 
 
 def _is_silent(node: GlobalType) -> bool:

@@ -470,7 +470,7 @@ class _TimedParts:
 
     def roles_in(self, node: Timeout) -> frozenset[str]:
         """The roles that occur in a part of the timeout itself."""
-        return self._look(node)[0]
+        return self._look(node)[0] if node.participants is None else frozenset(node.participants)
 
     def tail_of(self, node: Timeout) -> GlobalType | None:
         """Where the parts meet again, if they do."""
@@ -505,6 +505,8 @@ class _TimedParts:
                 roles |= {current.sender, current.receiver}
             elif isinstance(current, Timeout):
                 roles.add(current.owner)
+            elif isinstance(current, Local) and current.actor is not None:
+                roles.add(current.actor)
             for after in successors(current):
                 if id(after) not in reached:
                     heappush(queue, (-self._rank[id(after)], id(after)))

@@ -388,3 +388,128 @@ def test_two_thousand_levels_are_projected_and_refused_without_recursion() -> No
     for number in range(2_000):
         nested = Rec(f"X{number}", choice("A", "B", go=message("B", "A", "ok", Var(f"X{number}")), out=nested))
     assert project_all(nested).is_projectable
+
+
+# --- timeouts in loops, and local actions -------------------------------------------------------------------------
+
+
+def seen_by(role: str, *lines: str, roles: str = "A, B, C") -> str:
+    return show_local(
+        project("\n".join([f"protocol P =\n  roles {roles}", *("  " + line for line in lines)]) + "\n", role)
+    )
+
+
+TIMEOUTS_IN_LOOPS = {
+    # The body goes round, so what follows hangs below `on timeout` alone; C is in it no more than in the body.
+    "the body goes round": (
+        [
+            "rec X",
+            "  timeout 5s A at",
+            "    A -> B : M",
+            "    continue X",
+            "  on timeout => A -> B : Late",
+            "A -> C : Z",
+        ],
+        "?A{Z: end}",
+    ),
+    "on timeout goes round": (
+        [
+            "rec X",
+            "  timeout 5s A at",
+            "    A -> B : M",
+            "  on timeout =>",
+            "    A -> B : Late",
+            "    continue X",
+            "A -> C : Z",
+        ],
+        "?A{Z: end}",
+    ),
+    "every part goes round but one way": (
+        [
+            "rec X",
+            "  timeout 5s A at",
+            "    A -> B : M",
+            "    continue X",
+            "  on timeout =>",
+            "    A -> B : Late",
+            "    continue X",
+            "  on cancel => A -> B : Stop",
+            "A -> C : Z",
+        ],
+        "?A{Z: end}",
+    ),
+    "a loop in the body goes round": (
+        [
+            "rec X",
+            "  timeout 5s A at",
+            "    choice A at",
+            "      | More =>",
+            "        A -> B : More",
+            "        continue X",
+            "      | Enough => A -> B : Enough",
+            "  on timeout =>",
+            "    A -> B : Late",
+            "    continue X",
+            "A -> C : Z",
+        ],
+        "?A{Z: end}",
+    ),
+    "one timeout in another": (
+        [
+            "rec X",
+            "  timeout 5s A at",
+            "    timeout 1s A at",
+            "      A -> B : M",
+            "      continue X",
+            "    on timeout => A -> B : Soon",
+            "  on timeout => A -> B : Late",
+            "A -> C : Z",
+        ],
+        "?A{Z: end}",
+    ),
+    "and goes round itself": (
+        [
+            "rec X",
+            "  timeout 5s A at",
+            "    A -> B : M",
+            "    continue X",
+            "  on timeout => A -> B : Late",
+            "A -> C : Z",
+            "B -> C : W",
+        ],
+        "?A{Z: ?B{W: end}}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "expected"), TIMEOUTS_IN_LOOPS.values(), ids=TIMEOUTS_IN_LOOPS)
+def test_a_role_outside_a_timeout_in_a_loop_waits_for_what_follows(lines: list[str], expected: str) -> None:
+    assert seen_by("C", *lines) == expected
+
+
+def test_a_role_that_only_acts_in_a_timeout_is_in_it() -> None:
+    lines = ["let r = transfer S from C to B", "timeout 5s A at", "  A -> B : M", "  handoff op to B with r",
+             "on timeout =>", "  A -> B : Late", "  handoff other to B with r", "A -> C : Z"]  # fmt: skip
+    assert seen_by("C", *lines) == "let; timeout 5000ms A(handoff; ?A{Z: end}; on timeout: handoff; ?A{Z: end})"
+
+
+LOCAL_ACTIONS = {
+    "the last statement": (["A -> B : M", "publish Done"], {"A": "!B{M: publish; end}", "B": "?A{M: end}"}),
+    "before the end of a branch": (
+        ["choice A at", "  | x =>", "    A -> B : x", "    publish Done", "  | y => A -> B : y"],
+        {"A": "!B{x: publish; end, y: end}", "B": "?A{x: end, y: end}"},
+    ),
+    "by who bound the receipt": (
+        ["let r = transfer S from B to A", "A -> B : M", "handoff op to A with r"],
+        {"A": "!B{M: end}", "B": "let; ?A{M: handoff; end}"},
+    ),
+    "in a loop": (
+        ["loop decide by A", "  A -> B : M", "  publish Round"],
+        {"A": "rec Loop1.(!B{M: publish; Loop1, Done: end})", "B": "rec Loop1.(?A{M: Loop1, Done: end})"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "expected"), LOCAL_ACTIONS.values(), ids=LOCAL_ACTIONS)
+def test_a_local_action_is_in_the_view_of_whose_it_is(lines: list[str], expected: dict[str, str]) -> None:
+    assert {role: seen_by(role, *lines, roles="A, B") for role in ("A", "B")} == expected
