@@ -70,9 +70,13 @@ class GuardCommand(Node):
 
 
 class AnnotationRecord(NamedTuple):
-    """One annotation with its place in the tree: the flat view that tools list."""
+    """One annotation with its place in the tree: the flat view that tools list.
 
-    path: str
+    `place` is the path with `n` continuations in a row written `.continuation[n]`: the path of the last of ten thousand
+    statements would be a text of its own, so it is made when it is asked for.
+    """
+
+    place: str
     node_kind: str
     scope: Literal["statement", "sender"]
     role: str
@@ -81,7 +85,13 @@ class AnnotationRecord(NamedTuple):
     value: str
     span: Span
 
+    @property
+    def path(self) -> str:
+        """`root`, then a word a step: `.continuation`, `.branch[L]`, `.timeout.on_cancel`, …; O(its length)."""
+        return _CONTINUATIONS.sub(lambda found: ".continuation" * int(found[1]), self.place)
 
+
+_CONTINUATIONS = re.compile(r"\.continuation\[(\d+)\]")
 # What a message costs whose sender says something about guarding it, but not how much.
 FLOW_COST_DEFAULT = 100
 FLOW_COST_MAX = 2**64 - 1
@@ -326,7 +336,8 @@ _KEY_KINDS: dict[str, GuardKind] = {
 def lower_annotations(tree: "Choreography") -> tuple[GuardCommand, ...]:
     """The guard commands of a whole protocol in written order: sends as they stand, keys as they stand in one sender.
 
-    A sender with a record and no `flow_cost` gets the default cost last; a sender without a record gets nothing.
+    Calls are written out. A sender with a record and no `flow_cost` gets the default cost last; a sender without a
+    record gets nothing.
     """
     commands: list[GuardCommand] = []
     for _, send in _annotated(tree):
@@ -344,10 +355,13 @@ def lower_annotations(tree: "Choreography") -> tuple[GuardCommand, ...]:
 
 
 def annotation_records(tree: "Choreography") -> tuple[AnnotationRecord, ...]:
-    """Every annotation with its path (`root`, `.continuation`, `.branch[L]`, `.body`, …), in document order."""
+    """Every annotation with its path (`root`, `.continuation`, `.branch[L]`, `.body`, …), in document order.
+
+    Calls are written out.
+    """
     return tuple(
         AnnotationRecord(
-            path=path,
+            place=place,
             node_kind=type(send).__name__,
             scope="statement" if item.key in STATEMENT_KEYS else "sender",
             role=send.sender.name,
@@ -356,14 +370,17 @@ def annotation_records(tree: "Choreography") -> tuple[AnnotationRecord, ...]:
             value=value_text(item.value),
             span=item.span,
         )
-        for path, send in _annotated(tree)
+        for place, send in _annotated(tree)
         for item in send.annotations
     )
 
 
 def _annotated(tree: "Choreography") -> Iterator[tuple[str, ast.Send | ast.Broadcast]]:
-    """Every send with a record, with its path, in document order."""
-    pending: list[tuple[str, ast.Statement]] = _placed("root", tree.body)
+    """Every send with a record, with its place, in document order."""
+    from .inline import inline  # lowering, which inlines, reads annotations
+
+    body = (inline(tree).tree or tree).body
+    pending: list[tuple[str, ast.Statement]] = _placed("root", body)
     while pending:
         path, statement = pending.pop()
         if isinstance(statement, ast.Send | ast.Broadcast):

@@ -34,6 +34,32 @@ def has_families(tree: Choreography) -> bool:
     )
 
 
+class BindableNames(NamedTuple):
+    """What a choreography leaves open: sizes and rounds, as `counts` take them, and indices of references."""
+
+    counts: frozenset[str]
+    indices: frozenset[str]
+
+
+def bindable_names(tree: Choreography) -> BindableNames:
+    """Every name that `bind` may be given a number for; a symbol that is both a size and an index is a count."""
+    families = [role for role in tree.roles if role.size is not None]
+    counts = {role.name for role in families}
+    counts |= {role.size.name for role in families if isinstance(role.size, ast.Symbol)}
+    indices: set[str] = set()
+    for block in all_blocks(tree):
+        for item in statements_of(block):
+            if isinstance(item, ast.Loop) and isinstance(item.condition, ast.Count):
+                counts |= {item.condition.times} if isinstance(item.condition.times, str) else set()
+            for reference in roles_named(item):
+                match reference.index:
+                    case ast.Symbol(name=name):
+                        indices.add(name)
+                    case ast.Range(low=low, high=high):
+                        indices |= {bound for bound in (low, high) if isinstance(bound, str)}
+    return BindableNames(frozenset(counts), frozenset(indices - counts))
+
+
 def bind(
     tree: Choreography, *, counts: Mapping[str, int] | None = None, indices: Mapping[str, int] | None = None
 ) -> BindResult:
@@ -126,7 +152,10 @@ class _Binder:
         else:
             self._report("unbound_family", role, name=role.name)
             size = 1
-        if not 1 <= size <= INSTANCES_MAX:
+        if size == 0:
+            self._report("empty_family", role, name=role.name)
+            size = 1
+        elif not 1 <= size <= INSTANCES_MAX:
             self._report("bound_out_of_limits", role, name=role.name, bound=size, limit=INSTANCES_MAX)
             size = 1
         return size

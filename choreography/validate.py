@@ -126,9 +126,12 @@ class _Validator:
             return
         used = {reference.name for item in self._statements for reference in roles_named(item)}
         used |= {item.owner.name for item in tree.declarations if isinstance(item, ast.Operation)}
-        has_broadcast = any(isinstance(item, ast.Broadcast) for item in self._statements)
+        concerns_all = any(
+            isinstance(item, ast.Broadcast) or (isinstance(item, ast.Extension) and not item.roles)
+            for item in self._statements
+        )
         for role in tree.roles:
-            if role.name not in used and not has_broadcast:
+            if role.name not in used and not concerns_all:
                 yield problem("unused_role", role.span, name=role.name)
 
     # --- declarations

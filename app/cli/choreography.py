@@ -16,13 +16,42 @@ if TYPE_CHECKING:
     from antiphon.choreography.compiled import Checked
     from antiphon.choreography.merge import MergeMode
 
+
+def _protocol_files(files: list[Path]) -> list[Path]:
+    from antiphon.choreography.dsl.parse import SUFFIXES
+
+    for file in files:
+        if file.suffix not in SUFFIXES:
+            seen = f"not with {file.suffix}" if file.suffix else "and this has no ending"
+            raise typer.BadParameter(f"{file}: a protocol's file ends with {' or '.join(SUFFIXES)}, {seen}")
+    return files
+
+
+def _protocol_file(file: Path) -> Path:
+    return _protocol_files([file])[0]
+
+
 FilesArgument = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE…", exists=True, dir_okay=False, readable=True, help="Protocols, .tell or .choreo."),
+    typer.Argument(
+        metavar="FILE…",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        callback=_protocol_files,
+        help="Protocols, .tell or .choreo.",
+    ),
 ]
 FileArgument = Annotated[
     Path,
-    typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="A protocol, .tell or .choreo."),
+    typer.Argument(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        callback=_protocol_file,
+        help="A protocol, .tell or .choreo.",
+    ),
 ]
 BindOption = Annotated[
     list[str] | None,
@@ -63,7 +92,7 @@ def check(
     """
     from antiphon.choreography import render_all
 
-    bindings = _bindings(bind)
+    bindings = _bindings(bind, files)
     are_ok = True
     for file in files:
         text = file.read_bytes()
@@ -97,7 +126,7 @@ def project(
     on_timeout, on_cancel}, {kind: repeat, count, body, continuation} (loops of more than 64 rounds) or {kind: end}.
     What went wrong is added as diagnostics and projection_errors.
     """
-    bindings = _bindings(bind)
+    bindings = _bindings(bind, files)
     are_ok = True
     for file in files:
         checked = _checked(file, file.read_bytes(), bindings, strict=strict)
@@ -159,7 +188,7 @@ def explain(file: FileArgument, strict: StrictOption = False, bind: BindOption =
     """Tell what each statement became, who learns each choice and when, and what every role does."""
     from antiphon.choreography.explain import explain_protocol
 
-    checked = _checked(file, file.read_bytes(), _bindings(bind), strict=strict)
+    checked = _checked(file, file.read_bytes(), _bindings(bind, [file]), strict=strict)
     _complain(file, checked)
     if checked.is_parsed:
         write(_clean_lines(explain_protocol(checked, mode=_mode(strict))).removesuffix("\n"))
@@ -183,7 +212,7 @@ def graph(
     Without --role and --out the sequence diagram goes to stdout (and, as Mermaid, every role's machine after it).
     JSON: one object: {file, protocol, sequence: {mermaid, svg}, roles: {ROLE: {mermaid, svg}}}.
     """
-    checked = _checked(file, file.read_bytes(), _bindings(bind), strict=strict)
+    checked = _checked(file, file.read_bytes(), _bindings(bind, [file]), strict=strict)
     if checked.global_type is None or not checked.is_valid or checked.choreography is None:
         _complain(file, checked)
         raise typer.Exit(1)
@@ -223,7 +252,7 @@ def stubs(
     from antiphon.choreography.ast import TypeAliasDeclaration
     from antiphon.choreography.stubs import generate_stubs
 
-    checked = _checked(file, file.read_bytes(), _bindings(bind), strict=strict)
+    checked = _checked(file, file.read_bytes(), _bindings(bind, [file]), strict=strict)
     tree = checked.choreography
     if tree is None or checked.projections is None or not (checked.is_valid and checked.is_projectable):
         _complain(file, checked)
@@ -259,7 +288,7 @@ def simulate(
 
     from antiphon.choreography import simulate as run_once
 
-    bindings = _bindings(bind)
+    bindings = _bindings(bind, files)
     are_ok = True
     for file in files:
         checked = _checked(file, file.read_bytes(), bindings, strict=strict)
@@ -290,14 +319,34 @@ def simulate(
 # --- parts --------------------------------------------------------------------------------------------------------
 
 
-def _bindings(pairs: list[str] | None) -> dict[str, int]:
+def _bindings(pairs: list[str] | None, files: list[Path]) -> dict[str, int]:
     bindings: dict[str, int] = {}
     for pair in pairs or ():
         name, equals, number = pair.partition("=")
         if not equals or not name.strip() or not number.strip().isdecimal():
             raise typer.BadParameter(f"expected NAME=N, such as W=3, got {pair!r}", param_hint="--bind")
         bindings[name.strip()] = int(number)
+    if bindings:
+        _refuse_unknown(bindings, files)
     return bindings
+
+
+def _refuse_unknown(bindings: dict[str, int], files: list[Path]) -> None:
+    """End the command when a name is in no file; a file that does not parse may have meant it."""
+    from antiphon.choreography import parse
+    from antiphon.choreography.roles import bindable_names
+
+    known: set[str] = set()
+    for file in files:
+        parsed = parse(file.read_bytes(), file=str(file))
+        if parsed.tree is None or parsed.errors:
+            return
+        names = bindable_names(parsed.tree)
+        known |= names.counts | names.indices
+    unknown = [name for name in bindings if name not in known]
+    if unknown:
+        there = f"there are {', '.join(sorted(known))}" if known else "there is none to bind"
+        raise typer.BadParameter(f"no family or symbol is called {', '.join(unknown)}; {there}", param_hint="--bind")
 
 
 def _mode(strict: bool) -> MergeMode:
@@ -316,15 +365,14 @@ def _checked(file: Path, text: bytes, bindings: dict[str, int], *, strict: bool)
 
 
 def _sorted_bindings(tree: Choreography, bindings: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
-    """Which of the names are sizes or rounds, and which are indices of references."""
-    from antiphon.choreography.ast import Count, Symbol
-    from antiphon.choreography.node import walk
+    """Which of the names are sizes or rounds of this protocol, and which are indices of references."""
+    from antiphon.choreography.roles import bindable_names
 
-    sizes = {role.name for role in tree.roles}
-    sizes |= {role.size.name for role in tree.roles if isinstance(role.size, Symbol)}
-    sizes |= {node.times for node in walk(tree) if isinstance(node, Count) and isinstance(node.times, str)}
-    counts = {name: number for name, number in bindings.items() if name in sizes}
-    return counts, {name: number for name, number in bindings.items() if name not in sizes}
+    if not bindings:
+        return {}, {}
+    names = bindable_names(tree)
+    counts = {name: number for name, number in bindings.items() if name in names.counts}
+    return counts, {name: number for name, number in bindings.items() if name in names.indices}
 
 
 def _projection_error(checked: Checked) -> str | None:
@@ -347,7 +395,8 @@ def _check_json(file: Path, checked: Checked, is_ok: bool) -> dict[str, object]:
         "projection_error": _projection_error(checked),
         "tier": _tier(checked),
         "protocol": tree.name if tree is not None else None,
-        "roles": [role.name for role in tree.roles] if tree is not None else [],
+        # As many as take part: families by their instances as soon as their sizes are known.
+        "roles": list(checked.roles) or ([role.name for role in tree.roles] if tree is not None else []),
         "diagnostics": [problem.to_json() for problem in checked.problems],
     }
 

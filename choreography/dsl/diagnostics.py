@@ -118,6 +118,11 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
     ),
     "removed_both_ways": _error("Syntax", "`<->` is no arrow", "write the two messages, one `->` each"),
     "semicolon": _error("Syntax", "a line of the layout dialect ends without `;`", "remove it"),
+    "module_path": _error(
+        "Syntax",
+        "a module's name is one plain name, without `{seen}`",
+        "join its parts by `_`: `module {name}_part exposing (…)`",
+    ),
     "double_colon": _error("Syntax", "`::` joins no names", "write a dot: `a.b`"),
     "missing_receiver": _error(
         "Syntax", "the arrow leads to no role", "name the receiver: `{sender} -> Role : Message`"

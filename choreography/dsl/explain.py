@@ -101,6 +101,9 @@ class Explainer:
         token = error.token
         if token.kind == ";" and self._dialect == "layout":
             return problem("semicolon", token.span)
+        is_module = bool(error.statement) and error.statement[0].text == "module"
+        if is_module and len(error.statement) == 2 and token.kind in ("::", "."):
+            return problem("module_path", token.span, seen=token.text, name=error.statement[1].text)
         if token.kind == "::":
             return problem("double_colon", token.span)
         construct = self._construct(error.statement)

@@ -66,6 +66,8 @@ def roles_named(statement: Statement) -> Iterator[RoleRef]:
             yield owner
         case ast.Handoff(target=target):
             yield target
+        case ast.Extension(roles=roles):
+            yield from (RoleRef(role.partition("[")[0], span=statement.span) for role in roles)
         case ast.Let(expression=expression) | ast.Case(expression=expression):
             if isinstance(statement, ast.Case) and statement.decider is not None:
                 yield statement.decider

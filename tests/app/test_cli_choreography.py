@@ -98,6 +98,7 @@ def test_wrong_usage_is_2(folder: Path) -> None:
         ["check", folder / "nowhere.tell"],
         ["check", folder],
         ["check", folder / "stream.tell", "--bind", "W"],
+        ["check", folder / "stream.tell", "--bind", "W=2"],
         ["project", folder / "stream.tell", "--role", "Nobody"],
         ["graph", folder / "stream.tell", "--role", "Nobody"],
         ["graph", folder / "stream.tell", "--format", "png"],
@@ -186,6 +187,41 @@ def test_families_are_expanded_with_bind(folder: Path) -> None:
     assert isinstance(roles, dict)
     assert bound.exit_code == 0
     assert list(roles) == ["Boss", "W[0]", "W[1]"]
+
+
+def test_check_lists_the_instances_of_bound_families(folder: Path) -> None:
+    (bound,) = lines(run("check", "--json", "--bind", "N=2", "--bind", "i=1", folder / "family.tell"))
+    assert bound["roles"] == ["Boss", "W[0]", "W[1]"]
+    (open_,) = lines(run("check", "--json", folder / "family.tell"))
+    assert open_["roles"] == ["Boss", "W"]
+
+
+@pytest.mark.parametrize("command", ["check", "project", "explain", "graph", "stubs", "simulate"])
+def test_a_name_that_nothing_has_is_not_bound(folder: Path, command: str) -> None:
+    refused = run(command, folder / "family.tell", "--bind", "V=2", "--bind", "i=0")
+    assert refused.exit_code == 2
+    assert "V; there are N, W, i" in " ".join(refused.stderr.replace("│", " ").split())
+
+
+def test_a_name_need_be_in_one_of_the_files_only(folder: Path) -> None:
+    bindings = ("--bind", "W=2", "--bind", "i=0")
+    assert run("project", folder / "family.tell", folder / "stream.tell", *bindings).exit_code == 0
+    assert run("check", folder / "broken.tell", folder / "stream.tell", *bindings).exit_code == 1
+
+
+def test_a_family_of_none_is_empty(folder: Path) -> None:
+    (empty,) = lines(run("check", "--json", "--bind", "W=0", "--bind", "i=0", folder / "family.tell"))
+    assert "EmptyFamily" in json.dumps(empty["diagnostics"])
+    assert "RoleLimit" not in json.dumps(empty["diagnostics"])
+
+
+@pytest.mark.parametrize("command", ["check", "project", "fmt", "explain", "graph", "stubs", "simulate"])
+@pytest.mark.parametrize("name", ["stream.txt", "stream"])
+def test_a_protocol_is_a_file_with_one_of_two_endings(folder: Path, command: str, name: str) -> None:
+    (folder / name).write_text(STREAM)
+    refused = run(command, folder / name)
+    assert refused.exit_code == 2
+    assert "ends with .tell or .choreo" in " ".join(refused.stderr.replace("│", " ").split())
 
 
 def test_a_protocol_of_two_thousand_messages_is_written_and_one_of_a_million_paths_is_not(tmp_path: Path) -> None:

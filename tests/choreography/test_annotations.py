@@ -128,7 +128,48 @@ def test_records_name_their_path_and_scope() -> None:
     )
     assert [(item.path, item.scope, item.role, item.key) for item in annotation_records(tree)] == [
         ("root", "statement", "A", "retry"),
-        ("root.continuation[1].branch[x]", "sender", "A", "flow_cost"),
-        ("root.continuation[1].branch[x].continuation[1]", "sender", "B", "priority"),
-        ("root.continuation[2].rec[L]", "statement", "A", "trace"),
+        ("root.continuation.branch[x]", "sender", "A", "flow_cost"),
+        ("root.continuation.branch[x].continuation", "sender", "B", "priority"),
+        ("root.continuation.continuation.rec[L]", "statement", "A", "trace"),
     ]
+
+
+def test_every_kind_of_block_has_its_word_in_a_path() -> None:
+    tree = tree_of(
+        "timeout 5s A at",
+        "  A { retry : 1 } -> B : a",
+        "on timeout =>",
+        "  A { retry : 2 } -> B : b",
+        "on cancel =>",
+        "  A { retry : 3 } -> B : c",
+        "par",
+        "  | A { retry : 4 } -> B : d",
+        "  | B { retry : 5 } -> A : e",
+        "case x of",
+        "  | Red => A { retry : 6 } -> B : f",
+        "loop decide by A",
+        "  A { retry : 7 } -> B : g",
+    )
+    after = ".continuation"
+    assert [item.path for item in annotation_records(tree)] == [
+        "root.timeout.body",
+        "root.timeout.on_timeout",
+        "root.timeout.on_cancel",
+        f"root{after}.parallel[0]",
+        f"root{after}.parallel[1]",
+        f"root{after}{after}.case[Red]",
+        f"root{after}{after}{after}.body",
+    ]
+
+
+def test_what_is_called_is_guarded_as_if_it_stood_there() -> None:
+    text = (
+        "protocol P =\n  roles A, B\n  call Q\n  A { flow_cost : 2 } -> B : n\nwhere\n"
+        "  protocol Q =\n    B { flow_cost : 1 } -> A : m\n"
+    )
+    tree = parse_choreography_str(text)
+    assert [(item.kind, item.role, item.value) for item in lower_annotations(tree)] == [
+        ("FlowCost", "B", "1"),
+        ("FlowCost", "A", "2"),
+    ]
+    assert [item.path for item in annotation_records(tree)] == ["root", "root.continuation"]

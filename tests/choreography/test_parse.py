@@ -244,7 +244,9 @@ REFUSED = {
     "foreign name": ("protocol P =\n  roles Zoë, B\n", "foreign_name"),
     "underscore name": (body("A -> B : _m"), "underscore_name"),
     "number name": (body("A -> B : 9m9"), "odd_number"),
-    "double colon": ("module a::b exposing ()\nprotocol P =\n", "double_colon"),
+    "module path": ("module a::b exposing ()\nprotocol P =\n", "module_path"),
+    "double colon": (body("A -> B : M of a::b"), "double_colon"),
+    "dotted module": ("module a.b exposing ()\nprotocol P =\n", "module_path"),
     "dashed module": ("module a-b exposing ()\nprotocol P =\n", "dashed_name"),
     # indices
     "negative index": (body("A -> W[-1] : M"), "unexpected"),

@@ -178,6 +178,24 @@ def test_extensions_read_their_own_statements() -> None:
     assert tier_of(result.tree).tier == "protocol_machine_executable"
 
 
+def test_the_roles_that_an_extension_names_exist() -> None:
+    def read(raw: str) -> ast.Extension:
+        return ast.Extension("note", raw, roles=tuple(raw.split()[1:]))
+
+    plugins = Extensions([StatementExtension("notes", ("note",), read)])
+    found = parse(program("A -> B : M", "note B Zed", "note A"), extensions=plugins)
+    assert [(item.kind, item.span.line, "Zed" in item.message) for item in found.errors] == [("UndefinedRole", 5, True)]
+    family = parse("protocol P =\n  roles A, W[2]\n  A -> W : M\n  note W[1] W\n", extensions=plugins)
+    assert family.is_ok
+
+
+def test_an_extension_without_participants_concerns_every_role() -> None:
+    plugins = Extensions([StatementExtension("notes", ("note",), lambda raw: ast.Extension("note", raw))])
+    tree = parse("protocol P =\n  roles A, B, C\n  A -> B : M\n  note x\n", extensions=plugins).tree
+    assert tree is not None
+    assert validate(tree) == ()
+
+
 def test_an_extension_fails_closed() -> None:
     assert [found.kind for found in parse(program("note hello")).errors] == ["Syntax"]
     (refused,) = parse(program("note"), extensions=Extensions([NOTE])).errors
