@@ -32,8 +32,9 @@ from antiphon.runtime.entropy import system_random
 from antiphon.views.fold import FoldView, ViewSpec
 
 if TYPE_CHECKING:
-    from antiphon.journal import Disk
+    from antiphon.journal import DeliveryPolicy, Disk
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
+    from antiphon.runtime.services.acks import AckAccount
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
 
     from .history import Result
@@ -341,6 +342,22 @@ class Journal:
         self._check_open()
         _check_address("sync", address)
         return await sync_address(self._engine, address)
+
+    def register_delivery_policy(self, domain: str, policy: DeliveryPolicy) -> None:
+        """Let *policy* say which facts of *domain* (``"chat"``) are acknowledged by peers, and how long that is kept.
+
+        Register the same on every replica: whoever receives a fact decides by its own policies whether to acknowledge
+        it. Raises ``PolicyAlreadyRegistered`` when the domain has another one.
+        """
+        self.acks.policies.register(domain, policy)
+
+    @property
+    def acks(self) -> AckAccount:
+        """The account of acknowledgements: who holds which facts. It is begun when it is first asked for."""
+        from antiphon.runtime.services.acks import account_of
+
+        self._check_open()
+        return account_of(self._engine)
 
     def serve(self, address: str = "tcp://127.0.0.1:0") -> SyncServer:
         """Let peers connect: ``async with journal.serve(…) as server: server.address``."""

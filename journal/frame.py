@@ -51,6 +51,13 @@ class FileHeader(NamedTuple):
     previous_frame: str
 
 
+class LocalNote(NamedTuple):
+    """What a local line says: its kind, and JSON data. It never leaves the node."""
+
+    kind: str
+    value: dict[str, object]
+
+
 def frame_hash(previous: str, entries: Sequence[bytes]) -> str:
     """Hash a frame: *entries* are the facts' ids and the other lines' hashes, in the order of the lines."""
     return sha256(FRAME_PREFIX + bytes.fromhex(previous) + b"".join(entries)).hexdigest()
@@ -129,13 +136,31 @@ def build_registration_line(registration: Registration) -> bytes:
     return build_local_line("registration", registration._asdict())
 
 
-def parse_registration(line: bytes) -> Registration | None:
-    """Read a registration out of a local line, or None when it is about something else."""
+def parse_local_line(line: bytes) -> LocalNote:
+    """Read a local line. Raises ``InvalidLine``."""
     try:
         local = orjson.loads(line)["local"]
-        return Registration(**local["value"]) if local["kind"] == "registration" else None
+        kind, value = local["kind"], local["value"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as problem:
         raise InvalidLine(f"not a local line: {line[:120]!r}") from problem
+    if not isinstance(kind, str) or not isinstance(value, dict):
+        raise InvalidLine(f"not a local line: {line[:120]!r}")
+    return LocalNote(kind, value)
+
+
+def parse_registration(line: bytes) -> Registration | None:
+    """Read a registration out of a local line, or None when it is about something else."""
+    return registration_of(parse_local_line(line))
+
+
+def registration_of(note: LocalNote) -> Registration | None:
+    """The registration that a local line is, or None when it is about something else. Raises ``InvalidLine``."""
+    if note.kind != "registration":
+        return None
+    try:
+        return Registration(**note.value)  # type: ignore[arg-type]  # a frame's hash covers what was written
+    except TypeError as problem:
+        raise InvalidLine(f"not a registration: {note.value}") from problem
 
 
 def tag_of(line: bytes) -> tuple[bytes, bool]:

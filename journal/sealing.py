@@ -29,7 +29,16 @@ from antiphon.facts import (
 from antiphon.facts.encoding import AFTER_COUNT_MAX, FACT_PREFIX, SALT_BYTES, build_header
 
 from .chain import CHAIN_START, Head, Seal, Signer, build_opening, build_seal_line, make_chain_info, seal_message
-from .frame import Closing, build_chain_line, build_closing, build_registration_line, frame_hash, line_hash
+from .frame import (
+    Closing,
+    LocalNote,
+    build_chain_line,
+    build_closing,
+    build_local_line,
+    build_registration_line,
+    frame_hash,
+    line_hash,
+)
 from .index import JournalIndex
 from .stores.position import RunRow
 
@@ -208,9 +217,11 @@ def build_frame(
     *,
     chains: Iterable[ChainInfo] = (),
     registrations: Iterable[Registration] = (),
+    notes: Iterable[LocalNote] = (),
 ) -> BuiltFrame:
-    """Lay out one frame: what it registers, the chains it introduces, the runs, the closing line."""
+    """Lay out one frame: what it registers and notes, the chains it introduces, the runs, the closing line."""
     heads = [build_registration_line(registration) for registration in registrations]
+    heads += [build_local_line(note.kind, note.value) for note in notes]
     heads += [build_chain_line(info) for info in chains]
     entries = [line_hash(line) for line in heads]
     parts = [line + b"\n" for line in heads]

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
@@ -60,10 +60,11 @@ from antiphon.journal import (
     with_links,
 )
 from antiphon.journal.chain import RUN_FACTS_MAX, parse_seal_line
+from antiphon.journal.frame import LocalNote
 from antiphon.journal.ingest import Ingest, ParkedRun
 from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.tables import ViewCheckpoint
-from antiphon.journal.sync.messages import IncomingRun, IngestResult
+from antiphon.journal.sync.messages import Acks, IncomingRun, IngestResult
 from antiphon.reactive import AppError, SignalHub, Window
 
 from .fact_sinks import FactSinks
@@ -74,6 +75,9 @@ from .view_host import CheckpointKey, ViewHost
 
 # What a line adds to its payload: header, salt, punctuation.
 LINE_OVERHEAD_BYTES = 190
+# A local line without its lists, and a fact id in one of them.
+NOTE_BYTES = 256
+NOTE_ITEM_BYTES = 68
 # A person reads the first few; a view that fails on everything must not fill the memory with sentences.
 PROBLEMS_MAX = 100
 
@@ -135,7 +139,20 @@ class Cargo:
     given: list[Fact] = field(default_factory=list)
     given_records: list[FactRecord] = field(default_factory=list)
     is_foreign: bool = False
+    notes: tuple[LocalNote, ...] = ()
     done: asyncio.Future[None] | None = None
+
+
+class AckKeeper(Protocol):
+    """Who keeps the account of acknowledgements, when one is kept."""
+
+    def acks_for(self, facts: Iterable[Fact], /) -> tuple[Acks, ...]:
+        """What to tell a peer whose *facts* became durable here."""
+        ...
+
+    def take(self, acks: Acks, /) -> None:
+        """Keep what a peer says to hold."""
+        ...
 
 
 class EngineStatistics(NamedTuple):
@@ -208,6 +225,8 @@ class JournalEngine:
         # Stamps from the far future order their own facts and nobody else's.
         self._hlc_seen = max((seen for seen in index.clocks() if self._is_near(seen)), default=0)
         self._window: Window[Entry] = Window(rx, self._close_window, size_of=entry_size)
+        self._notes: Window[LocalNote] = Window(rx, self._close_notes, size_of=_note_size)
+        self.acks: AckKeeper | None = None
         self._commits: GroupCommit[Cargo] = GroupCommit(
             writer, on_written=self._on_written, on_failed=self._on_failed, threads=threads
         )
@@ -232,6 +251,11 @@ class JournalEngine:
     def journal_id(self) -> str:
         """The journal's own id: 32 hex digits, not the name of a chain or an author."""
         return self.folder.journal_id
+
+    @property
+    def clock(self) -> Clock:
+        """What this journal takes for the time."""
+        return self._clock
 
     @property
     def is_closed(self) -> bool:
@@ -296,6 +320,7 @@ class JournalEngine:
 
     async def flush(self) -> None:
         """Close the open window now and return when all that was committed is durable, and shown by awake views."""
+        self._notes.flush()
         self._window.flush()
         await self._commits.drain()
         await self.views.settle()
@@ -320,9 +345,11 @@ class JournalEngine:
             ingest = Ingest(self.index, self._parked, in_flight)
             result = ingest.take(runs)
             self._refused += len(result.refused)
-            if ingest.runs:
-                await self._write_foreign(ingest)
+            facts = await self._write_foreign(ingest) if ingest.runs else []
+        # Only now, when they are durable; and only to whoever sent them, which a parked run of another peer is not.
+        if self.acks is None or not facts:
             return result
+        return result._replace(acks=self.acks.acks_for(_of_runs(runs, facts)))
 
     def _yield_rolled_back_chains(self, runs: Sequence[IncomingRun]) -> None:
         """Freeze own chains of which a peer holds more than this journal does: a disk was rolled back under us."""
@@ -341,6 +368,16 @@ class JournalEngine:
     def read_run(self, row: RunRow) -> bytes:
         """The bytes of a durable run, as they were sealed."""
         return read_run_bytes(self.folder.path, row)
+
+    def take_acks(self, acks: Acks) -> None:
+        """Keep what a peer acknowledged, if an account is kept."""
+        if self.acks is not None:
+            self.acks.take(acks)
+
+    def note(self, *notes: LocalNote) -> None:
+        """Write local lines with the next frame, within 5 ms; they are kept by this node and never leave it."""
+        self._check_open()
+        self._notes.offer(notes, sum(map(_note_size, notes)))
 
     def add_run_listener(self, listener: RunListener) -> Callable[[], None]:
         """Call *listener* on the loop with the new runs of each durable frame; the result removes it again."""
@@ -397,6 +434,7 @@ class JournalEngine:
                 return
             self._is_closed = True
             try:
+                self._notes.flush()
                 self._window.flush()
             finally:
                 async with self._ingesting:  # what a peer sent before is written before the log is closed
@@ -533,7 +571,9 @@ class JournalEngine:
                 self._frozen[namespace] = chain.info.chain
 
     def _submit(self, cargo: Cargo) -> None:
-        frame = build_frame(self._frame_hash, cargo.runs, chains=cargo.chains, registrations=cargo.registrations)
+        frame = build_frame(
+            self._frame_hash, cargo.runs, chains=cargo.chains, registrations=cargo.registrations, notes=cargo.notes
+        )
         self._frame_hash = frame.frame_hash
         self._window_count += 1
         cargo.offsets = frame.run_offsets
@@ -541,6 +581,9 @@ class JournalEngine:
             self.registry.remember(cargo.registrations)
         count = sum(len(run.records) for run in cargo.runs)
         self._commits.submit(Outgoing(frame.data, frame.frame_hash, count, cargo))
+
+    def _close_notes(self, notes: list[LocalNote]) -> None:
+        self._submit(Cargo((), (), [], {}, notes=tuple(notes)))
 
     # What is durable
 
@@ -570,7 +613,7 @@ class JournalEngine:
         if cargo.done is not None and not cargo.done.done():
             cargo.done.set_result(None)
         self.sinks.deliver(cargo.facts)
-        self.follower.offer(records, item.position, rows, cargo.registrations, cargo.chains, cargo.hidden)
+        self.follower.offer(records, item.position, rows, cargo.registrations, cargo.chains, cargo.hidden, cargo.notes)
         for listener in tuple(self._listeners):
             listener(rows)
 
@@ -588,7 +631,7 @@ class JournalEngine:
                 cargo.done.set_exception(problem)
         self.hub.report_error(AppError("store-unavailable", str(problem)))
 
-    async def _write_foreign(self, batch: Ingest) -> None:
+    async def _write_foreign(self, batch: Ingest) -> list[Fact]:
         await self._commits.wait_for_room()
         await self.sinks.wait_for_room()
         facts: list[Fact] = []
@@ -608,6 +651,7 @@ class JournalEngine:
             Cargo(tuple(batch.runs), (), facts, hidden, (), tuple(batch.introduced), [], is_foreign=True, done=done)
         )
         await done
+        return facts
 
     # Reading back
 
@@ -683,6 +727,23 @@ class JournalEngine:
             raise LocalViolation("this journal belongs to another event loop; open it on the loop that uses it")
         if self._is_closed:
             raise JournalClosed(f"journal {self.folder.path.name} is closed; open it again")
+
+
+def _of_runs(runs: Sequence[IncomingRun], facts: Iterable[Fact]) -> list[Fact]:
+    """Those of *facts* that stand in *runs*."""
+    spans: dict[ChainId, list[tuple[int, int]]] = {}
+    for run in runs:
+        spans.setdefault(run.info.chain, []).append((run.first_seq, run.last_seq))
+    return [
+        fact
+        for fact in facts
+        if any(first <= fact.record.seq <= last for first, last in spans.get(fact.record.chain.chain, ()))
+    ]
+
+
+def _note_size(note: LocalNote) -> int:
+    """About how many bytes a local line takes: its lists are of fact ids."""
+    return NOTE_BYTES + NOTE_ITEM_BYTES * sum(len(value) for value in note.value.values() if isinstance(value, list))
 
 
 def entry_size(entry: Entry) -> int:

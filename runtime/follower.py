@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from antiphon.facts import ChainInfo, FactRecord, Registration
 from antiphon.journal import LogPosition, RunRow, StoreUnavailable
+from antiphon.journal.frame import LocalNote
 from antiphon.journal.stores.duckdb import DuckdbFollower
 
 R = TypeVar("R")
@@ -35,6 +36,7 @@ class _Batch:
     registrations: list[Registration] = field(default_factory=list)
     chains: list[ChainInfo] = field(default_factory=list)
     hidden: dict[int, str] = field(default_factory=dict)
+    notes: list[LocalNote] = field(default_factory=list)
     position: LogPosition | None = None
 
 
@@ -82,6 +84,7 @@ class FollowerService:
         registrations: Sequence[Registration],
         chains: Sequence[ChainInfo],
         hidden: Mapping[int, str],
+        notes: Sequence[LocalNote] = (),
     ) -> None:
         """Queue a durable window; DuckDB has it within 250 ms, or when somebody asks."""
         waiting = self._waiting
@@ -91,6 +94,7 @@ class FollowerService:
         waiting.runs.extend(runs)
         waiting.registrations.extend(registrations)
         waiting.chains.extend(chains)
+        waiting.notes.extend(notes)
         waiting.position = position
         if len(waiting.records) > BACKLOG_FACTS_MAX:
             self._waiting = _Batch()
@@ -181,6 +185,7 @@ class FollowerService:
                     registrations=batch.registrations,
                     chains=batch.chains,
                     runs=batch.runs,
+                    notes=batch.notes,
                 )
         except Exception as problem:  # the database ends here; the log has everything and the journal goes on
             # What DuckDB calls fatal leaves the connection useless for ever: the next attempt opens another.

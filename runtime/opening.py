@@ -337,6 +337,7 @@ def _apply(database: DuckdbFollower | None, frames: list[LogFrame], registry: Fa
         registrations=[each for frame in frames for each in frame.registrations],
         chains=[run.info for frame in frames for run in frame.runs],
         runs=[run.row for frame in frames for run in frame.runs],
+        notes=[note for frame in frames for note in frame.notes],
     )
 
 

@@ -26,7 +26,7 @@ from antiphon.journal import (
 )
 from antiphon.journal.chain import RUN_FACTS_MAX
 from antiphon.journal.ingest import Ingest, ParkedRun
-from antiphon.journal.sync.messages import IncomingRun, IngestResult
+from antiphon.journal.sync.messages import Acks, IncomingRun, IngestResult
 
 RunListener = Callable[[Sequence[RunRow]], None]
 
@@ -73,6 +73,7 @@ class MemoryReplica:
         self._end = 0
         self._parked: dict[tuple[ChainId, int], ParkedRun] = {}
         self._listeners: list[RunListener] = []
+        self.acks: list[Acks] = []
 
     @property
     def journal_id(self) -> str:
@@ -126,6 +127,10 @@ class MemoryReplica:
         if ingest.runs:
             self._publish(ingest.runs)
         return result
+
+    def take_acks(self, acks: Acks, /) -> None:
+        """Remember what a peer acknowledged."""
+        self.acks.append(acks)
 
     def add_run_listener(self, listener: RunListener, /) -> Callable[[], None]:
         """Call *listener* with the rows of each window; the result removes it again."""

@@ -23,6 +23,8 @@ import duckdb
 from antiphon.facts import ChainInfo, FactRecord, LocalViolation, Registration
 
 from ..errors import StoreUnavailable
+from ..frame import LocalNote
+from .accounts import PeerRow, TrackedAcks, load_acks, load_peers, load_tracked
 from .position import LOG_START, LogPosition, RunRow
 from .tables import (
     RESULT_TABLE,
@@ -203,6 +205,7 @@ class DuckdbFollower:
         registrations: Iterable[Registration] = (),
         chains: Iterable[ChainInfo] = (),
         runs: Sequence[RunRow] = (),
+        notes: Sequence[LocalNote] = (),
     ) -> None:
         """Follow the log by *records* to *position*, durably and in one transaction.
 
@@ -213,7 +216,13 @@ class DuckdbFollower:
         """
         with self._guarded():
             self._tables.apply(
-                records, position=position, hidden=hidden, registrations=registrations, chains=chains, runs=runs
+                records,
+                position=position,
+                hidden=hidden,
+                registrations=registrations,
+                chains=chains,
+                runs=runs,
+                notes=notes,
             )
 
     def hide(self, reasons: Mapping[bytes, str | None]) -> None:
@@ -245,6 +254,21 @@ class DuckdbFollower:
         """Read back the facts of *kinds* (None: all) that views may show, in stamp order, byte for byte."""
         with self._guarded():
             yield from self._tables.facts_of(kinds, after_position=after_position)
+
+    def load_acks(self, fact_ids: Iterable[bytes]) -> dict[bytes, dict[str, int]]:
+        """When each peer first acknowledged each of these facts (ms)."""
+        with self._guarded():
+            return load_acks(self._connection, fact_ids)
+
+    def load_tracked(self) -> list[TrackedAcks]:
+        """Every fact with acknowledgements."""
+        with self._guarded():
+            return load_tracked(self._connection)
+
+    def load_peers(self) -> list[PeerRow]:
+        """Every peer that is remembered."""
+        with self._guarded():
+            return load_peers(self._connection)
 
     def save_checkpoint(
         self, *, view: str, version: int, schema_hash: str, root: bytes, state: bytes, position: int

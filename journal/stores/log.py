@@ -45,6 +45,7 @@ from ..frame import (
     FORMAT_NUMBER,
     Closing,
     FileHeader,
+    LocalNote,
     UnknownTag,
     build_file_header,
     frame_hash,
@@ -53,7 +54,8 @@ from ..frame import (
     parse_chain_line,
     parse_closing,
     parse_file_header,
-    parse_registration,
+    parse_local_line,
+    registration_of,
     tag_of,
 )
 from .position import LOG_START, NO_FRAME, LogPosition, RunRow
@@ -83,6 +85,7 @@ class LogFrame(NamedTuple):
     chains: tuple[ChainInfo, ...]
     registrations: tuple[Registration, ...]
     position: LogPosition
+    notes: tuple[LocalNote, ...] = ()
 
     @property
     def records(self) -> list[FactRecord]:
@@ -339,7 +342,9 @@ def _parse_frame(data: bytes, offset: int, number: int, cursor: LogCursor) -> Lo
         closing.frame_hash,
         cursor.position.fact_count + sum(len(run.records) for run in reading.runs),
     )
-    return LogFrame(tuple(reading.runs), tuple(reading.chains), tuple(reading.registrations), position)
+    return LogFrame(
+        tuple(reading.runs), tuple(reading.chains), tuple(reading.registrations), position, tuple(reading.notes)
+    )
 
 
 class _FrameReading:
@@ -353,6 +358,7 @@ class _FrameReading:
         self.runs: list[LoggedRun] = []
         self.chains: list[ChainInfo] = []
         self.registrations: list[Registration] = []
+        self.notes: list[LocalNote] = []
         self.open_facts: list[tuple[bytes, ParsedLine]] = []
         self.not_understood = ""
         self._open_at = 0
@@ -378,9 +384,12 @@ class _FrameReading:
             if info.chain not in self._cursor.chains:
                 self._heads[info.chain] = (info, CHAIN_START)
         elif tag == b"local":
-            registration = parse_registration(line)
+            note = parse_local_line(line)
+            registration = registration_of(note)
             if registration is not None:
                 self.registrations.append(registration)
+            else:
+                self.notes.append(note)
         self.entries.append(line_hash(line))
 
     def _close_run(self, seal_line: bytes, end: int) -> None:

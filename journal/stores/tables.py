@@ -30,6 +30,8 @@ from antiphon.facts import (
     Registration,
 )
 
+from ..frame import LocalNote
+from .accounts import apply_notes
 from .position import LOG_START, LogPosition, RunRow
 from .typed_views import KnownKind, build_view, quote_name, quote_text, sql_names
 
@@ -174,6 +176,7 @@ class FactTables:
         registrations: Iterable[Registration] = (),
         chains: Iterable[ChainInfo] = (),
         runs: Sequence[RunRow] = (),
+        notes: Sequence[LocalNote] = (),
     ) -> None:
         """Add facts and all that came with them in one transaction: wholly, with *position*, or not at all.
 
@@ -193,6 +196,7 @@ class FactTables:
                 self._add_facts(records, hidden, before)
             self._add_runs(runs)
             self._add_kinds(records, registrations)
+            apply_notes(self._connection, notes)
             self._execute(
                 "UPDATE applied SET file_number = ?, frame_end = ?, frame_hash = ?, fact_count = ?", [*position]
             )

@@ -14,6 +14,8 @@ when they also say goodbye) and one round trip. FACTS adds 92 bytes a run, and 1
 log's own bytes. A run always carries its chain's key and nonce, from which any receiver derives the chain's id: 48
 bytes instead of 16, and no state that two peers could disagree about.
 
+Kind 10 (ACKS) is optional: whoever keeps no account of acknowledgements never says it, and may ignore it when heard.
+
 Kinds 16-19 (SKETCH, BUCKETS, WANT, FORK: set reconciliation and fork evidence) and 20 (BASE: where a compacted chain
 starts) are reserved. Until they are spoken they decode to ``UnknownMessageKind``, like any other number.
 """
@@ -52,12 +54,16 @@ FACTS_COUNT_MAX = 1_000
 # A window of 256 KiB by estimate, one more line, and room for the estimate to be wrong by a third.
 RUN_BYTES_MAX = 448 * 1024
 SEQ_MAX = 2**63 - 1
+# As many as the largest FACTS frame carries, so that one frame of facts is answered by one of acks: 32 KB.
+ACKS_COUNT_MAX = 1_000
+ACKNOWLEDGER_BYTES = 16
 
 _FRONTIER_ENTRY = struct.Struct(">32s16sQ32s")
 _NEED_RANGE = struct.Struct(">16sQQ")
 _RUN_HEAD = struct.Struct(">32s16sQ32sI")
 _ROOT = struct.Struct(">32sIQ")
 _LIMITS = struct.Struct(">II")
+_ACKS_HEAD = struct.Struct(f">{ACKNOWLEDGER_BYTES}sQH")
 
 
 class MessageViolation(RemoteViolation):
@@ -214,7 +220,21 @@ class Error:
     kind: ClassVar[int] = 9
 
 
-Message = Hello | Root | Roots | Frontier | Need | Facts | Done | Busy | Error
+@dataclass(frozen=True, slots=True)
+class Acks:
+    """These facts of yours are durable here, since ``acked_at`` (ms); ``acknowledger`` is my authority, 16 bytes.
+
+    It is said of facts that came in this session, after they were committed. Nobody signs it: it is worth as much as
+    the connection it came over.
+    """
+
+    acknowledger: bytes
+    acked_at: int
+    fact_ids: tuple[FactId, ...]
+    kind: ClassVar[int] = 10
+
+
+Message = Hello | Root | Roots | Frontier | Need | Facts | Done | Busy | Error | Acks
 
 
 class IncomingRun(NamedTuple):
@@ -247,12 +267,13 @@ class Refusal(NamedTuple):
 
 
 class IngestResult(NamedTuple):
-    """What became of a batch of runs."""
+    """What became of a batch of runs, and what to tell the sender of those that it is to hear of."""
 
     admitted_facts: int
     known_facts: int
     parked_runs: int
     refused: tuple[Refusal, ...] = ()
+    acks: tuple[Acks, ...] = ()
 
 
 def take_run_apart(namespace: Namespace, run: WireRun) -> IncomingRun:
@@ -326,6 +347,9 @@ def _write_body(message: Message) -> Sequence[bytes]:
             return (message.fingerprint,)
         case Busy():
             return (message.retry_after_ms.to_bytes(4, "big"),)
+        case Acks():
+            head = _ACKS_HEAD.pack(message.acknowledger, message.acked_at, len(message.fact_ids))
+            return (head, *message.fact_ids)
         case Error():
             return (message.code.to_bytes(2, "big"), _text(_cut(message.text, ERROR_TEXT_BYTES_MAX)))
 
@@ -476,6 +500,14 @@ def _read_error(body: _Body) -> Error:
     return Error(code, body.text(ERROR_TEXT_BYTES_MAX))
 
 
+def _read_acks(body: _Body) -> Acks:
+    acknowledger, acked_at = body.take(ACKNOWLEDGER_BYTES), body.number(8)
+    if acked_at > SEQ_MAX:
+        raise MalformedMessage(f"acknowledged at {acked_at}; expected milliseconds since 1970")
+    count = body.count(item_bytes_min=32, count_max=ACKS_COUNT_MAX)
+    return Acks(acknowledger, acked_at, tuple(FactId(body.take(32)) for _ in range(count)))
+
+
 def _check_seq(seq: int) -> None:
     if not 1 <= seq <= SEQ_MAX:
         raise MalformedMessage(f"a fact's number is 1..{SEQ_MAX}; got {seq}")
@@ -491,4 +523,5 @@ _READERS: dict[int, Callable[[_Body], Message]] = {
     Done.kind: lambda body: Done(body.take(32)),
     Busy.kind: lambda body: Busy(body.number(4)),
     Error.kind: _read_error,
+    Acks.kind: _read_acks,
 }

@@ -42,6 +42,7 @@ from .messages import (
     NONCE_BYTES,
     PROTOCOL_NUMBER,
     ROOTS_ENTRIES_MAX,
+    Acks,
     Busy,
     Done,
     Error,
@@ -99,7 +100,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-_ANY_TIME = frozenset({Need, Facts, Done, Error})
+_ANY_TIME = frozenset({Need, Facts, Done, Error, Acks})
 
 TRANSITIONS: dict[State, frozenset[type[Message]]] = {
     State.GREETING: frozenset({Hello, Error, Busy}),
@@ -174,13 +175,19 @@ class Ingest(NamedTuple):
     runs: tuple[IncomingRun, ...]
 
 
+class TakeAcks(NamedTuple):
+    """The peer holds these facts durably; keep that in the account, if one is kept."""
+
+    acks: Acks
+
+
 class Finish(NamedTuple):
     """Send what was to be sent before, ingest what was received, and close."""
 
     report: SessionReport
 
 
-Action = Send | ReadAndSend | Ingest | Finish
+Action = Send | ReadAndSend | Ingest | TakeAcks | Finish
 
 
 class SessionStatistics(NamedTuple):
@@ -222,6 +229,7 @@ class SyncSession:
 
     Feed it with ``receive``, ``ingested``, ``published`` and ``transmitted`` and perform the actions in order. The
     index is read, never written, and may change at any time between two calls. Costs O(chains that differ) of memory.
+    A session that *is_reserved* says HELLO and nothing else until it has heard who the peer is.
     """
 
     def __init__(
@@ -234,11 +242,13 @@ class SyncSession:
         is_live: bool = False,
         limits: Limits = DEFAULT_LIMITS,
         rounds_max: int = ROUNDS_MAX,
+        is_reserved: bool = False,
     ) -> None:
         assert len(nonce) == NONCE_BYTES, "a session's nonce has 16 bytes"
         self._index = index
         self._hello = Hello(journal_id, nonce, agent, is_live, limits)
         self._rounds_max = rounds_max
+        self._is_reserved = is_reserved
         self._state = State.GREETING
         self._peer: Hello | None = None
         self._is_live = False
@@ -274,6 +284,8 @@ class SyncSession:
         # The account.
         self._progress = 0
         self._sent = 0
+        self._acked = 0
+        self._acknowledger = b""
         self._received = 0
         self._known = 0
         self._refusals: list[Refusal] = []
@@ -323,6 +335,8 @@ class SyncSession:
     def start(self) -> list[Action]:
         """Open the conversation; both sides do, at once."""
         assert self._local_root is None, "a session starts once"
+        if self._is_reserved:
+            return [Send(self._hello)]
         self._local_root = self._build_root()
         return [Send(self._hello), Send(self._local_root)]
 
@@ -360,7 +374,8 @@ class SyncSession:
                 self._refuse(refusal, ChainId(bytes.fromhex(refusal.chain)))
         except _Breach as problem:
             return self._break_off(problem.code, str(problem))
-        return self._end_pulling()
+        # Before the ROOT, so that a one-shot session does not end without them.
+        return [*(Send(acks) for acks in result.acks), *self._end_pulling()]
 
     def published(self, rows: Iterable[RunRow]) -> list[Action]:
         """Push runs that became durable here, whoever wrote them, to a live peer that is not known to have them."""
@@ -436,6 +451,8 @@ class SyncSession:
                 return self._hear_need(message)
             case Facts():
                 return self._hear_facts(message)
+            case Acks():
+                return self._hear_acks(message)
             case Done():
                 return self._finish(Outcome.LEFT, "the peer left")
             case Busy():
@@ -459,7 +476,10 @@ class SyncSession:
         self._peer = hello
         self._is_live = hello.is_live and self._hello.is_live
         self._state = State.COMPARING
-        return []
+        if self._local_root is not None:
+            return []
+        self._local_root = self._build_root()
+        return [Send(self._local_root)]
 
     def _hear_root(self, root: Root) -> list[Action]:
         if self._remote_root is not None:
@@ -541,6 +561,15 @@ class SyncSession:
             raise _Breach(ErrorCode.OVERSPENT, f"{self._known} facts sent that are known here")
         actions: list[Action] = [Ingest(tuple(accepted))] if accepted else []
         return [*actions, *answers, *self._end_pulling()]
+
+    def _hear_acks(self, acks: Acks) -> list[Action]:
+        self._acknowledger = self._acknowledger or acks.acknowledger
+        if acks.acknowledger != self._acknowledger:
+            raise _Breach(ErrorCode.UNEXPECTED, "acknowledgements in the name of two authorities")
+        self._acked += len(acks.fact_ids)
+        if self._acked > self._sent:
+            raise _Breach(ErrorCode.OVERSPENT, f"{self._acked} facts acknowledged of {self._sent} that were sent")
+        return [TakeAcks(acks)]
 
     # Rounds
 

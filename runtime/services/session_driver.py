@@ -19,6 +19,7 @@ from antiphon.journal.sync.messages import (
     FACTS_BYTES_MAX,
     FACTS_COUNT_MAX,
     NONCE_BYTES,
+    Acks,
     IncomingRun,
     IngestResult,
     MessageViolation,
@@ -37,6 +38,7 @@ from antiphon.journal.sync.session import (
     SessionReport,
     State,
     SyncSession,
+    TakeAcks,
     build_facts,
 )
 
@@ -73,6 +75,10 @@ class Replica(Protocol):
 
     async def ingest(self, runs: Sequence[IncomingRun], /) -> IngestResult:
         """Verify *runs*, make members of those that are good, and return once they are durable."""
+        ...
+
+    def take_acks(self, acks: Acks, /) -> None:
+        """Keep in the account, soon and durably, that a peer holds these facts; without an account do nothing."""
         ...
 
     def add_run_listener(self, listener: RunListener, /) -> Callable[[], None]:
@@ -309,6 +315,8 @@ class SessionDriver:
                 self._inbox.extend(action.runs)
                 self._inbox_bytes += sum(run.size for run in action.runs)
                 self._has_incoming.set()
+            elif isinstance(action, TakeAcks):
+                self._replica.take_acks(action.acks)
             else:
                 self._outbox.append(action)
                 self._has_outgoing.set()

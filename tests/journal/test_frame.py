@@ -97,7 +97,7 @@ def test_registrations_travel_in_local_lines_and_others_are_left_alone() -> None
     registration = Registration("test.said", 2, 1, '{"text":"text"}', "0" * 32)
     assert parse_registration(build_registration_line(registration)) == registration
     assert parse_registration(build_local_line("charge", {"bytes": 1})) is None
-    with pytest.raises(InvalidLine, match="not a local line"):
+    with pytest.raises(InvalidLine, match="not a registration"):
         parse_registration(b'{"local":{"kind":"registration","value":{"kind":1}}}')
 
 

@@ -4,15 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.facts import ChainId, Namespace, RemoteViolation
+from antiphon.facts import ChainId, FactId, Namespace, RemoteViolation
 from antiphon.journal import UnsealedBytes
 from antiphon.journal.sync.messages import (
+    ACKS_COUNT_MAX,
     FRAME_BYTES_MAX,
     FRONTIER_ENTRIES_MAX,
     LENGTH_BYTES,
     NEED_RANGES_MAX,
     RUN_BYTES_MAX,
     SEQ_MAX,
+    Acks,
     Busy,
     Done,
     Error,
@@ -61,6 +63,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Facts, namespaces, st.lists(wire_runs, min_size=1, max_size=4).map(tuple)),
     st.builds(Done, bytes_32),
     st.builds(Busy, u32),
+    st.builds(Acks, bytes_16, st.integers(0, SEQ_MAX), st.lists(bytes_32, max_size=5).map(tuple)),
     st.builds(Error, st.sampled_from(ErrorCode), short_text),
 )
 
@@ -138,7 +141,7 @@ def test_a_golden_frame_of_each_small_kind() -> None:
     assert encode(Error(ErrorCode.TIMEOUT, "x")).hex() == "0109" + "0005" + "0001" + "78"
 
 
-@pytest.mark.parametrize("kind", [0, 10, 16, 17, 18, 19, 20, 255])
+@pytest.mark.parametrize("kind", [0, 11, 16, 17, 18, 19, 20, 255])
 def test_an_unknown_kind_is_a_typed_error(kind: int) -> None:
     with pytest.raises(UnknownMessageKind, match=f"kind {kind}"):
         decode(bytes((1, kind)) + b"later work")
@@ -187,3 +190,17 @@ def test_a_large_run_travels_alone_or_not_at_all() -> None:
 def test_a_run_that_is_not_lines_and_a_seal_is_the_senders_fault(data: bytes) -> None:
     with pytest.raises(UnsealedBytes):
         take_run_apart(Namespace("a"), WireRun(bytes(32), bytes(16), 1, bytes(32), data))
+
+
+def test_more_acknowledgements_than_a_frame_of_facts_could_ask_for_are_refused() -> None:
+    frame = encode(Acks(bytes(16), 5, (FactId(bytes(32)),) * ACKS_COUNT_MAX))
+    assert len(decode(frame).fact_ids) == ACKS_COUNT_MAX  # type: ignore[union-attr]  # it is what was written
+    count = (ACKS_COUNT_MAX + 1).to_bytes(2, "big")
+    with pytest.raises(MalformedMessage, match="at most 1000"):
+        decode(frame[:26] + count + frame[28:] + bytes(32))
+
+
+def test_an_acknowledgement_beyond_the_end_of_time_is_refused() -> None:
+    frame = encode(Acks(bytes(16), 0, ()))
+    with pytest.raises(MalformedMessage, match="acknowledged at"):
+        decode(frame[:18] + b"\xff" * 8 + frame[26:])

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.facts import DEFAULT_NAMESPACE, ChainId, Namespace
+from antiphon.facts import DEFAULT_NAMESPACE, ChainId, FactId, Namespace
 from antiphon.journal import RunRow
 from antiphon.journal.sync import session as session_module
 from antiphon.journal.sync.messages import (
     LENGTH_BYTES,
+    Acks,
     Busy,
     Done,
     Error,
@@ -49,6 +50,7 @@ from antiphon.journal.sync.session import (
     SessionReport,
     State,
     SyncSession,
+    TakeAcks,
     build_facts,
 )
 from antiphon.testing.replica import MemoryReplica
@@ -86,6 +88,8 @@ class Side:
                     self.perform(more)
                 case Ingest():
                     self.waiting.append(action)
+                case TakeAcks(acks):
+                    self.replica.take_acks(acks)
                 case Finish(report):
                     self.report = report
 
@@ -605,6 +609,7 @@ def test_a_word_out_of_order_ends_the_session(state: State) -> None:
         Need: Need(()),
         Facts: Facts(DEFAULT_NAMESPACE, tuple(wire_runs(replica(2, 1)))),
         Done: Done(bytes(32)),
+        Acks: Acks(bytes(16), 1, ()),
         Busy: Busy(1),
         Error: Error(ErrorCode.GARBAGE, ""),
     }
@@ -895,3 +900,55 @@ def test_no_bytes_whatever_break_a_session(frames: list[bytes], kind: int) -> No
         else:
             side.perform(side.session.receive(message))
     assert made.index.fingerprint() == before
+
+
+def ack_of(*numbers: int, acknowledger: int = 7) -> Acks:
+    return Acks(bytes([acknowledger]) * 16, 5, tuple(FactId(bytes([number]) * 32) for number in numbers))
+
+
+def serving(facts: int) -> Side:
+    """A side that has just sent so many facts to a live peer."""
+    ada = replica(1, facts - 1)
+    side = Side(ada, 1, is_live=True)
+    state = next(iter(ada.index.chains()))
+    tell(side, hello(is_live=True), Need((NeedRange(state.info.chain, 1, facts),)))
+    assert side.session.statistics().sent == facts
+    return side
+
+
+def test_acknowledgements_of_what_was_sent_are_handed_on() -> None:
+    side = serving(3)
+    tell(side, ack_of(1, 2), ack_of(3))
+    assert side.report is None
+    assert side.replica.acks == [ack_of(1, 2), ack_of(3)]
+
+
+def test_acknowledging_more_than_was_sent_ends_the_session() -> None:
+    side = serving(3)
+    tell(side, ack_of(1, 2, 3), ack_of(4))
+    check_closed(side, ErrorCode.OVERSPENT, "4 facts acknowledged of 3")
+
+
+def test_acknowledging_in_two_names_ends_the_session() -> None:
+    side = serving(3)
+    tell(side, ack_of(1), ack_of(2, acknowledger=8))
+    check_closed(side, ErrorCode.UNEXPECTED, "two authorities")
+
+
+def test_acknowledgements_go_out_before_the_root_that_could_end_the_session() -> None:
+    source, ben = replica(1, 2), replica(2)
+    there = pulling(ben, source)
+    tell(there, Facts(DEFAULT_NAMESPACE, tuple(wire_runs(source))))
+    runs = there.waiting.popleft().runs
+    result = ben.ingest_nowait(runs)._replace(acks=(ack_of(1),))
+    before = len(there.said)
+    there.perform(there.session.ingested(runs, result))
+    assert [type(word) for word in there.said[before:]] == [Acks, Root]
+
+
+def test_a_reserved_session_says_nothing_of_itself_before_it_knows_the_peer() -> None:
+    ada = replica(1, 2)
+    session = SyncSession(ada.index, journal_id=bytes(16), nonce=b"1" * 16, is_reserved=True)
+    assert [type(action.message) for action in session.start() if isinstance(action, Send)] == [Hello]
+    heard = session.receive(Hello(b"2" * 16, b"2" * 16))
+    assert [type(action.message) for action in heard if isinstance(action, Send)] == [Root]

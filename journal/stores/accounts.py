@@ -1,0 +1,115 @@
+"""What this node remembers of its peers, as DuckDB tables: acknowledgements, and the peers themselves.
+
+Fed with the log's local lines in the order of the log, so that it is rebuilt with everything else; nothing in it ever
+leaves the node. Works on a connection and inside a transaction that somebody else owns; every call blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import duckdb
+import orjson
+
+from ..frame import LocalNote
+
+ACKS_NOTE = "acks"
+ACKS_DROPPED_NOTE = "acks_dropped"
+PEER_NOTE = "peer"
+
+_TEXTS = "FROM (SELECT unnest(from_json(?::JSON, '[\"VARCHAR\"]')) AS f)"
+_LIVE_ACKS = """
+    SELECT a.fact_id, a.peer, min(a.acked_at) AS acked_at FROM fact_acks AS a
+    ANTI JOIN acks_dropped AS d ON d.fact_id = a.fact_id {where} GROUP BY ALL
+"""
+
+
+class TrackedAcks(NamedTuple):
+    """A fact with acknowledgements: its kind, its own time, and when each peer acknowledged it first (ms)."""
+
+    fact_id: bytes
+    kind: str
+    at_ms: int
+    acks: Mapping[str, int]
+
+
+class PeerRow(NamedTuple):
+    """What is remembered of a peer; times in ms, ``back_off_until`` 0 when it may be met."""
+
+    address: str
+    authority: str
+    trust: int
+    succeeded: int
+    failed: int
+    last_seen: int
+    back_off_until: int
+
+
+def build_acks_note(peer: str, *, acked_at: int, fact_ids: Iterable[bytes]) -> LocalNote:
+    """Note that *peer* holds these facts durably."""
+    return LocalNote(ACKS_NOTE, {"at": acked_at, "facts": [each.hex() for each in fact_ids], "peer": peer})
+
+
+def build_acks_dropped_note(*, dropped_at: int, fact_ids: Iterable[bytes]) -> LocalNote:
+    """Note that the acknowledgements of these facts were let go."""
+    return LocalNote(ACKS_DROPPED_NOTE, {"at": dropped_at, "facts": [each.hex() for each in fact_ids]})
+
+
+def build_peer_note(peer: PeerRow) -> LocalNote:
+    """Note what is known of a peer, in place of what was known before."""
+    return LocalNote(PEER_NOTE, peer._asdict())
+
+
+def apply_notes(connection: duckdb.DuckDBPyConnection, notes: Sequence[LocalNote]) -> None:
+    """Take local lines in, in the log's order; kinds that are not about peers are passed over."""
+    for note in notes:
+        match note:
+            case LocalNote("acks", value):
+                connection.execute(
+                    f"INSERT INTO fact_acks SELECT unhex(f), ?, ? {_TEXTS}",
+                    [value["peer"], value["at"], orjson.dumps(value["facts"]).decode()],
+                ).fetchall()
+            case LocalNote("acks_dropped", value):
+                facts = orjson.dumps(value["facts"]).decode()
+                connection.execute(
+                    f"INSERT INTO acks_dropped SELECT unhex(f), ? {_TEXTS}", [value["at"], facts]
+                ).fetchall()
+                connection.execute(
+                    f"DELETE FROM fact_acks WHERE fact_id IN (SELECT unhex(f) {_TEXTS})", [facts]
+                ).fetchall()
+            case LocalNote("peer", value):
+                connection.execute("DELETE FROM peers WHERE address = ?", [value["address"]]).fetchall()
+                connection.execute("INSERT INTO peers VALUES (?, ?, ?, ?, ?, ?, ?)", [*_peer_row(value)]).fetchall()
+
+
+def load_acks(connection: duckdb.DuckDBPyConnection, fact_ids: Iterable[bytes]) -> dict[bytes, dict[str, int]]:
+    """When each peer first acknowledged each of these facts; facts without an acknowledgement are left out."""
+    asked = orjson.dumps([each.hex() for each in fact_ids]).decode()
+    query = _LIVE_ACKS.format(where=f"WHERE a.fact_id IN (SELECT unhex(f) {_TEXTS})")
+    found: dict[bytes, dict[str, int]] = {}
+    for fact_id, peer, acked_at in connection.execute(query, [asked]).fetchall():
+        found.setdefault(fact_id, {})[peer] = acked_at
+    return found
+
+
+def load_tracked(connection: duckdb.DuckDBPyConnection) -> list[TrackedAcks]:
+    """Every fact with acknowledgements that is a member here; one pass over the acknowledgements and two columns."""
+    rows = connection.execute(
+        f"SELECT l.fact_id, f.kind, f.at_ms, l.peer, l.acked_at FROM ({_LIVE_ACKS.format(where='')}) AS l "
+        "JOIN facts AS f ON f.fact_id = l.fact_id ORDER BY l.fact_id, l.peer"
+    ).fetchall()
+    found: dict[bytes, TrackedAcks] = {}
+    for fact_id, kind, at_ms, peer, acked_at in rows:
+        tracked = found.setdefault(fact_id, TrackedAcks(fact_id, kind, at_ms, {}))
+        found[fact_id] = tracked._replace(acks={**tracked.acks, peer: acked_at})
+    return list(found.values())
+
+
+def load_peers(connection: duckdb.DuckDBPyConnection) -> list[PeerRow]:
+    """Every peer that is remembered."""
+    return [PeerRow(*row) for row in connection.execute("SELECT * FROM peers ORDER BY address").fetchall()]
+
+
+def _peer_row(value: Mapping[str, object]) -> tuple[object, ...]:
+    return tuple(value[name] for name in PeerRow._fields)

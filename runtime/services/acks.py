@@ -1,0 +1,172 @@
+"""The account of acknowledgements: who holds which of the facts that somebody waits for, and when it may be dropped.
+
+An acknowledgement is sent after the facts are durable here and is kept as a local line; it is never a fact and never
+goes further than the peer it is about. What is asked is answered from DuckDB, so the account costs no memory. Which
+facts are acknowledged is the delivery policies' business, alike on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from antiphon.facts import Clock, Fact, FactId
+from antiphon.journal.delivery import AckGcPlan, DeliveryPolicies, TrackedItem, plan_ack_gc
+from antiphon.journal.lattices.consistency import Acknowledgment, Consistency, ConsistencyMap
+from antiphon.journal.stores.accounts import build_acks_dropped_note, build_acks_note
+from antiphon.journal.sync.messages import ACKS_COUNT_MAX, Acks
+
+from ..engine import JournalEngine
+
+
+class AckReceived(NamedTuple):
+    """A peer acknowledged these facts."""
+
+    peer: str
+    acked_at: int
+    fact_ids: tuple[FactId, ...]
+
+
+class FullyAcked(NamedTuple):
+    """Everybody who was expected has acknowledged this fact."""
+
+    fact_id: FactId
+    acked_by: frozenset[str]
+
+
+class RoutingFailed(NamedTuple):
+    """An acknowledgement could not be matched with what is known here; it is kept all the same."""
+
+    peer: str
+    reason: str
+
+
+AckEvent = AckReceived | FullyAcked | RoutingFailed
+AckListener = Callable[[AckEvent], None]
+
+
+def route_acks(
+    known: Mapping[FactId, Acknowledgment],
+    acks: AckReceived,
+    expected: Callable[[FactId], Collection[str] | None],
+) -> tuple[list[AckEvent], dict[FactId, Acknowledgment]]:
+    """What a batch of acknowledgements means: events, and the account after it. Pure.
+
+    *expected* tells who ought to acknowledge a fact, or None for a fact that nobody here knows; where nobody is
+    expected, the first acknowledgement is everybody's.
+    """
+    events: list[AckEvent] = [acks]
+    after = dict(known)
+    for fact_id in acks.fact_ids:
+        wanted = expected(fact_id)
+        if wanted is None:
+            events.append(RoutingFailed(acks.peer, f"fact {fact_id.hex()[:8]} is not known here"))
+            continue
+        before = after.get(fact_id)
+        account = (before or Acknowledgment()).acked_by(acks.peer, at=acks.acked_at)
+        after[fact_id] = account
+        was_full = before is not None and before.covers(wanted)
+        if account.covers(wanted) and not was_full:
+            events.append(FullyAcked(fact_id, frozenset(account.acks)))
+    return events, after
+
+
+class AckGcReport(NamedTuple):
+    """What a pass of ``AckAccount.collect`` let go."""
+
+    dropped_facts: int
+    dropped_acks: int
+    kept_facts: int
+    by_domain: Mapping[str, int]
+
+
+class AckAccount:
+    """One journal's account; it is attached to the engine and lives as long."""
+
+    def __init__(self, engine: JournalEngine, *, clock: Clock) -> None:
+        self.policies = DeliveryPolicies()
+        self._engine = engine
+        self._clock = clock
+        self._listeners: list[AckListener] = []
+
+    def add_listener(self, listener: AckListener) -> Callable[[], None]:
+        """Call *listener* on the loop with each ``AckReceived``; the result removes it again."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    # What the engine tells
+
+    def acks_for(self, facts: Iterable[Fact]) -> tuple[Acks, ...]:
+        """What to tell a peer whose *facts* are durable here now."""
+        ids = [fact.record.fact_id for fact in facts if self.policies.requires_ack(fact)]
+        acknowledger = bytes.fromhex(self._engine.authority)
+        now_ms = self._clock.now_ms()
+        parts = (ids[start : start + ACKS_COUNT_MAX] for start in range(0, len(ids), ACKS_COUNT_MAX))
+        return tuple(Acks(acknowledger, now_ms, tuple(part)) for part in parts)
+
+    def take(self, acks: Acks) -> None:
+        """Keep what a peer acknowledged: durable with the next frame, and in DuckDB just behind it."""
+        if self._engine.is_closed or not acks.fact_ids:
+            return
+        peer = acks.acknowledger.hex()
+        self._engine.note(build_acks_note(peer, acked_at=acks.acked_at, fact_ids=acks.fact_ids))
+        for listener in tuple(self._listeners):
+            listener(AckReceived(peer, acks.acked_at, acks.fact_ids))
+
+    # What is asked
+
+    async def of(self, fact_ids: Collection[FactId]) -> dict[FactId, Acknowledgment]:
+        """Who acknowledged each of *fact_ids*, with everything that was taken before; O(answer) and one scan."""
+        await self._engine.flush()
+        wanted = list(fact_ids)
+        found = await self._engine.follower.run(lambda database: database.load_acks(wanted))
+        return {fact_id: Acknowledgment(found.get(fact_id, {})) for fact_id in wanted}
+
+    async def consistency(self, fact_ids: Collection[FactId]) -> ConsistencyMap:
+        """The same as a ``ConsistencyMap``, by hexadecimal id."""
+        found = await self.of(fact_ids)
+        return ConsistencyMap({each.hex(): Consistency(acknowledgment=acks) for each, acks in found.items()})
+
+    async def collect(
+        self,
+        *,
+        consistency: ConsistencyMap | None = None,
+        expected: Callable[[str], frozenset[str]] | None = None,
+    ) -> AckGcReport:
+        """Let go of what the policies let go, durably; facts stay, and a second pass finds nothing.
+
+        *consistency* brings agreement by hexadecimal fact id, *expected* whoever ought to acknowledge a fact of a kind;
+        by default the policy's own ``peers``. An acknowledgement that comes later is not kept again.
+        """
+        await self._engine.flush()
+        tracked = await self._engine.follower.run(lambda database: database.load_tracked())
+        known = consistency if consistency is not None else ConsistencyMap()
+        items = [
+            TrackedItem(
+                each.fact_id.hex(),
+                each.kind,
+                each.at_ms,
+                known[each.fact_id.hex()].join(Consistency(acknowledgment=Acknowledgment(each.acks))),
+                expected(each.kind) if expected is not None else self.policies.for_kind(each.kind).peers,
+            )
+            for each in tracked
+        ]
+        now_ms = self._clock.now_ms()
+        plan = plan_ack_gc(items, self.policies, now_ms=now_ms)
+        self._drop(plan, now_ms)
+        await self._engine.flush()
+        return AckGcReport(len(plan.dropped), plan.ack_count, plan.kept_count, plan.dropped_by_domain)
+
+    def _drop(self, plan: AckGcPlan, now_ms: int) -> None:
+        ids = [bytes.fromhex(item) for item in plan.dropped]
+        for start in range(0, len(ids), ACKS_COUNT_MAX):
+            part = ids[start : start + ACKS_COUNT_MAX]
+            self._engine.note(build_acks_dropped_note(dropped_at=now_ms, fact_ids=part))
+
+
+def account_of(engine: JournalEngine) -> AckAccount:
+    """The engine's account of acknowledgements; begun when it is first asked for."""
+    if isinstance(engine.acks, AckAccount):
+        return engine.acks
+    engine.acks = account = AckAccount(engine, clock=engine.clock)
+    return account
