@@ -65,7 +65,7 @@ _PROBE = """
 import duckdb, sys
 try:
     connection = duckdb.connect(sys.argv[1], config={"threads": 1})
-    connection.execute("SELECT count(*) FROM facts").fetchall()
+    connection.execute("SELECT count(*) FROM internal.facts").fetchall()
     connection.close()
 except Exception as problem:
     print(f"{type(problem).__name__}: {problem}".splitlines()[0])
@@ -163,7 +163,7 @@ class DuckdbFollower:
         try:
             connection = _connect(path)
             create_tables(connection)
-            connection.execute("INSERT INTO meta VALUES ('journal_id', ?)", [journal_id]).fetchall()
+            connection.execute("INSERT INTO internal.meta VALUES ('journal_id', ?)", [journal_id]).fetchall()
             return cls(path, connection, FactTables(connection, _spool_of(path)), opening=opening, reason=reason)
         except BaseException as problem:
             if connection is not None:
@@ -417,14 +417,14 @@ def _check_identity(connection: duckdb.DuckDBPyConnection, journal_id: str) -> N
         raise _Unreadable("it holds no tables of a journal")
     if known > newest:
         raise _Unreadable(f"a newer antiphon wrote it (schema {known}, this one knows {newest})")
-    rows = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchall()
+    rows = connection.execute("SELECT value FROM internal.meta WHERE name = 'journal_id'").fetchall()
     if rows != [(journal_id,)]:
         raise _Unreadable(f"it belongs to journal {rows[0][0] if rows else 'unknown'}, not to {journal_id}")
 
 
 def _check_whole(connection: duckdb.DuckDBPyConnection, position: LogPosition) -> None:
     """The position was written with the facts, so any other number of them is DuckDB's loss."""
-    rows = connection.execute("SELECT count(*), coalesce(max(position), 0) FROM facts").fetchall()
+    rows = connection.execute("SELECT count(*), coalesce(max(position), 0) FROM internal.facts").fetchall()
     if rows != [(position.fact_count, position.fact_count)]:
         raise _Unreadable(f"it holds {rows[0][0]} facts where its position says {position.fact_count}")
 

@@ -80,7 +80,7 @@ _NOT_CANONICAL = "not-canonical"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 _INSERT_FACTS = """
-INSERT INTO facts
+INSERT INTO internal.facts
 SELECT unhex(fact_id), chain_number, seq, hlc, at_ms, kind, version, payload, unhex(raw), from_base64(salt),
     after_links, unhex(digest),
     CASE WHEN digest IS NOT NULL THEN NULL
@@ -100,7 +100,7 @@ SELECT fact_id, chain_number, seq, hlc, at_ms, kind, version,
 FROM (
     SELECT f.*, '{' || coalesce('"after":' || after_links || ',', '') || '"at":' || at_ms || ',"c":"' || c.chain
         || '","k":"' || kind || '","s":' || seq || ',"t":' || hlc || ',"v":' || version || '}' AS header
-    FROM facts AS f JOIN chains AS c ON c.chain_number = f.chain_number
+    FROM internal.facts AS f JOIN internal.chains AS c ON c.chain_number = f.chain_number
     WHERE {condition}
 )
 ORDER BY at_ms, hlc, fact_id
@@ -198,7 +198,8 @@ class FactTables:
             self._add_kinds(records, registrations)
             apply_notes(self._connection, notes)
             self._execute(
-                "UPDATE applied SET file_number = ?, frame_end = ?, frame_hash = ?, fact_count = ?", [*position]
+                "UPDATE internal.applied SET file_number = ?, frame_end = ?, frame_hash = ?, fact_count = ?",
+                [*position],
             )
             self._execute("COMMIT")
             self._check_count(before, len(records))
@@ -214,7 +215,7 @@ class FactTables:
             for fact_id, reason in reasons.items()
         ]
         self._execute(
-            f"UPDATE facts SET hidden = given.r FROM ({_from_json('i VARCHAR, r VARCHAR')}) AS given "
+            f"UPDATE internal.facts SET hidden = given.r FROM ({_from_json('i VARCHAR, r VARCHAR')}) AS given "
             "WHERE fact_id = unhex(given.i)",
             [_json(rows)],
         )
@@ -222,7 +223,7 @@ class FactTables:
     def load_chains(self) -> list[StoredChain]:
         """Every chain with its last applied fact; one pass over three columns of the facts."""
         rows = self._rows(
-            "SELECT chain_number, max(seq), arg_max(fact_id, seq), max(hlc) FROM facts GROUP BY chain_number"
+            "SELECT chain_number, max(seq), arg_max(fact_id, seq), max(hlc) FROM internal.facts GROUP BY chain_number"
         )
         heads = {row[0]: row[1:] for row in rows}
         nothing = (0, bytes(32), 0)
@@ -231,14 +232,14 @@ class FactTables:
     def load_runs(self) -> list[RunRow]:
         """Every sealed run's place in the log, by chain and then by seq; ~2 µs each."""
         ids = {number: bytes(info.chain) for number, info in self._chains.items()}
-        rows = self._rows("SELECT * FROM runs ORDER BY chain_number, first_seq")
+        rows = self._rows("SELECT * FROM internal.runs ORDER BY chain_number, first_seq")
         return [RunRow(ids[row[0]], *row[1:]) for row in rows]  # type: ignore[index,arg-type]  # rows are untyped
 
     def load_links(self) -> list[StoredLink]:
         """Which chains' facts name which other chains in ``after``, with the highest number named."""
         rows = self._rows(
             "SELECT chain_number, unhex(link->>0), max((link->>1)::BIGINT) FROM ("
-            "SELECT chain_number, unnest(from_json(after_links, '[\"JSON\"]')) AS link FROM facts "
+            "SELECT chain_number, unnest(from_json(after_links, '[\"JSON\"]')) AS link FROM internal.facts "
             "WHERE after_links IS NOT NULL) GROUP BY ALL ORDER BY ALL"
         )
         return [StoredLink(bytes(self._chains[number].chain), other, seq) for number, other, seq in rows]  # type: ignore[index,arg-type]  # rows are untyped
@@ -247,13 +248,19 @@ class FactTables:
         """Every registered type at every version, in order of arrival."""
         return [registration for versions in self._registrations.values() for registration in versions.values()]
 
-    def facts_of(self, kinds: Iterable[str] | None, *, after_position: int = 0) -> Iterator[FactRecord]:
+    def facts_of(
+        self, kinds: Iterable[str] | None, *, after_position: int = 0, until_ms: int | None = None
+    ) -> Iterator[FactRecord]:
         """Read the facts of *kinds* (None: all) that views may show, in stamp order, byte for byte as committed.
 
-        *after_position* leaves out the log's first so many facts. About 3 µs a fact, fetched as they are consumed.
+        *after_position* leaves out the log's first so many facts, *until_ms* those with a later stamp. About 3 µs a
+        fact, fetched as they are consumed.
         """
         condition = "f.position > ? AND f.hidden IS NULL AND f.payload IS NOT NULL"
         parameters: list[object] = [after_position]
+        if until_ms is not None:
+            condition += " AND f.at_ms <= ?"
+            parameters.append(until_ms)
         if kinds is not None:
             wanted = list(kinds)
             condition += f" AND f.kind IN ({', '.join('?' * len(wanted)) or 'NULL'})"
@@ -272,9 +279,9 @@ class FactTables:
         """Keep a view's state, in place of the one before it."""
         self._connection.execute("BEGIN TRANSACTION")
         try:
-            self._execute("DELETE FROM view_checkpoints WHERE view_name = ?", [view])
+            self._execute("DELETE FROM internal.view_checkpoints WHERE view_name = ?", [view])
             self._execute(
-                "INSERT INTO view_checkpoints VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO internal.view_checkpoints VALUES (?, ?, ?, ?, ?, ?)",
                 [view, version, schema_hash, root, state, position],
             )
             self._execute("COMMIT")
@@ -285,7 +292,7 @@ class FactTables:
     def load_checkpoint(self, *, view: str, version: int, schema_hash: str) -> ViewCheckpoint | None:
         """The state kept for exactly this version and schema of a view, or None: then it is folded anew."""
         rows = self._rows(
-            "SELECT root, state, position FROM view_checkpoints "
+            "SELECT root, state, position FROM internal.view_checkpoints "
             "WHERE view_name = ? AND version = ? AND schema_hash = ?",
             [view, version, schema_hash],
         )
@@ -335,11 +342,12 @@ class FactTables:
             }
             for number, info in changed.items()
         ]
-        self._execute(f"DELETE FROM chains WHERE chain_number IN ({','.join(map(str, changed))})")
+        self._execute(f"DELETE FROM internal.chains WHERE chain_number IN ({','.join(map(str, changed))})")
         texts = ("chain", "key", "nonce", "namespace", "authority", "label", "device")
         columns = ", ".join(["number INTEGER", *(f"{name} VARCHAR" for name in texts)])
         self._execute(
-            "INSERT INTO chains SELECT number, chain, unhex(key), unhex(nonce), namespace, authority, label, device "
+            "INSERT INTO internal.chains "
+            "SELECT number, chain, unhex(key), unhex(nonce), namespace, authority, label, device "
             f"FROM ({_from_json(columns)})",
             [_json(rows)],
         )
@@ -379,7 +387,8 @@ class FactTables:
             for run in runs
         ]
         self._execute(
-            "INSERT INTO runs SELECT (r->>0)::INTEGER, (r->>1)::BIGINT, (r->>2)::BIGINT, unhex(r->>3), unhex(r->>4), "
+            "INSERT INTO internal.runs "
+            "SELECT (r->>0)::INTEGER, (r->>1)::BIGINT, (r->>2)::BIGINT, unhex(r->>3), unhex(r->>4), "
             "(r->>5)::BIGINT, (r->>6)::BIGINT, (r->>7)::BIGINT "
             "FROM (SELECT unnest(from_json(?::JSON, '[\"JSON\"]')) AS r)",
             [_json(rows)],
@@ -412,9 +421,9 @@ class FactTables:
             "r->>6 FROM (SELECT unnest(from_json(?::JSON, '[\"JSON\"]')) AS r)",
             [_json(rows)],
         )
-        self._execute("DELETE FROM fact_type_versions")
+        self._execute("DELETE FROM internal.fact_type_versions")
         self._execute(
-            "INSERT INTO fact_type_versions SELECT r->>0, (r->>1)::INTEGER, (r->>2)::INTEGER, r->>3, r->>4 "
+            "INSERT INTO internal.fact_type_versions SELECT r->>0, (r->>1)::INTEGER, (r->>2)::INTEGER, r->>3, r->>4 "
             "FROM (SELECT unnest(from_json(?::JSON, '[\"JSON\"]')) AS r)",
             [_json([list(item) for item in self.load_registrations()])],
         )
@@ -424,7 +433,7 @@ class FactTables:
         names = sql_names(known)
         moved = {kind for kind, name in names.items() if self._views.get(kind) != name}
         for kind in moved & self._views.keys():
-            self._execute(f"DROP VIEW IF EXISTS {quote_name(self._views[kind])}")
+            self._execute(f"DROP VIEW IF EXISTS main.{quote_name(self._views[kind])}")
         for item in known:
             if item.kind in moved | changed:
                 self._execute(build_view(names[item.kind], item.kind, item.registration))
@@ -438,7 +447,7 @@ class FactTables:
 
     def _check_count(self, before: int, added: int) -> None:
         """Count what was committed: DuckDB 2.0 answers OK to a COMMIT after an error, and keeps nothing."""
-        rows = self._rows("SELECT count(*) FROM facts WHERE position > ?", [before])
+        rows = self._rows("SELECT count(*) FROM internal.facts WHERE position > ?", [before])
         if rows[0][0] != added:
             raise duckdb.FatalException(f"a transaction of {added} facts left {rows[0][0]} behind")
 
@@ -451,11 +460,11 @@ class FactTables:
             self._read_state()
 
     def _read_state(self) -> None:
-        applied = self._rows("SELECT file_number, frame_end, frame_hash, fact_count FROM applied")[0]
+        applied = self._rows("SELECT file_number, frame_end, frame_hash, fact_count FROM internal.applied")[0]
         self._position = LogPosition(*applied)  # type: ignore[arg-type]  # rows are untyped
         self._chains = {}
         for number, chain, key, nonce, namespace, authority, label, device in self._rows(
-            "SELECT * FROM chains ORDER BY chain_number"
+            "SELECT * FROM internal.chains ORDER BY chain_number"
         ):
             self._chains[int(str(number))] = ChainInfo(
                 ChainId(bytes.fromhex(str(chain))),
@@ -470,7 +479,8 @@ class FactTables:
         kinds = self._rows("SELECT kind, sql_name FROM fact_types ORDER BY arrival")
         self._views = {str(kind): str(name) for kind, name in kinds}
         self._registrations = {kind: {} for kind in self._views}
-        for row in self._rows("SELECT kind, version, min_version, json_schema, schema_hash FROM fact_type_versions"):
+        versions = "SELECT kind, version, min_version, json_schema, schema_hash FROM internal.fact_type_versions"
+        for row in self._rows(versions):
             registration = Registration(*row)  # type: ignore[arg-type]  # rows are untyped
             self._registrations[registration.kind][registration.version] = registration
 
@@ -491,8 +501,8 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute("BEGIN TRANSACTION")
             try:
                 connection.execute(script).fetchall()
-                connection.execute("DELETE FROM meta WHERE name = 'schema_version'").fetchall()
-                connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(number)]).fetchall()
+                connection.execute("DELETE FROM internal.meta WHERE name = 'schema_version'").fetchall()
+                connection.execute("INSERT INTO internal.meta VALUES ('schema_version', ?)", [str(number)]).fetchall()
                 connection.execute("COMMIT").fetchall()
             except BaseException:
                 connection.execute("ROLLBACK")
@@ -502,11 +512,11 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     """The number of the last migration a database has seen; 0 for an empty one."""
     found = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'meta' AND NOT internal"
+        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'internal' AND table_name = 'meta'"
     ).fetchall()
     if not found[0][0]:
         return 0
-    rows = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
+    rows = connection.execute("SELECT value FROM internal.meta WHERE name = 'schema_version'").fetchall()
     return int(rows[0][0]) if rows else 0
 
 

@@ -84,8 +84,8 @@ def build_view(name: str, kind: str, registration: Registration | None) -> str:
         f"{expression} AS {quote_name(column)}" for column, expression in (*fields.items(), *ENVELOPE.items())
     )
     return (
-        f"CREATE OR REPLACE VIEW {quote_name(name)} AS SELECT {columns} FROM facts AS f "
-        f"JOIN chains AS c ON c.chain_number = f.chain_number "
+        f"CREATE OR REPLACE VIEW main.{quote_name(name)} AS SELECT {columns} FROM internal.facts AS f "
+        f"JOIN internal.chains AS c ON c.chain_number = f.chain_number "
         f"WHERE f.kind = {quote_text(kind)} AND f.hidden IS NULL AND f.payload IS NOT NULL"
     )
 

@@ -214,7 +214,7 @@ def test_another_process_reads_while_the_owner_writes(log: Log, ada: LogAuthor) 
         assert done.stdout == "3 ['demo_message_sent', 'journal_chain_opened']\n"
         ada.say({"room": "lobby", "text": "third"})
         follower.apply([], position=log.writer.synced)
-        assert follower.query("SELECT count(*) FROM facts").rows == [(3,)]
+        assert follower.query("SELECT count(*) FROM internal.facts").rows == [(3,)]
 
 
 def test_reading_changes_nothing_in_the_folder(log: Log, ada: LogAuthor) -> None:
@@ -425,6 +425,13 @@ def test_an_error_while_rows_are_computed_is_told_at_once(history: History) -> N
         history.sql("SELECT (text || 'x')::INTEGER FROM demo_message_sent")
 
 
+def test_show_tables_lists_what_is_worth_asking(history: History) -> None:
+    listed = [row[0] for row in history.sql("SHOW TABLES").fetchall()]
+    assert listed == ["demo_message_sent", "fact_types", "history", "journal_chain_opened"]
+    with pytest.raises(HistoryError, match="does not exist"):
+        history.sql("SELECT * FROM chains")
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -458,7 +465,7 @@ def test_an_owners_result_is_read_by_another_thread_while_the_table_moves_on(log
         follower.apply(log.records[-1:], position=log.writer.synced)
         with ThreadPoolExecutor(1) as other:
             assert other.submit(result.fetchall).result() == [("hello",), ("again",)]
-        assert query_owner(follower, "SELECT count(*) FROM facts").fetchall() == [(4,)]
+        assert query_owner(follower, "SELECT count(*) FROM internal.facts").fetchall() == [(4,)]
         with pytest.raises(HistoryError, match="nonsense"):
             query_owner(follower, "SELECT nonsense")
     with pytest.raises(HistoryError, match="closed"):

@@ -139,7 +139,7 @@ def check_rebuilt(path: Path, *, because: str, is_unclean: bool = False) -> None
     with open_at(path, is_unclean=is_unclean) as opened:
         assert (opened.opening, opened.position) == ("rebuilt", LOG_START)
         assert because in opened.reason
-        assert opened.query("SELECT count(*) FROM facts").rows == [(0,)]
+        assert opened.query("SELECT count(*) FROM internal.facts").rows == [(0,)]
     if before is not None:
         assert path.with_name("journal.duckdb.set-aside-77").read_bytes() == before
 
@@ -189,7 +189,7 @@ def test_a_database_without_our_tables_is_set_aside(path: Path) -> None:
 
 def test_a_database_of_a_newer_schema_is_set_aside(path: Path) -> None:
     fill(path)
-    change(path, "UPDATE meta SET value = '999' WHERE name = 'schema_version'")
+    change(path, "UPDATE internal.meta SET value = '999' WHERE name = 'schema_version'")
     check_rebuilt(path, because="newer antiphon")
 
 
@@ -202,7 +202,7 @@ def test_a_database_of_another_journal_is_set_aside(path: Path) -> None:
 
 def test_a_database_that_lost_rows_is_set_aside(path: Path) -> None:
     fill(path)
-    change(path, "DELETE FROM facts WHERE position = 2")
+    change(path, "DELETE FROM internal.facts WHERE position = 2")
     check_rebuilt(path, because="2 facts where its position says 3")
 
 
@@ -260,7 +260,7 @@ def test_after_kill_nine_the_position_is_exactly_the_rows(path: Path, line_count
     with open_at(path, is_unclean=True) as opened:
         assert opened.opening == "same"
         assert opened.position.fact_count >= told
-        rows = opened.query("SELECT position, seq FROM facts ORDER BY position").rows
+        rows = opened.query("SELECT position, seq FROM internal.facts ORDER BY position").rows
     assert rows == [(index, index) for index in range(1, opened.position.fact_count + 1)]
 
 
@@ -280,7 +280,7 @@ def test_a_damaged_write_ahead_log_gives_a_whole_prefix_or_a_new_database(
     wal.write_bytes(data)
     with open_at(path, is_unclean=True) as opened:
         count = opened.position.fact_count
-        assert opened.query("SELECT count(*), coalesce(max(seq), 0) FROM facts").rows == [(count, count)]
+        assert opened.query("SELECT count(*), coalesce(max(seq), 0) FROM internal.facts").rows == [(count, count)]
         if opened.opening == "rebuilt":
             assert count == 0
             assert path.with_name("journal.duckdb.set-aside-77.wal").exists()
@@ -316,7 +316,7 @@ def test_a_database_open_in_this_process_is_unavailable(path: Path, follower: Du
         other.execute("SELECT 1").fetchall()
         with pytest.raises(StoreUnavailable, match="held by"):
             probe(path)
-    assert follower.query("SELECT count(*) FROM facts").rows == [(1,)]
+    assert follower.query("SELECT count(*) FROM internal.facts").rows == [(1,)]
 
 
 def test_a_folder_that_cannot_hold_the_database_is_unavailable(tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_a_failed_apply_leaves_nothing_and_the_next_one_works(follower: DuckdbFo
         feed(follower, [second])
     spool.rmdir()
     assert follower.position == position_after(1)
-    assert follower.query("SELECT count(*) FROM facts").rows == [(1,)]
+    assert follower.query("SELECT count(*) FROM internal.facts").rows == [(1,)]
     feed(follower, [second])
     assert follower.query(
         "SELECT text FROM (SELECT payload->>'$.text' AS text, seq FROM history) ORDER BY seq"
@@ -385,7 +385,9 @@ def test_an_error_after_the_facts_takes_them_and_the_new_views_back(follower: Du
     with pytest.raises(orjson.JSONDecodeError):
         feed(follower, [record], registrations=[broken])
     assert (follower.position, follower.views) == (LOG_START, {})
-    assert follower.query("SELECT (SELECT count(*) FROM facts), (SELECT count(*) FROM chains)").rows == [(0, 0)]
+    assert follower.query(
+        "SELECT (SELECT count(*) FROM internal.facts), (SELECT count(*) FROM internal.chains)"
+    ).rows == [(0, 0)]
     feed(follower, [record])
     assert follower.query("SELECT count(*) FROM demo_message_sent").rows == [(1,)]
 
@@ -474,7 +476,8 @@ def check_round_trip(payloads: list[bytes], *, is_shown: bool) -> None:
         feed(follower, records)
         assert list(follower.facts_of([MESSAGE], after_position=before)) == (records if is_shown else [])
         rows = follower.query(
-            "SELECT coalesce(raw, encode(payload), ''::BLOB), hidden FROM facts WHERE position > ? ORDER BY position",
+            "SELECT coalesce(raw, encode(payload), ''::BLOB), hidden FROM internal.facts WHERE position > ? "
+            "ORDER BY position",
             [before],
         ).rows
         assert rows == [(payload, None if is_shown else "not-canonical") for payload in payloads]
@@ -769,7 +772,7 @@ def test_an_older_fact_shows_the_default_of_a_newer_field(follower: DuckdbFollow
     feed(follower, [newer], registrations=[registered(Seen)])
     rows = follower.query("SELECT who, lang, note, count FROM demo_seen ORDER BY seq").rows
     assert rows == [("ada", "und", None, 3), ("ben", "en", "n", 0)]
-    versions = follower.query("SELECT version, schema_hash FROM fact_type_versions ORDER BY version").rows
+    versions = follower.query("SELECT version, schema_hash FROM internal.fact_type_versions ORDER BY version").rows
     assert versions == [(1, "h1"), (2, Seen.fact_type.schema_hash)]
     assert follower.query("SELECT kind, current_version FROM fact_types").rows == [("demo.seen", 2)]
 
@@ -870,10 +873,10 @@ def test_a_query_takes_parameters_by_position_and_by_name(follower: DuckdbFollow
 @pytest.mark.parametrize(
     "sql",
     [
-        "DELETE FROM facts",
+        "DELETE FROM internal.facts",
         "INSERT INTO meta VALUES ('a', 'b')",
         "DROP VIEW history",
-        "SELECT 1; DELETE FROM facts",
+        "SELECT 1; DELETE FROM internal.facts",
         "COMMIT",
         "SET threads = 4",
         "PRAGMA disable_checkpoint_on_shutdown",

@@ -726,7 +726,7 @@ async def test_facts_of_an_unknown_type_are_kept_and_passed_on(tmp_path: Path) -
         for journal in (ada, bob):
             assert (await journal.sync_with(hub)).is_success
         assert ada.fingerprint == hub.fingerprint == bob.fingerprint
-        query = "select lower(hex(fact_id)) from facts where kind = 'test.planted'"
+        query = "select lower(hex(fact_id)) from internal.facts where kind = 'test.planted'"
         found = [row[0] for row in (await bob.sql(query)).fetchall()]
     assert len(found) == 1
     assert receipt.fact_id.startswith(str(found[0]))

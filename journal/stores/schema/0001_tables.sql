@@ -1,14 +1,19 @@
 -- The table beside the log. No index and no primary key: DuckDB 1.5 returns wrong rows from a secondary index after a
 -- crash, and a scan over sorted, compressed columns is fast enough. Times are integers in UTC milliseconds: fetching a
 -- TIMESTAMPTZ into Python needs a package that nothing installs.
+--
+-- What a user asks is in main: the fact types, the view of all facts, and one view a kind. The rest is internal, which
+-- is named in full by our own code alone, so that SHOW TABLES lists what is worth asking and nothing else.
 
-CREATE TABLE meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
+CREATE SCHEMA internal;
+
+CREATE TABLE internal.meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
 
 -- How far the log was applied: one row, changed in the transaction that adds the facts.
-CREATE TABLE applied (file_number BIGINT NOT NULL, frame_end BIGINT NOT NULL, frame_hash VARCHAR NOT NULL, fact_count BIGINT NOT NULL);
+CREATE TABLE internal.applied (file_number BIGINT NOT NULL, frame_end BIGINT NOT NULL, frame_hash VARCHAR NOT NULL, fact_count BIGINT NOT NULL);
 
 -- Every kind met so far in order of arrival; version, schema and hash are those of the newest registration, or null.
-CREATE TABLE fact_types (
+CREATE TABLE main.fact_types (
     kind VARCHAR NOT NULL,
     arrival INTEGER NOT NULL,
     sql_name VARCHAR NOT NULL,
@@ -18,7 +23,7 @@ CREATE TABLE fact_types (
     schema_hash VARCHAR
 );
 
-CREATE TABLE fact_type_versions (
+CREATE TABLE internal.fact_type_versions (
     kind VARCHAR NOT NULL,
     version INTEGER NOT NULL,
     min_version INTEGER NOT NULL,
@@ -26,7 +31,7 @@ CREATE TABLE fact_type_versions (
     schema_hash VARCHAR NOT NULL
 );
 
-CREATE TABLE chains (
+CREATE TABLE internal.chains (
     chain_number INTEGER NOT NULL,
     chain VARCHAR NOT NULL,
     public_key BLOB NOT NULL,
@@ -40,7 +45,7 @@ CREATE TABLE chains (
 -- One row a fact, with every part of its line: the line can be written again byte for byte, and its id recomputed.
 -- payload is JSON text; raw holds payload bytes that are not text; digest is what an erased line keeps. position counts
 -- facts from 1 in the order of the log.
-CREATE TABLE facts (
+CREATE TABLE internal.facts (
     fact_id BLOB NOT NULL,
     chain_number INTEGER NOT NULL,
     seq BIGINT NOT NULL,
@@ -58,7 +63,7 @@ CREATE TABLE facts (
 );
 
 -- Where each sealed run of a chain lies in the log, so that a journal reopens without reading it.
-CREATE TABLE runs (
+CREATE TABLE internal.runs (
     chain_number INTEGER NOT NULL,
     first_seq BIGINT NOT NULL,
     last_seq BIGINT NOT NULL,
@@ -69,7 +74,7 @@ CREATE TABLE runs (
     run_length BIGINT NOT NULL
 );
 
-CREATE TABLE view_checkpoints (
+CREATE TABLE internal.view_checkpoints (
     view_name VARCHAR NOT NULL,
     version INTEGER NOT NULL,
     schema_hash VARCHAR NOT NULL,
@@ -78,7 +83,7 @@ CREATE TABLE view_checkpoints (
     position BIGINT NOT NULL
 );
 
-CREATE VIEW history AS
+CREATE VIEW main.history AS
 SELECT
     lower(hex(f.fact_id)) AS fact_id,
     f.kind AS kind,
@@ -95,7 +100,7 @@ SELECT
     f.digest IS NOT NULL AS is_erased,
     f.hidden AS hidden,
     f.position AS position
-FROM facts AS f
-JOIN chains AS c ON c.chain_number = f.chain_number;
+FROM internal.facts AS f
+JOIN internal.chains AS c ON c.chain_number = f.chain_number;
 
-INSERT INTO applied VALUES (0, 0, repeat('0', 64), 0);
+INSERT INTO internal.applied VALUES (0, 0, repeat('0', 64), 0);
