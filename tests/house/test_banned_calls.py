@@ -69,6 +69,7 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "facts/fact.py:FactType.decode": "a user's validator or upcaster ends here: this fact is left out, others go on",
     "app/cli/__init__.py:main": "the process ends here: what an interrupt hides behind is told as an interrupt",
     "views/fold.py:Ladder._climb": "a user's fold ends here: the fact is left out and reported, the view goes on",
+    "views/provenance.py:FoldReplay.take": "a user's fold ends here: the running view tells of it, too",
 }
 
 # "file" to why a real wait is the claim there.
