@@ -12,7 +12,7 @@ PYTHON ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system lint format types bench dist clean
+.PHONY: help demo test test-system lint format types bench facts-page dist clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -44,6 +44,9 @@ types: $(VENV)/.ready-dev          ## mypy --strict
 
 bench: $(VENV)/.ready-dev          ## the figures, each beside its reference of the same run
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+facts-page: $(VENV)/.ready-dev     ## docs/facts.md, drawn from the registry
+	$(BIN)/python -m antiphon.app.catalog_page > docs/facts.md
 
 dist: $(VENV)/.ready-dev           ## wheel and sdist into dist/, their contents compared with git
 	$(BIN)/python -m hatchling build -d dist

@@ -29,9 +29,25 @@ from .registry import Decoded, FactProblem, FactRegistry, GenericFact, Registrat
 from .time import Clock, HlcTime, OrderTime, Stamp, hlc_ms, next_hlc
 
 if TYPE_CHECKING:
+    from .bindings import (
+        Binding,
+        binding_of,
+        reduce_record,
+    )
     from .catalog import (
         STANDARD_FACTS,
         build_fact_registry,
+    )
+    from .categories import (
+        OperationCategory,
+        operation_category,
+    )
+    from .ceremonies import (
+        CeremonyPhase,
+        CeremonyStatus,
+        ceremony_id_for,
+        ceremony_status,
+        ceremony_statuses,
     )
     from .chat import (
         ChannelClosed,
@@ -42,9 +58,11 @@ if TYPE_CHECKING:
         MessageDeleted,
         MessageDeliveryUpdated,
         MessageEdited,
+        MessageEditedSealed,
         MessageImported,
         MessageRead,
         MessageSent,
+        MessageSentSealed,
     )
     from .contacts import (
         ContactAdded,
@@ -56,6 +74,13 @@ if TYPE_CHECKING:
         GuardianBound,
         ReadReceiptPolicyUpdated,
     )
+    from .declare import (
+        ceremony_facts,
+        ceremony_id_of,
+        ceremony_stage_of,
+        ceremony_timestamp_of,
+        domain_fact,
+    )
     from .invitations import (
         ChannelInvitation,
         ContactInvitation,
@@ -63,8 +88,61 @@ if TYPE_CHECKING:
         GuardianInvitation,
         InvitationAccepted,
         InvitationCancelled,
+        InvitationCeremonyAborted,
+        InvitationCeremonyAcceptanceReceived,
+        InvitationCeremonyCommitted,
+        InvitationCeremonyInitiated,
+        InvitationCeremonySuperseded,
         InvitationDeclined,
         InvitationSent,
+    )
+    from .moderation import (
+        HomeBan,
+        HomeDeclared,
+        HomeGrantModerator,
+        HomeKick,
+        HomeMute,
+        HomePin,
+        HomeRevokeModerator,
+        HomeUnban,
+        HomeUnmute,
+        HomeUnpin,
+        home_context,
+        home_owner,
+    )
+    from .proposals import (
+        ApprovalThreshold,
+        Decision,
+        Proposal,
+        ProposalState,
+    )
+    from .protocol import (
+        ChannelEpochCommitted,
+        ConvergenceCertified,
+        LeakageRecorded,
+        OperationFinalized,
+        OperationReverted,
+        RecoveryGranted,
+        channel_transition_id,
+    )
+    from .temporal import (
+        BelowMinimum,
+        Finality,
+        FinalityConfig,
+        ScopeFinality,
+        ScopePath,
+    )
+    from .time_domains import (
+        LogicalTime,
+        OrderingPolicy,
+        PhysicalTime,
+        ProvenancedTime,
+        RangeTime,
+        TimeComparison,
+        TimeProof,
+        TimeStamp,
+        compare,
+        sort_compare,
     )
 
 __all__ = [
@@ -113,8 +191,18 @@ __all__ = [
     "take_back",
     "upcast",
     "with_record",
+    "Binding",
+    "binding_of",
+    "reduce_record",
     "STANDARD_FACTS",
     "build_fact_registry",
+    "OperationCategory",
+    "operation_category",
+    "CeremonyPhase",
+    "CeremonyStatus",
+    "ceremony_id_for",
+    "ceremony_status",
+    "ceremony_statuses",
     "ChannelClosed",
     "ChannelCreated",
     "ChannelUpdated",
@@ -123,9 +211,11 @@ __all__ = [
     "MessageDeleted",
     "MessageDeliveryUpdated",
     "MessageEdited",
+    "MessageEditedSealed",
     "MessageImported",
     "MessageRead",
     "MessageSent",
+    "MessageSentSealed",
     "ContactAdded",
     "ContactRemoved",
     "ContactRenamed",
@@ -134,33 +224,101 @@ __all__ = [
     "FriendshipRevoked",
     "GuardianBound",
     "ReadReceiptPolicyUpdated",
+    "ceremony_facts",
+    "ceremony_id_of",
+    "ceremony_stage_of",
+    "ceremony_timestamp_of",
+    "domain_fact",
     "ChannelInvitation",
     "ContactInvitation",
     "DeviceInvitation",
     "GuardianInvitation",
     "InvitationAccepted",
     "InvitationCancelled",
+    "InvitationCeremonyAborted",
+    "InvitationCeremonyAcceptanceReceived",
+    "InvitationCeremonyCommitted",
+    "InvitationCeremonyInitiated",
+    "InvitationCeremonySuperseded",
     "InvitationDeclined",
     "InvitationSent",
+    "HomeBan",
+    "HomeDeclared",
+    "HomeGrantModerator",
+    "HomeKick",
+    "HomeMute",
+    "HomePin",
+    "HomeRevokeModerator",
+    "HomeUnban",
+    "HomeUnmute",
+    "HomeUnpin",
+    "home_context",
+    "home_owner",
+    "ApprovalThreshold",
+    "Decision",
+    "Proposal",
+    "ProposalState",
+    "ChannelEpochCommitted",
+    "ConvergenceCertified",
+    "LeakageRecorded",
+    "OperationFinalized",
+    "OperationReverted",
+    "RecoveryGranted",
+    "channel_transition_id",
+    "BelowMinimum",
+    "Finality",
+    "FinalityConfig",
+    "ScopeFinality",
+    "ScopePath",
+    "LogicalTime",
+    "OrderingPolicy",
+    "PhysicalTime",
+    "ProvenancedTime",
+    "RangeTime",
+    "TimeComparison",
+    "TimeProof",
+    "TimeStamp",
+    "compare",
+    "sort_compare",
 ]
 
 if not TYPE_CHECKING:  # or a type checker would believe in any name
     __getattr__ = lazy_names(
         __name__,
         {
+            "bindings": "Binding binding_of reduce_record",
             "catalog": "STANDARD_FACTS build_fact_registry",
+            "categories": "OperationCategory operation_category",
+            "ceremonies": "CeremonyPhase CeremonyStatus ceremony_id_for ceremony_status ceremony_statuses",
             "chat": (
-                "ChannelClosed ChannelCreated ChannelUpdated MembershipChanged MembershipImported "
-                "MessageDeleted MessageDeliveryUpdated MessageEdited MessageImported MessageRead "
-                "MessageSent"
+                "ChannelClosed ChannelCreated ChannelUpdated MembershipChanged MembershipImported MessageDeleted "
+                "MessageDeliveryUpdated MessageEdited MessageEditedSealed MessageImported MessageRead "
+                "MessageSent MessageSentSealed"
             ),
             "contacts": (
                 "ContactAdded ContactRemoved ContactRenamed FriendshipAccepted FriendshipProposed "
                 "FriendshipRevoked GuardianBound ReadReceiptPolicyUpdated"
             ),
+            "declare": "ceremony_facts ceremony_id_of ceremony_stage_of ceremony_timestamp_of domain_fact",
             "invitations": (
                 "ChannelInvitation ContactInvitation DeviceInvitation GuardianInvitation InvitationAccepted "
-                "InvitationCancelled InvitationDeclined InvitationSent"
+                "InvitationCancelled InvitationCeremonyAborted InvitationCeremonyAcceptanceReceived "
+                "InvitationCeremonyCommitted InvitationCeremonyInitiated InvitationCeremonySuperseded "
+                "InvitationDeclined InvitationSent"
+            ),
+            "moderation": (
+                "HomeBan HomeDeclared HomeGrantModerator HomeKick HomeMute HomePin HomeRevokeModerator HomeUnban "
+                "HomeUnmute HomeUnpin home_context home_owner"
+            ),
+            "proposals": "ApprovalThreshold Decision Proposal ProposalState",
+            "protocol": (
+                "ChannelEpochCommitted ConvergenceCertified LeakageRecorded OperationFinalized OperationReverted "
+                "RecoveryGranted channel_transition_id"
+            ),
+            "temporal": "BelowMinimum Finality FinalityConfig ScopeFinality ScopePath",
+            "time_domains": (
+                "LogicalTime OrderingPolicy PhysicalTime ProvenancedTime RangeTime TimeComparison TimeProof "
+                "TimeStamp compare sort_compare"
             ),
         },
     )

@@ -10,14 +10,24 @@ from .contacts import CONTACT_FACTS
 from .fact import Fact
 from .invitations import INVITATION_FACTS
 from .journal_facts import ChainOpened, HeadsMerged
+from .moderation import MODERATION_FACTS
+from .protocol import PROTOCOL_FACTS
 from .registry import FactRegistry
 
-STANDARD_FACTS: tuple[type[Fact], ...] = (ChainOpened, HeadsMerged, *CHAT_FACTS, *CONTACT_FACTS, *INVITATION_FACTS)
+STANDARD_FACTS: tuple[type[Fact], ...] = (
+    ChainOpened,
+    HeadsMerged,
+    *CHAT_FACTS,
+    *CONTACT_FACTS,
+    *INVITATION_FACTS,
+    *MODERATION_FACTS,
+    *PROTOCOL_FACTS,
+)
 """Every fact type that ships, the journal's own first."""
 
 
 def build_fact_registry() -> FactRegistry:
-    """Make a registry that knows all standard fact types and shares nothing with any other; ~20 µs.
+    """Make a registry that knows all standard fact types and shares nothing with any other; ~50 µs.
 
     >>> "chat.message_sent" in build_fact_registry().kinds()
     True

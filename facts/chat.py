@@ -83,6 +83,25 @@ class MessageSent(Fact, kind="chat.message_sent", version=1, context="context_id
     epoch_hint: int | None = None
 
 
+class MessageSentSealed(Fact, kind="chat.message_sent_sealed", version=1, context="context_id", time="sent_at"):
+    """Somebody said something that only who holds the key can read; others see how long it is.
+
+    ``payload`` is opaque here: an opener that the application gives to the chat view reads it. ``epoch_hint`` is the
+    epoch of the channel that it was sealed in. ``sender_id`` must be the signer's authority (``journal.authority``),
+    or views ignore the fact.
+    """
+
+    context_id: ContextId
+    channel_id: str
+    message_id: str
+    sender_id: str
+    sender_name: str
+    payload: bytes
+    sent_at: int
+    reply_to: str | None = None
+    epoch_hint: int | None = None
+
+
 class MessageRead(Fact, kind="chat.message_read", version=1, context="context_id", time="read_at"):
     """The reader has seen the message.
 
@@ -107,6 +126,20 @@ class MessageEdited(Fact, kind="chat.message_edited", version=1, context="contex
     message_id: str
     editor_id: str
     new_text: str
+    edited_at: int
+
+
+class MessageEditedSealed(Fact, kind="chat.message_edited_sealed", version=1, context="context_id", time="edited_at"):
+    """The author replaces the text by a sealed one, which the same opener reads as it does sealed messages.
+
+    ``editor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId
+    channel_id: str
+    message_id: str
+    editor_id: str
+    new_payload: bytes
     edited_at: int
 
 
@@ -191,8 +224,10 @@ CHAT_FACTS: tuple[type[Fact], ...] = (
     ChannelClosed,
     ChannelUpdated,
     MessageSent,
+    MessageSentSealed,
     MessageRead,
     MessageEdited,
+    MessageEditedSealed,
     MessageDeliveryUpdated,
     MessageDeleted,
     MembershipChanged,

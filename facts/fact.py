@@ -45,6 +45,8 @@ _FIELD_NAME = re.compile(r"[a-z][a-zA-Z0-9_]*")
 FactT = TypeVar("FactT", bound="Fact")
 JsonObject = dict[str, Any]
 Upcaster = Callable[[JsonObject], JsonObject]
+ContextFunction = Callable[[Any], str]
+"""From a fact to the namespace it belongs to; pure, since every replica asks it."""
 
 
 class FactMeta(NamedTuple):
@@ -222,6 +224,8 @@ class FactType:
     min_version: int
     model: type[Fact]
     context: str | None
+    context_function: ContextFunction | None
+    """What names the namespace of a fact where no single field does."""
     time: str | None
     fields: Mapping[str, SchemaNode]
     schema_hash: str
@@ -237,7 +241,15 @@ class FactType:
 
     @classmethod
     def of(
-        cls, model: type[Fact], *, kind: str, version: int, context: str | None, time: str | None, min_version: int
+        cls,
+        model: type[Fact],
+        *,
+        kind: str,
+        version: int,
+        context: str | None,
+        time: str | None,
+        min_version: int,
+        context_function: ContextFunction | None = None,
     ) -> FactType:
         """Check a declaration whole and describe it; raises ``RegistrationError``."""
         where = model.__name__
@@ -274,6 +286,7 @@ class FactType:
             min_version=min_version,
             model=model,
             context=context,
+            context_function=context_function,
             time=time,
             fields=fields,
             schema_hash=schema_hash(fields),
@@ -340,7 +353,14 @@ class FactType:
 
     def context_of(self, fact: Fact) -> str | None:
         """The namespace that *fact* names, or None for the default one."""
-        return getattr(fact, self.context) if self.context else None
+        if self.context is not None:
+            return getattr(fact, self.context)  # type: ignore[no-any-return]  # a text field: checked when declared
+        return None if self.context_function is None else self.context_function(fact)
+
+    @property
+    def names_context(self) -> bool:
+        """Whether its facts say themselves to which namespace they belong."""
+        return self.context is not None or self.context_function is not None
 
     def time_of(self, fact: Fact) -> int | None:
         """The fact's own time in ms, or None when its type declares none."""

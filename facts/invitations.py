@@ -1,4 +1,4 @@
-"""The invitation facts: an offer, and the three ways it is answered.
+"""The invitation facts: an offer, the three ways it is answered, and the ceremony that makes an answer binding.
 
 An expired invitation needs no fact: whoever looks at the clock knows. Who may answer, and which of two answers counts,
 is decided by the invitations view. All times are signed milliseconds since 1970.
@@ -6,11 +6,14 @@ is decided by the invitations view. All times are signed milliseconds since 1970
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from .ceremonies import AgreementMode
 from .chat import ContextId
+from .declare import ceremony_facts, domain_fact
 from .encoding import INTEGER_MAX
 from .errors import LocalViolation
 from .fact import Fact
@@ -62,6 +65,7 @@ class DeviceInvitation(_Offer):
 InvitationType = ContactInvitation | GuardianInvitation | ChannelInvitation | DeviceInvitation
 
 
+@ceremony_facts
 class InvitationSent(Fact, kind="invitation.sent", version=1, context="context_id", time="sent_at"):
     """An offer to the receiver; sender and receiver are the same when it is for whoever holds the link.
 
@@ -79,6 +83,7 @@ class InvitationSent(Fact, kind="invitation.sent", version=1, context="context_i
     message: Annotated[str, StringConstraints(max_length=MESSAGE_LENGTH_MAX)] | None = None
 
 
+@ceremony_facts
 class InvitationAccepted(Fact, kind="invitation.accepted", version=1, context="context_id", time="accepted_at"):
     """The receiver takes the offer.
 
@@ -91,6 +96,7 @@ class InvitationAccepted(Fact, kind="invitation.accepted", version=1, context="c
     accepted_at: int
 
 
+@ceremony_facts
 class InvitationDeclined(Fact, kind="invitation.declined", version=1, context="context_id", time="declined_at"):
     """The receiver does not want it.
 
@@ -103,6 +109,7 @@ class InvitationDeclined(Fact, kind="invitation.declined", version=1, context="c
     declined_at: int
 
 
+@ceremony_facts
 class InvitationCancelled(Fact, kind="invitation.cancelled", version=1, context="context_id", time="cancelled_at"):
     """The sender takes the offer back.
 
@@ -115,11 +122,135 @@ class InvitationCancelled(Fact, kind="invitation.cancelled", version=1, context=
     cancelled_at: int
 
 
+RelationshipId = Annotated[str, StringConstraints(pattern=r"^rel-[0-9a-f]{16}$")]
+"""What a committed ceremony made: ``rel-`` and 16 hex digits."""
+
+
+def derived_invitation_context(*, kind: str, ids: tuple[str, ...]) -> str:
+    """The context of a ceremony fact that names none, as old writers left it: a hash of its kind and ids.
+
+    >>> derived_invitation_context(kind="ceremony-aborted", ids=("c",))
+    'invitation.96284d1b88b327b83df059d3cd6c7b6e'
+    """
+    parts = (part.encode() for part in (kind, *ids))
+    body = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return "invitation." + sha256(b"invitation-fact-context:v1:" + body).hexdigest()[:32]
+
+
+def _context_of(fact: Fact) -> str:
+    """The context a ceremony fact names, else the derived one."""
+    named: str | None = getattr(fact, "context_id")  # noqa: B009
+    if named is not None:
+        return named
+    names = ("superseded_ceremony_id", "superseding_ceremony_id", "ceremony_id")
+    ids = tuple(str(getattr(fact, name)) for name in names if name in type(fact).model_fields)
+    return derived_invitation_context(kind=fact.fact_type.kind, ids=ids)
+
+
+@ceremony_facts
+@domain_fact(type_id="invitation.ceremony_initiated", context_fn=_context_of, time="timestamp_ms")
+class InvitationCeremonyInitiated(Fact):
+    """The parties of an accepted invitation begin to make it binding; ``required`` of them must accept.
+
+    ``sender_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId | None = None
+    ceremony_id: str
+    invitation_id: str | None = None
+    sender_id: str
+    required: int | None = None
+    pending_epoch: int | None = None
+    agreement_mode: AgreementMode | None = None
+    trace_id: str | None = None
+    timestamp_ms: int
+
+
+@ceremony_facts
+@domain_fact(type_id="invitation.ceremony_acceptance_received", context_fn=_context_of, time="timestamp_ms")
+class InvitationCeremonyAcceptanceReceived(Fact):
+    """One party agrees to what the ceremony would make.
+
+    ``acceptor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId | None = None
+    ceremony_id: str
+    invitation_id: str | None = None
+    acceptor_id: str
+    agreement_mode: AgreementMode | None = None
+    trace_id: str | None = None
+    timestamp_ms: int
+
+
+@ceremony_facts
+@domain_fact(type_id="invitation.ceremony_committed", context_fn=_context_of, time="timestamp_ms")
+class InvitationCeremonyCommitted(Fact):
+    """The ceremony ended well: the relationship exists.
+
+    ``actor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId | None = None
+    ceremony_id: str
+    invitation_id: str | None = None
+    actor_id: str
+    relationship_id: RelationshipId
+    consensus_id: str | None = None
+    agreement_mode: AgreementMode | None = None
+    trace_id: str | None = None
+    timestamp_ms: int
+
+
+@ceremony_facts
+@domain_fact(type_id="invitation.ceremony_aborted", context_fn=_context_of, time="timestamp_ms")
+class InvitationCeremonyAborted(Fact):
+    """The ceremony ended without a result, and nothing replaces it.
+
+    ``actor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId | None = None
+    ceremony_id: str
+    invitation_id: str | None = None
+    actor_id: str
+    reason: str
+    trace_id: str | None = None
+    timestamp_ms: int
+
+
+@ceremony_facts
+@domain_fact(type_id="invitation.ceremony_superseded", context_fn=_context_of, time="timestamp_ms")
+class InvitationCeremonySuperseded(Fact):
+    """A newer ceremony takes the place of this one.
+
+    ``actor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId | None = None
+    superseded_ceremony_id: str
+    superseding_ceremony_id: str
+    invitation_id: str | None = None
+    actor_id: str
+    reason: str
+    trace_id: str | None = None
+    timestamp_ms: int
+
+
+INVITATION_CEREMONY_FACTS: tuple[type[Fact], ...] = (
+    InvitationCeremonyInitiated,
+    InvitationCeremonyAcceptanceReceived,
+    InvitationCeremonyCommitted,
+    InvitationCeremonyAborted,
+    InvitationCeremonySuperseded,
+)
+
 INVITATION_FACTS: tuple[type[Fact], ...] = (
     InvitationSent,
     InvitationAccepted,
     InvitationDeclined,
     InvitationCancelled,
+    *INVITATION_CEREMONY_FACTS,
 )
 
 

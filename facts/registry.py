@@ -69,8 +69,9 @@ class FactRegistry:
         """Make *model* known. The same declaration again is a no-op (the newest class object wins), and a newer version
         takes the place of the one before.
 
-        Raises ``RegistrationError`` for a class without kind, ``DuplicateFactType`` when the kind or its SQL name is
-        taken by another declaration, ``SchemaDrift`` when the journal knows this version with other fields.
+        Raises ``RegistrationError`` for a class without kind or with a gap between its upcasters, ``DuplicateFactType``
+        when the kind or its SQL name is taken by another declaration, ``SchemaDrift`` when the journal knows this
+        version with other fields.
         """
         fact_type: FactType | None = getattr(model, "fact_type", None)
         if fact_type is None or fact_type.model is not model:
@@ -78,6 +79,7 @@ class FactRegistry:
                 f"{model.__name__} has no kind of its own; "
                 f"declare it as class {model.__name__}(Fact, kind=..., version=...)"
             )
+        _refuse_gap(fact_type)
         current = self._types.get(fact_type.kind)
         is_same_or_next = current is None or fact_type.version > current.version
         if current is not None and fact_type.version == current.version:
@@ -170,11 +172,11 @@ class FactRegistry:
             return FactProblem(
                 record, "time-mismatch", f"{record.kind}.{fact_type.time} disagrees with the header's time {record.at}"
             )
-        if fact_type.context is not None and getattr(fact, fact_type.context) != record.chain.namespace:
+        if fact_type.names_context and not _is_at_home(fact_type, fact, record):
             return FactProblem(
                 record,
                 "context-mismatch",
-                f"{record.kind}.{fact_type.context} disagrees with the namespace {record.chain.namespace}",
+                f"{record.kind}.{fact_type.context or 'context'} disagrees with the namespace {record.chain.namespace}",
             )
         return with_record(fact, record)
 
@@ -186,6 +188,25 @@ class FactRegistry:
                 f"(schema {fact_type.schema_hash[:8]}, journal {known.schema_hash[:8]}); raise version= and add an "
                 "@upcast"
             )
+
+
+def _refuse_gap(fact_type: FactType) -> None:
+    """Refuse upcasters that lead nowhere: from the oldest one on, each step must be there up to what is readable."""
+    steps = range(min(fact_type.upcasters, default=fact_type.version), fact_type.min_version)
+    missing = [step for step in steps if step not in fact_type.upcasters]
+    if missing:
+        raise RegistrationError(
+            f"{fact_type.kind}: there are upcasters from version {steps.start} on, but none from {missing[0]} to "
+            f"{missing[0] + 1}; add it before the type is registered"
+        )
+
+
+def _is_at_home(fact_type: FactType, fact: Fact, record: FactRecord) -> bool:
+    """Whether a fact stands in the namespace that it names."""
+    try:
+        return fact_type.context_of(fact) == record.chain.namespace
+    except Exception:  # a user's function ends here: this fact is left out, others go on
+        return False
 
 
 def registration_of(fact_type: FactType) -> Registration:

@@ -460,7 +460,7 @@ class JournalEngine:
                 fact_type = self._types.get(type(fact)) or self._learn(type(fact))
                 kind, version, encode, time = fact_type.kind, fact_type.version, fact_type.encode, fact_type.time
                 namespace, context = self.namespace, None
-            if fact_type.context and (named := fact_type.context_of(fact)) != context:
+            if fact_type.names_context and (named := fact_type.context_of(fact)) != context:
                 namespace, context = _namespace_of(fact_type, named, self.namespace), named
             draft = new_draft(Draft, (kind, version, encode(fact), fact.__dict__[time] if time else None, ()))
             entries.append(new_entry(Entry, (fact, namespace, draft, commit)))

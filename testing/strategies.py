@@ -16,14 +16,18 @@ from antiphon.facts import (
     AuthorityId,
     ChainId,
     ChainInfo,
+    ChainOpened,
     ChannelClosed,
     ChannelCreated,
+    ChannelEpochCommitted,
     ChannelInvitation,
     ChannelUpdated,
     ContactAdded,
     ContactInvitation,
     ContactRemoved,
     ContactRenamed,
+    ConvergenceCertified,
+    DeviceInvitation,
     Fact,
     FactId,
     FactRecord,
@@ -32,20 +36,44 @@ from antiphon.facts import (
     FriendshipRevoked,
     GuardianBound,
     GuardianInvitation,
+    HeadsMerged,
+    HomeBan,
+    HomeDeclared,
+    HomeGrantModerator,
+    HomeKick,
+    HomeMute,
+    HomePin,
+    HomeRevokeModerator,
+    HomeUnban,
+    HomeUnmute,
+    HomeUnpin,
     InvitationAccepted,
     InvitationCancelled,
+    InvitationCeremonyAborted,
+    InvitationCeremonyAcceptanceReceived,
+    InvitationCeremonyCommitted,
+    InvitationCeremonyInitiated,
+    InvitationCeremonySuperseded,
     InvitationDeclined,
     InvitationSent,
+    LeakageRecorded,
     MembershipChanged,
     MembershipImported,
     MessageDeleted,
     MessageDeliveryUpdated,
     MessageEdited,
+    MessageEditedSealed,
     MessageImported,
     MessageRead,
     MessageSent,
+    MessageSentSealed,
     Namespace,
+    OperationFinalized,
+    OperationReverted,
     ReadReceiptPolicyUpdated,
+    RecoveryGranted,
+    channel_transition_id,
+    home_context,
     with_record,
 )
 
@@ -106,6 +134,8 @@ _times = st.integers(min_value=-2, max_value=12)
 _names = st.sampled_from(["", "  ", "Ada", "Ben", "the other one"])
 _texts = st.sampled_from(["one", "two", "three", ""])
 _events = st.sampled_from(["joined", "left"])
+_sealed_bytes = st.sampled_from([b"", b"one", b"two", b"\xff\xfe"])
+_epochs = st.integers(min_value=0, max_value=3)
 _people = st.sampled_from([*AUTHORITIES, "irc:nick", "irc:other"])
 
 
@@ -122,7 +152,7 @@ def chat_facts() -> st.SearchStrategy[Fact]:
         text=_texts,
         sent_at=_times,
         reply_to=st.none() | _messages,
-        epoch_hint=st.none() | st.just(1),
+        epoch_hint=st.none() | _epochs,
     )
     created = st.builds(
         ChannelCreated,
@@ -143,10 +173,22 @@ def chat_facts() -> st.SearchStrategy[Fact]:
         updated_at=_times,
         actor_id=_authorities,
     )
+    sealed = st.builds(
+        MessageSentSealed,
+        **about,
+        sender_id=_authorities,
+        sender_name=_names,
+        payload=_sealed_bytes,
+        sent_at=_times,
+        reply_to=st.none() | _messages,
+        epoch_hint=st.none() | _epochs,
+    )
     statuses = st.sampled_from(["sent", "delivered", "read", "failed"])
     return st.one_of(
         sent,
         sent,
+        sealed,
+        st.builds(MessageEditedSealed, **about, editor_id=_authorities, new_payload=_sealed_bytes, edited_at=_times),
         created,
         updated,
         st.builds(ChannelClosed, **place, closed_at=_times, actor_id=_authorities),
@@ -211,6 +253,14 @@ def invitation_facts() -> st.SearchStrategy[Fact]:
         st.builds(ContactInvitation, nickname=st.none() | _names),
         st.builds(GuardianInvitation, subject_authority=_authorities),
         st.builds(ChannelInvitation, home_id=st.just("house"), nickname_suggestion=st.none() | _names),
+        st.builds(
+            DeviceInvitation,
+            subject_authority=_authorities,
+            initiator_device_id=_texts,
+            device_id=_texts,
+            ceremony_id=_texts,
+            pending_epoch=_epochs,
+        ),
     )
     return st.one_of(
         st.builds(
@@ -227,6 +277,166 @@ def invitation_facts() -> st.SearchStrategy[Fact]:
         st.builds(InvitationAccepted, **about, acceptor_id=_authorities, accepted_at=_times),
         st.builds(InvitationDeclined, **about, decliner_id=_authorities, declined_at=_times),
         st.builds(InvitationCancelled, **about, canceller_id=_authorities, cancelled_at=_times),
+    )
+
+
+def ceremony_fact_parts() -> st.SearchStrategy[Fact]:
+    """One part of an invitation's ceremony, not committed."""
+    place = {"context_id": _contexts, "invitation_id": st.sampled_from([None, "i0", "i1"]), "timestamp_ms": _times}
+    about = place | {"ceremony_id": st.sampled_from(["c0", "c1"])}
+    modes = {"agreement_mode": st.sampled_from([None, "provisional", "consensus_finalized"])}
+    return st.one_of(
+        st.builds(
+            InvitationCeremonyInitiated,
+            **about,
+            **modes,
+            sender_id=_authorities,
+            required=st.none() | st.integers(min_value=1, max_value=3),
+            pending_epoch=st.none() | _epochs,
+        ),
+        st.builds(InvitationCeremonyAcceptanceReceived, **about, **modes, acceptor_id=_authorities),
+        st.builds(
+            InvitationCeremonyCommitted,
+            **about,
+            **modes,
+            actor_id=_authorities,
+            relationship_id=st.just("rel-" + "0f" * 8),
+            consensus_id=st.none() | _texts,
+        ),
+        st.builds(InvitationCeremonyAborted, **about, actor_id=_authorities, reason=_texts),
+        st.builds(
+            InvitationCeremonySuperseded,
+            **place,
+            superseded_ceremony_id=st.sampled_from(["c0", "c1"]),
+            superseding_ceremony_id=st.sampled_from(["c1", "c2"]),
+            actor_id=_authorities,
+            reason=_texts,
+        ),
+    )
+
+
+HOME = home_context(ADA, "friends")
+"""The home of `ADA`; what others do there needs a right."""
+
+
+def moderation_facts() -> st.SearchStrategy[Fact]:
+    """One moderation fact of `HOME`, not committed; whether its actor may is another question."""
+    home = {"context_id": st.just(HOME), "actor_id": _authorities}
+    against = home | {"target_id": _authorities}
+    scope = {"channel_id": st.sampled_from([None, "general", "other"])}
+    pinned = home | {"channel_id": _channels, "message_id": _messages}
+    return st.one_of(
+        st.builds(HomeDeclared, context_id=st.just(HOME), owner_id=_authorities, name=_names, declared_at=_times),
+        st.builds(HomeMute, **against, **scope, muted_at=_times, expires_at=st.none() | _times),
+        st.builds(HomeUnmute, **against, **scope, unmuted_at=_times),
+        st.builds(HomeBan, **against, **scope, reason=_texts, banned_at=_times, expires_at=st.none() | _times),
+        st.builds(HomeUnban, **against, **scope, unbanned_at=_times),
+        st.builds(HomeKick, **against, channel_id=_channels, reason=_texts, kicked_at=_times),
+        st.builds(HomePin, **pinned, pinned_at=_times),
+        st.builds(HomeUnpin, **pinned, unpinned_at=_times),
+        st.builds(HomeGrantModerator, **against, granted_at=_times),
+        st.builds(HomeGrantModerator, **against, granted_at=_times),
+        st.builds(HomeRevokeModerator, **against, revoked_at=_times),
+    )
+
+
+@st.composite
+def epochs(draw: st.DrawFn) -> ChannelEpochCommitted:
+    """A transition of a channel's epoch, not committed; about one in four breaks a rule."""
+    parent = draw(_epochs)
+    context, channel = draw(_contexts), draw(_channels)
+    successor = parent + draw(st.sampled_from([1, 1, 1, 1, 1, 2]))
+    commitment = draw(st.sampled_from(["a", "a", "a", "b"]))
+    witnesses = draw(st.lists(_people, max_size=3))
+    return ChannelEpochCommitted(
+        context_id=context,
+        channel_id=channel,
+        actor_id=draw(_authorities),
+        parent_epoch=parent,
+        successor_epoch=successor,
+        commitment=commitment,
+        transition_id=channel_transition_id(
+            context_id=context,
+            channel_id=draw(st.sampled_from([channel, channel, channel, "general"])),
+            parent_epoch=parent,
+            successor_epoch=successor,
+            commitment=commitment,
+        ),
+        certificate_digest=draw(st.sampled_from(["d", "d", "d", ""])),
+        threshold=draw(st.integers(min_value=0, max_value=2)),
+        witnesses=tuple(witnesses),
+        committed_at=draw(_times),
+    )
+
+
+def protocol_facts(op_ids: Sequence[str] = ("00" * 32, "ff" * 32)) -> st.SearchStrategy[Fact]:
+    """One protocol fact, not committed, about one of *op_ids* where it is about an operation."""
+    place = {"context_id": _contexts}
+    channels = st.sampled_from([None, "general", "general", "other"])
+    about = place | {"actor_id": _authorities, "op_id": st.sampled_from(list(op_ids)), "channel_id": channels}
+    return st.one_of(
+        epochs(),
+        epochs(),
+        st.builds(
+            ConvergenceCertified,
+            **about,
+            prestate_hash=st.just("00"),
+            coordinator_epoch=_epochs,
+            acknowledged_by=st.just((ADA, BEN)),
+            certified_at=_times,
+        ),
+        st.builds(OperationReverted, **about, reason=_texts, reverted_at=_times),
+        st.builds(OperationFinalized, **about, consensus_id=st.sampled_from(["k0", "k1"]), finalized_at=_times),
+        st.builds(
+            LeakageRecorded,
+            **place,
+            actor_id=_authorities,
+            observer=st.sampled_from(["external", "neighbor", "in_group"]),
+            amount=st.integers(min_value=0, max_value=9) | st.just(2**63 - 1),
+            operation=_texts,
+            recorded_at=_times,
+        ),
+        st.builds(
+            RecoveryGranted,
+            **place,
+            account_id=_authorities,
+            guardian_id=_authorities,
+            operation_id=_texts,
+            granted_at=_times,
+        ),
+    )
+
+
+def journal_facts() -> st.SearchStrategy[Fact]:
+    """What a journal writes about itself, with made-up keys: no journal would accept such an opening."""
+    hex_text = st.sampled_from(["00" * 32, "0f" * 32])
+    return st.one_of(
+        st.just(HeadsMerged()),
+        st.builds(
+            ChainOpened,
+            authority=_authorities,
+            authority_key=hex_text,
+            device=hex_text,
+            label=_names,
+            namespace=_contexts,
+            nonce=hex_text,
+            predecessor=st.none() | hex_text,
+            public_key=hex_text,
+            signature=hex_text,
+        ),
+    )
+
+
+def standard_facts() -> st.SearchStrategy[Fact]:
+    """One fact of any type that ships, not committed."""
+    return st.one_of(
+        chat_facts(),
+        contact_facts(),
+        invitation_facts(),
+        ceremony_fact_parts(),
+        moderation_facts(),
+        protocol_facts(),
+        journal_facts(),
     )
 
 
@@ -254,6 +464,8 @@ def actor_of(fact: Fact) -> AuthorityId | None:
         return AuthorityId(fact.requester_id)
     if isinstance(fact, FriendshipAccepted):
         return AuthorityId(fact.accepter_id)
+    if isinstance(fact, RecoveryGranted):
+        return AuthorityId(fact.guardian_id)
     return next(AuthorityId(getattr(fact, field)) for field in _ACTORS if field in type(fact).model_fields)
 
 

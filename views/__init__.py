@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .contacts_state import AmbiguousContact, Contact, ContactNotFound, ContactsState
     from .invitations import InvitationsSignalView
     from .invitations_state import Invitation, InvitationsState
+    from .opening import Opener, SealedText
     from .registers import FoldStatistics
     from .signals import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
 
@@ -42,6 +43,8 @@ __all__ = [
     "InvitationsSignalView",
     "InvitationsState",
     "Message",
+    "Opener",
+    "SealedText",
     "UnreadCountView",
     "ViewSpec",
     "view",
@@ -59,6 +62,7 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
             "invitations": "InvitationsSignalView",
             "invitations_state": "Invitation InvitationsState",
             "signals": "CHAT_SIGNAL CONTACTS_SIGNAL INVITATIONS_SIGNAL UNREAD_COUNT_SIGNAL",
+            "opening": "Opener SealedText",
             "registers": "FoldStatistics",
         },
     )

@@ -1,12 +1,13 @@
 """The chat view: facts about channels and messages in, one snapshot of all open channels out.
 
 A snapshot is a pure function of the set of facts: conflicts are settled by stamp, what comes early is kept, and rights
-are judged by who signed. Decrypts nothing and asks nobody: moderation and sealed payloads are not judged here.
+are judged by who signed. Decrypts nothing itself: an opener that the application gives reads sealed texts.
 
 Rules. A fact whose named actor did not sign it is ignored and counted; an imported one is shown with its importer. A
-channel is open while its newest creation is newer than its newest closing (one that is only known from a named update,
-while that is), and the owner has not left it. A message belongs to who signed it: only they edit it (the latest edit
-counts) and delete it (for ever). What was imported stands before what was said here at the same time, by file and line.
+channel is open while its newest creation is newer than its newest closing (one that is only known from a named
+update, while that is), and the owner has not left it. A message belongs to who signed it: only they edit it (the
+latest edit counts) and delete it (for ever). Its channel's creator, in a home the home's owner, says what is final.
+What was imported stands before what was said here at the same time, by file and line.
 """
 
 from __future__ import annotations
@@ -29,15 +30,25 @@ from antiphon.facts.chat import (
     MessageDeleted,
     MessageDeliveryUpdated,
     MessageEdited,
+    MessageEditedSealed,
     MessageImported,
     MessageRead,
     MessageSent,
+    MessageSentSealed,
 )
 from antiphon.facts.fact import get_record
+from antiphon.facts.moderation import home_owner
+from antiphon.facts.protocol import (
+    ChannelEpochCommitted,
+    ConvergenceCertified,
+    OperationFinalized,
+    OperationReverted,
+)
 from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
 
 from .chat_state import Channel, ChannelKey, ChatState, Message
-from .message_log import MessageLog
+from .message_log import MessageEntry, MessageLog
+from .opening import Opener
 from .registers import ActorOf, FoldStatistics, Register, is_after, latest, newer
 from .signals import CHAT_SIGNAL, UNREAD_COUNT_SIGNAL
 
@@ -54,9 +65,11 @@ class ChatSignalView:
     ('app:chat', 0)
     """
 
-    def __init__(self, authority: AuthorityId) -> None:
+    def __init__(self, authority: AuthorityId, *, opener: Opener | None = None) -> None:
         self._authority = authority
+        self._opener = opener
         self._folds: dict[tuple[str, str], _ChannelFold] = {}
+        self._reopened: dict[tuple[str, str], _ChannelFold] = {}
         self._channels: dict[ChannelKey, Channel] = {}
         self._messages: dict[ChannelKey, tuple[Message, ...]] = {}
         self._total_unread = 0
@@ -71,7 +84,7 @@ class ChatSignalView:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """All chat kinds."""
+        """All chat kinds, and the protocol facts that say what is final."""
         return _KINDS
 
     @property
@@ -84,9 +97,16 @@ class ChatSignalView:
         """``app:chat``."""
         return CHAT_SIGNAL
 
+    def use_opener(self, opener: Opener | None) -> None:
+        """Read sealed texts with *opener* from the next update on, which also shows what it opens of those before."""
+        self._opener = opener
+        for fold in self._folds.values():
+            fold.log.use_opener(opener)
+        self._reopened = dict(self._folds)
+
     def update(self, batch: Batch[Fact], /) -> ChatState | Unchanged:
         """Fold a window; the new snapshot, or ``UNCHANGED`` when a screen would look the same."""
-        touched: dict[tuple[str, str], _ChannelFold] = {}
+        touched, self._reopened = self._reopened, {}
         for fact in batch.facts:
             record = get_record(fact)
             rule = _RULES.get(record.kind)
@@ -97,7 +117,10 @@ class ChatSignalView:
             if actor_of is not None and (actor_of(fact) != chain.authority or not chain.authority):
                 self._wrong_actor_count += 1
                 continue
-            key = (chain.namespace, fact.channel_id)  # type: ignore[attr-defined]  # every chat fact has one
+            channel_id: str | None = fact.channel_id  # type: ignore[attr-defined]  # every fact with a rule has one
+            if channel_id is None:
+                continue  # about an operation that is no message
+            key = (chain.namespace, channel_id)
             fold = touched.get(key)
             if fold is None:
                 fold = touched[key] = self._fold_of(key)
@@ -123,7 +146,7 @@ class ChatSignalView:
     def _fold_of(self, key: tuple[str, str]) -> _ChannelFold:
         fold = self._folds.get(key)
         if fold is None:
-            fold = self._folds[key] = _ChannelFold(ChannelKey(*key), self._authority)
+            fold = self._folds[key] = _ChannelFold(ChannelKey(*key), self._authority, self._opener)
         return fold
 
     def _settle(self, fold: _ChannelFold) -> bool:
@@ -185,9 +208,10 @@ class UnreadCountView:
 class _ChannelFold:
     """All that is known of one channel, known to exist or not."""
 
-    def __init__(self, key: ChannelKey, owner: str) -> None:
+    def __init__(self, key: ChannelKey, owner: str, opener: Opener | None) -> None:
         self.key = key
-        self.log = MessageLog(owner, key.channel_id)
+        self.log = MessageLog(owner, key.channel_id, context_id=key.context_id, opener=opener)
+        self.home_owner = home_owner(key.context_id)
         self.members = _Members(owner)
         self.owner = owner
         self.first_created: tuple[Stamp, str, bool] | None = None  # stamp, creator, whether a direct message
@@ -228,25 +252,10 @@ class _ChannelFold:
         self.log.hide_until(record.at)
 
     def take_sent(self, fact: MessageSent, record: FactRecord) -> None:
-        author = record.chain.authority
-        self.log.say(
-            (
-                record.at,
-                record.hlc,
-                record.fact_id,
-                fact.message_id,
-                author,
-                author,
-                intern(fact.sender_name),
-                fact.text,
-                fact.reply_to,
-                fact.epoch_hint,
-                "message",
-                None,
-                None,
-                None,
-            )
-        )
+        self.log.say(_entry_of(fact, record, fact.text))
+
+    def take_sealed(self, fact: MessageSentSealed, record: FactRecord) -> None:
+        self.log.say(_entry_of(fact, record, fact.payload))
 
     def take_imported(self, fact: MessageImported, record: FactRecord) -> None:
         chain = record.chain
@@ -273,6 +282,21 @@ class _ChannelFold:
     def take_edited(self, fact: MessageEdited, record: FactRecord) -> None:
         self.log.edit(fact.message_id, editor=fact.editor_id, stamp=record.stamp, text=fact.new_text)
 
+    def take_edited_sealed(self, fact: MessageEditedSealed, record: FactRecord) -> None:
+        self.log.edit(fact.message_id, editor=fact.editor_id, stamp=record.stamp, text=fact.new_payload)
+
+    def take_epoch(self, fact: ChannelEpochCommitted, record: FactRecord) -> None:
+        self.log.finality.take_epoch(fact)
+
+    def take_certificate(self, fact: ConvergenceCertified, record: FactRecord) -> None:
+        self.log.finality.take_certificate(fact, record)
+
+    def take_reversion(self, fact: OperationReverted, record: FactRecord) -> None:
+        self.log.finality.take_reversion(fact, record)
+
+    def take_finalized(self, fact: OperationFinalized, record: FactRecord) -> None:
+        self.log.finality.take_finalized(fact)
+
     def take_delivered(self, fact: MessageDeliveryUpdated, record: FactRecord) -> None:
         self.log.deliver(fact.message_id, fact.delivery_status)
 
@@ -287,8 +311,15 @@ class _ChannelFold:
         self.members.hear(fact.participant_id, stamp, is_joining=fact.event == "joined")
 
     def settle(self) -> None:
+        self.log.finality.allow(self._judges())
         self.log.settle()
         self.members.settle()
+
+    def _judges(self) -> frozenset[str]:
+        """Who may say what is final: the owner of the home; where there is none, the channel's creator."""
+        if self.home_owner is not None:
+            return frozenset((self.home_owner,))
+        return frozenset() if self.first_created is None else frozenset((self.first_created[1],))
 
     @property
     def is_open(self) -> bool:
@@ -321,6 +352,7 @@ class _ChannelFold:
             last_message=last.content if last else None,
             last_message_time=last.timestamp if last else None,
             last_activity=max(times),
+            last_finalized_epoch=log.finality.final_epoch,
         )
 
     def _note_activity(self, at: int) -> None:
@@ -411,6 +443,27 @@ def _place_of_import(fact: MessageImported | MembershipImported, record: FactRec
     return (record.at, 0, fact.source.encode() + b"\0" + (fact.line + 2**63).to_bytes(8, "big") + record.fact_id)
 
 
+def _entry_of(fact: MessageSent | MessageSentSealed, record: FactRecord, text: str | bytes) -> MessageEntry:
+    """A message that was said here."""
+    author = record.chain.authority
+    return (
+        record.at,
+        record.hlc,
+        record.fact_id,
+        fact.message_id,
+        author,
+        author,
+        intern(fact.sender_name),
+        text,
+        fact.reply_to,
+        fact.epoch_hint,
+        "message",
+        None,
+        None,
+        None,
+    )
+
+
 _Apply = Callable[[_ChannelFold, Any, FactRecord], None]
 
 # By kind: which field names the actor (none for what was imported), and what the fact does.
@@ -421,14 +474,20 @@ _RULES: dict[str, tuple[ActorOf | None, _Apply]] = {
         (ChannelUpdated, "actor_id", _ChannelFold.take_updated),
         (ChannelClosed, "actor_id", _ChannelFold.take_closed),
         (MessageSent, "sender_id", _ChannelFold.take_sent),
+        (MessageSentSealed, "sender_id", _ChannelFold.take_sealed),
         (MessageImported, "", _ChannelFold.take_imported),
         (MessageRead, "reader_id", _ChannelFold.take_read),
         (MessageEdited, "editor_id", _ChannelFold.take_edited),
+        (MessageEditedSealed, "editor_id", _ChannelFold.take_edited_sealed),
         (MessageDeliveryUpdated, "actor_id", _ChannelFold.take_delivered),
         (MessageDeleted, "deleter_id", _ChannelFold.take_deleted),
         (MembershipChanged, "participant_id", _ChannelFold.take_membership),
         (MembershipImported, "", _ChannelFold.take_imported_membership),
+        (ChannelEpochCommitted, "actor_id", _ChannelFold.take_epoch),
+        (ConvergenceCertified, "actor_id", _ChannelFold.take_certificate),
+        (OperationReverted, "actor_id", _ChannelFold.take_reversion),
+        (OperationFinalized, "actor_id", _ChannelFold.take_finalized),
     )
 }
 _KINDS = frozenset(_RULES)
-assert {model.fact_type.kind for model in CHAT_FACTS} == _KINDS, "every chat fact has its rule"
+assert {model.fact_type.kind for model in CHAT_FACTS} < _KINDS, "every chat fact has its rule"

@@ -15,6 +15,8 @@ MESSAGE_COUNT_MAX = 500
 
 DeliveryState = Literal["sending", "failed", "sent", "delivered", "read"]
 ChannelType = Literal["home", "direct_message"]
+Agreement = Literal["provisional", "soft_safe", "finalized"]
+"""How sure a message is: nobody said, certified until taken back, or final."""
 
 DELIVERY_ICONS: Mapping[DeliveryState, str] = MappingProxyType(
     {"sending": "◐", "failed": "✗", "sent": "✓", "delivered": "✓✓", "read": "✓✓"}
@@ -34,7 +36,8 @@ class Message(NamedTuple):
 
     ``id`` is the message id, ``timestamp`` when it was sent. ``imported_by`` is set when it was said elsewhere: the
     authority who imported it, with their label, the file and its line (from 0); ``sender_name`` is then the foreign
-    nick. ``read_by`` names the other readers, sorted.
+    nick. ``read_by`` names the other readers, sorted. ``is_sealed`` says that the content is a placeholder, since
+    nothing here could open it.
     """
 
     id: str
@@ -56,6 +59,13 @@ class Message(NamedTuple):
     imported_by_label: str | None
     source: str | None
     line: int | None
+    is_sealed: bool = False
+    agreement: Agreement = "provisional"
+
+    @property
+    def is_finalized(self) -> bool:
+        """Whether the message is final, by itself or since its channel's epoch is."""
+        return self.agreement == "finalized"
 
     @property
     def icon(self) -> str:
@@ -73,7 +83,8 @@ class Channel:
 
     ``unread_count`` counts all visible messages of others that this authority has not read, also those older than the
     shown ones; ``message_count`` all visible messages; ``has_more`` whether some of them are not shown. Creator and
-    ``created_at`` are absent while only an update of the channel is known.
+    ``created_at`` are absent while only an update of the channel is known. What was said up to
+    ``last_finalized_epoch`` is final; None before the first.
     """
 
     id: str
@@ -92,6 +103,7 @@ class Channel:
     last_message: str | None
     last_message_time: int | None
     last_activity: int
+    last_finalized_epoch: int | None = None
 
     def to_json(self) -> dict[str, object]:
         """All fields, ready for a JSON encoder."""

@@ -6,7 +6,8 @@ when it wants to be woken, and then finds it expired.
 Rules. Of several offers with one id (in one context) the lowest stamp counts. Only the sender cancels; only the
 receiver accepts or declines; an offer to whoever holds the link (sender and receiver are the same) can be accepted by
 anybody else and declined by nobody. An answer later than the expiry is void. Of the valid answers the earliest counts,
-and at one time and clock reading Cancelled before Declined before Accepted.
+and at one time and clock reading Cancelled before Declined before Accepted. A ceremony is held by the two parties of an
+accepted invitation, and is superseded only by another one of the same invitation that began later.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from antiphon.facts import AuthorityId, Fact, FactRecord, Stamp
+from antiphon.facts.ceremonies import CeremonyStatus, ceremony_statuses
 from antiphon.facts.fact import get_record
 from antiphon.facts.invitations import (
     INVITATION_FACTS,
@@ -25,6 +27,11 @@ from antiphon.facts.invitations import (
     GuardianInvitation,
     InvitationAccepted,
     InvitationCancelled,
+    InvitationCeremonyAborted,
+    InvitationCeremonyAcceptanceReceived,
+    InvitationCeremonyCommitted,
+    InvitationCeremonyInitiated,
+    InvitationCeremonySuperseded,
     InvitationDeclined,
     InvitationSent,
 )
@@ -132,6 +139,8 @@ class InvitationsSignalView:
         if not is_signed_by(actor, record):
             self._wrong_actor_count += 1
             return
+        if fact.invitation_id is None:
+            return  # a ceremony of nobody knows what, as old writers left it
         key = (record.chain.namespace, fact.invitation_id)
         fold = self._folds.get(key)
         if fold is None:
@@ -234,6 +243,7 @@ class _InvitationFold:
     __slots__ = (
         "answers",
         "armed_for",
+        "ceremonies",
         "is_waiting",
         "key",
         "offer",
@@ -251,6 +261,7 @@ class _InvitationFold:
         self.offer_stamp: Stamp | None = None
         self.sender_name = UNKNOWN_NAME
         self.answers: dict[tuple[int, str], _Answer] = {}
+        self.ceremonies: dict[bytes, tuple[str, Any]] = {}  # their parts by fact id, with who said each
         self.is_waiting = False
         self.armed_for: int | None = None
         self.shelf: _Shelf | None = None
@@ -270,6 +281,9 @@ class _InvitationFold:
     def take_cancelled(self, fact: InvitationCancelled, record: FactRecord, actor: str) -> None:
         self._take_answer(_CANCELLED, record, actor)
 
+    def take_ceremony(self, fact: Any, record: FactRecord, actor: str) -> None:
+        self.ceremonies[record.fact_id] = (actor, fact)
+
     def _take_answer(self, rank: int, record: FactRecord, actor: str) -> None:
         answer = _Answer(record.at, record.hlc, rank, record.fact_id, actor)
         self.answers[rank, actor] = min(self.answers.get((rank, actor), answer), answer)
@@ -278,7 +292,10 @@ class _InvitationFold:
     def void_count(self) -> int:
         """Answers to a known offer by somebody without the right, or too late."""
         offer = self.offer
-        return 0 if offer is None else sum(not _is_valid(answer, offer) for answer in self.answers.values())
+        if offer is None:
+            return 0
+        answers = sum(not _is_valid(answer, offer) for answer in self.answers.values())
+        return answers + len(self.ceremonies) - len(self._valid_parts(offer, self._resolution(offer)))
 
     @property
     def is_foreign(self) -> bool:
@@ -294,12 +311,14 @@ class _InvitationFold:
         if not self._concerns_owner(offer, answer):
             return None
         if answer is not None:
-            return self._drawn(offer, _STATUSES[answer.rank], (answer.at, answer.hlc, answer.fact_id))
+            return self._drawn(offer, _STATUSES[answer.rank], (answer.at, answer.hlc, answer.fact_id), answer)
         if offer.expires_at is not None and offer.expires_at <= now_ms:
             return self._drawn(offer, "expired", (offer.expires_at, 0, b""))
         return self._drawn(offer, "pending", stamp)
 
-    def _drawn(self, offer: InvitationSent, status: InvitationStatus, stamp: Stamp) -> _Drawn:
+    def _drawn(
+        self, offer: InvitationSent, status: InvitationStatus, stamp: Stamp, answer: _Answer | None = None
+    ) -> _Drawn:
         is_open_offer = offer.sender_id == offer.receiver_id
         home_id, home_name = _home_of(offer)
         invitation = Invitation(
@@ -318,16 +337,41 @@ class _InvitationFold:
             message=offer.message,
             home_id=home_id,
             home_name=home_name,
+            ceremonies=self._held(offer, answer) if self.ceremonies else (),
         )
         return _Drawn(invitation, (stamp, offer.invitation_id, offer.context_id))
 
     def _resolution(self, offer: InvitationSent) -> _Answer | None:
         return min((answer for answer in self.answers.values() if _is_valid(answer, offer)), default=None)
 
+    def _held(self, offer: InvitationSent, answer: _Answer | None) -> tuple[CeremonyStatus, ...]:
+        return tuple(ceremony_statuses(self._valid_parts(offer, answer)).values())
+
+    def _valid_parts(self, offer: InvitationSent, answer: _Answer | None) -> list[Any]:
+        """What the two parties of an accepted invitation said of its ceremonies."""
+        if answer is None or answer.rank != _ACCEPTED:
+            return []
+        said = [part for actor, part in self.ceremonies.values() if actor in (offer.sender_id, answer.actor)]
+        begun: dict[str, int] = {}
+        for part in said:
+            if isinstance(part, InvitationCeremonyInitiated):
+                begun[part.ceremony_id] = min(part.timestamp_ms, begun.get(part.ceremony_id, part.timestamp_ms))
+        return [
+            part
+            for part in said
+            if not isinstance(part, InvitationCeremonySuperseded)
+            or _is_newer(begun.get(part.superseding_ceremony_id), begun.get(part.superseded_ceremony_id))
+        ]
+
     def _concerns_owner(self, offer: InvitationSent, answer: _Answer | None) -> bool:
         if self.owner in (offer.sender_id, offer.receiver_id):
             return True
         return answer is not None and answer.actor == self.owner
+
+
+def _is_newer(superseding: int | None, superseded: int | None) -> bool:
+    """Whether both have begun, and the one after the other."""
+    return superseding is not None and superseded is not None and superseding > superseded
 
 
 def _is_valid(answer: _Answer, offer: InvitationSent) -> bool:
@@ -364,6 +408,11 @@ _RULES: dict[str, _Rule] = {
         (InvitationAccepted, "acceptor_id", _InvitationFold.take_accepted),
         (InvitationDeclined, "decliner_id", _InvitationFold.take_declined),
         (InvitationCancelled, "canceller_id", _InvitationFold.take_cancelled),
+        (InvitationCeremonyInitiated, "sender_id", _InvitationFold.take_ceremony),
+        (InvitationCeremonyAcceptanceReceived, "acceptor_id", _InvitationFold.take_ceremony),
+        (InvitationCeremonyCommitted, "actor_id", _InvitationFold.take_ceremony),
+        (InvitationCeremonyAborted, "actor_id", _InvitationFold.take_ceremony),
+        (InvitationCeremonySuperseded, "actor_id", _InvitationFold.take_ceremony),
     )
 }
 _KINDS = frozenset(_RULES)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from antiphon.facts.ceremonies import CeremonyStatus
+
 # A few months of a busy person; the rest is a history query.
 HISTORY_COUNT_MAX = 200
 
@@ -24,6 +26,7 @@ class Invitation:
     """One invitation as its sender or receiver sees it.
 
     ``to_id`` is absent when it was for whoever holds the link. ``resolved_at`` is when it was answered or ran out.
+    ``ceremonies`` are those that sender and receiver held to make an accepted one binding, by id.
     """
 
     id: str
@@ -41,10 +44,17 @@ class Invitation:
     message: str | None
     home_id: str | None
     home_name: str | None
+    ceremonies: tuple[CeremonyStatus, ...] = ()
+
+    @property
+    def active_ceremony(self) -> CeremonyStatus | None:
+        """The one ceremony that is under way: of several the one with the lowest id."""
+        return next((each for each in self.ceremonies if not each.is_terminal), None)
 
     def to_json(self) -> dict[str, object]:
         """All fields, ready for a JSON encoder."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return plain | {"ceremonies": [ceremony.to_json() for ceremony in self.ceremonies]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from antiphon.facts import Stamp
 from antiphon.facts.chat import DeliveryStatus
 
 from .chat_state import MESSAGE_COUNT_MAX, DeliveryState, Message
+from .finality import Finality
+from .opening import Opener, SealedText, open_sealed
 
 MessageEntry = tuple[
     int,  # sent at, ms; the first three are the stamp, so that entries sort by it
@@ -28,7 +30,7 @@ MessageEntry = tuple[
     str,  # author: the authority who signed, and who alone may edit and delete
     str,  # sender id, the author's or a foreign one
     str,  # sender name
-    str,  # text
+    str | bytes,  # text, or what is sealed
     str | None,  # reply to
     int | None,  # epoch hint
     str,  # style
@@ -57,10 +59,10 @@ class _Edits:
 
     def __init__(self) -> None:
         self.stamp: Stamp | None = None
-        self.text = ""
+        self.text: str | bytes = ""
         self.fact_ids: set[bytes] = set()
 
-    def add(self, stamp: Stamp, text: str) -> None:
+    def add(self, stamp: Stamp, text: str | bytes) -> None:
         self.fact_ids.add(stamp[2])
         if self.stamp is None or stamp > self.stamp:
             self.stamp, self.text = stamp, text
@@ -74,6 +76,7 @@ class MessageLog:
 
     __slots__ = (
         "_channel_id",
+        "_context_id",
         "_deleters",
         "_delivery",
         "_dirty",
@@ -83,19 +86,24 @@ class MessageLog:
         "_hidden_until",
         "_is_tail_changed",
         "_is_tail_stale",
+        "_opener",
         "_order",
         "_own_reads",
         "_owner",
         "_pending_hidden_until",
         "_readers",
         "_tail",
+        "finality",
         "shown",
         "unread_count",
     )
 
-    def __init__(self, owner: str, channel_id: str) -> None:
+    def __init__(self, owner: str, channel_id: str, *, context_id: str = "", opener: Opener | None = None) -> None:
         self._owner = owner
         self._channel_id = channel_id
+        self._context_id = context_id
+        self._opener = opener
+        self.finality = Finality()
         self._entries: dict[str, MessageEntry] = {}  # by message id, the one with the lowest stamp
         self._fresh: dict[str, MessageEntry] = {}  # those of them that have no place yet
         self._order: list[MessageEntry] = []  # the visible ones, by stamp
@@ -145,7 +153,7 @@ class MessageLog:
         self._entries[message_id] = entry
         self._fresh[message_id] = entry
 
-    def edit(self, message_id: str, *, editor: str, stamp: Stamp, text: str) -> None:
+    def edit(self, message_id: str, *, editor: str, stamp: Stamp, text: str | bytes) -> None:
         """Take an edit, kept until its message is known."""
         self._edits.setdefault(message_id, {}).setdefault(editor, _Edits()).add(stamp, text)
         self._dirty.add(message_id)
@@ -173,6 +181,16 @@ class MessageLog:
         self._delivery[message_id] = max(self._delivery.get(message_id, 0), _RANK_OF[status])
         self._dirty.add(message_id)
 
+    def use_opener(self, opener: Opener | None) -> None:
+        """Read what is sealed with *opener* from now on."""
+        self._opener = opener
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw all that is shown anew when settling; O(500)."""
+        self._tail.clear()
+        self._is_tail_stale = True
+
     def hide_until(self, closed_at: int) -> None:
         """Hide what was said up to then, for ever."""
         if self._pending_hidden_until is None or closed_at > self._pending_hidden_until:
@@ -182,6 +200,8 @@ class MessageLog:
         """Put what came in place and draw ``shown``; O(what came), and O(500) when not all of it came in order."""
         if self._pending_hidden_until != self._hidden_until:
             self._drop_hidden()
+        if self.finality.settle():
+            self.redraw()
         if self._fresh:
             self._place_fresh()
         if self._is_tail_stale:
@@ -273,17 +293,23 @@ class MessageLog:
         )
 
     def _draw(self, entry: MessageEntry) -> Message:
-        at, _, _, message_id, author, sender, name, text, reply_to, epoch, style, label, source, line = entry
+        at, _, place, message_id, author, sender, name, text, reply_to, epoch, style, label, source, line = entry
         is_own = author == self._owner == sender
         edits = self._edits[message_id].get(author) if message_id in self._edits else None
         readers = self._readers.get(message_id, ())
         rank = max(_SENT if is_own else _DELIVERED, self._delivery.get(message_id, 0))
+        content: str | bytes = text if edits is None else edits.text
+        is_sealed = False
+        if type(content) is bytes:
+            sealed = SealedText(self._context_id, self._channel_id, message_id, sender, epoch, content)
+            content, is_sealed = open_sealed(sealed, self._opener)
+        assert type(content) is str, "what is sealed was opened or replaced"
         return Message(
             message_id,
             self._channel_id,
             sender,
             name,
-            text if edits is None else edits.text,
+            content,
             at,
             reply_to,
             is_own,
@@ -298,6 +324,8 @@ class MessageLog:
             label,
             source,
             line,
+            is_sealed,
+            self.finality.agreement_of(place[-32:], epoch),
         )
 
 

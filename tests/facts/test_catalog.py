@@ -7,12 +7,16 @@ def test_the_catalogue_holds_every_standard_type_once() -> None:
     kinds = build_fact_registry().kinds()
     assert len(kinds) == len(STANDARD_FACTS) == len(set(kinds))
     assert {kind.split(".")[0] for kind in kinds} == {
+        "channel",
         "chat",
         "contact",
         "friendship",
         "guardian",
+        "home",
         "invitation",
         "journal",
+        "moderation",
+        "protocol",
     }
 
 

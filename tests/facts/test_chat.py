@@ -18,9 +18,11 @@ SCHEMAS = {
     "chat.message_deleted": "730004264f565f9e77694f6e94befe9a",
     "chat.message_delivery_updated": "5e638e9df4210c15c5a33b31cbb7a9bf",
     "chat.message_edited": "f020243b47952e525df21003bcc9979e",
+    "chat.message_edited_sealed": "3be2669f8a077a8ebcc533a3248dbba6",
     "chat.message_imported": "fb5328e649a27b41df94224cff74e8ed",
     "chat.message_read": "6a842748971178b6d7f48592bd121bc5",
     "chat.message_sent": "68962dcfc65e28d7f7b2148e641fe170",
+    "chat.message_sent_sealed": "55ebac8aa95318e0958513c44c50b22e",
 }
 
 

@@ -12,6 +12,11 @@ from antiphon.testing.strategies import invitation_facts
 SCHEMAS = {
     "invitation.accepted": "c4a577a647bce3e820f5669c6e0b771b",
     "invitation.cancelled": "8f28d1e77befcc81c30333b86f78fc71",
+    "invitation.ceremony_aborted": "139f6ebaa7ab757b8e2b1461aabe621d",
+    "invitation.ceremony_acceptance_received": "e8fb42ae02a1467b2d6f7b11a982ed16",
+    "invitation.ceremony_committed": "01c610d858d60bce0646c8157adc608a",
+    "invitation.ceremony_initiated": "cd0fd04dbadbd25be33688037c8c7336",
+    "invitation.ceremony_superseded": "4060d7fd8b94057a6a50714f58c343a9",
     "invitation.declined": "9da5b1c457a8fd0955fff5f969e7fc3b",
     "invitation.sent": "58bee18097be4c744ba548a19168685a",
 }

@@ -242,3 +242,26 @@ def test_the_next_version_takes_over_and_the_one_before_is_then_refused() -> Non
     assert fact_type.version == 2
     with pytest.raises(DuplicateFactType, match="v2"):
         registry.register(First)
+
+
+@pytest.mark.parametrize("steps", [(1, 3), (2,), (1,), (1, 2)])
+def test_a_gap_between_upcasters_is_found_when_the_type_is_registered(steps: tuple[int, ...]) -> None:
+    class Grown(Fact, kind="test.gapped", version=4):
+        who: str
+
+    for step in steps:
+        upcast(Grown, from_=step, to=step + 1)(lambda old: old)
+    with pytest.raises(RegistrationError, match=r"none from \d to \d"):
+        FactRegistry([Grown])
+
+
+def test_upcasters_that_reach_what_is_readable_have_no_gap() -> None:
+    class Grown(Fact, kind="test.bridged", version=4, min_version=3):
+        who: str
+
+    for step in (1, 2):
+        upcast(Grown, from_=step, to=step + 1)(lambda old: old | {"who": old["who"] + "!"})
+    fact_type = FactRegistry([Grown]).get("test.bridged")
+    assert fact_type is not None
+    assert fact_type.decode(b'{"who":"ada"}', version=1) == Grown(who="ada!!")
+    assert fact_type.decode(b'{"who":"ada"}', version=3) == Grown(who="ada")

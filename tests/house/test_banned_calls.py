@@ -67,6 +67,8 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "runtime/follower.py:FollowerService._apply": "the database's thread ends here: told, and tried again from the log",
     "runtime/group_commit.py:GroupCommit._work": "the log's thread ends here: the window fails, the next may not",
     "facts/fact.py:FactType.decode": "a user's validator or upcaster ends here: this fact is left out, others go on",
+    "facts/registry.py:_is_at_home": "a user's context function ends here: this fact is left out, others go on",
+    "views/opening.py:open_sealed": "an application's opener ends here: this message stays sealed, others go on",
     "app/cli/__init__.py:main": "the process ends here: what an interrupt hides behind is told as an interrupt",
     "views/fold.py:Ladder._climb": "a user's fold ends here: the fact is left out and reported, the view goes on",
     "views/provenance.py:FoldReplay.take": "a user's fold ends here: the running view tells of it, too",

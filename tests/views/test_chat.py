@@ -14,21 +14,41 @@ from antiphon.facts import (
     AuthorityId,
     ChannelClosed,
     ChannelCreated,
+    ChannelEpochCommitted,
     ChannelUpdated,
+    ConvergenceCertified,
     Fact,
     MembershipChanged,
     MembershipImported,
     MessageDeleted,
     MessageDeliveryUpdated,
     MessageEdited,
+    MessageEditedSealed,
     MessageImported,
     MessageRead,
     MessageSent,
+    MessageSentSealed,
+    OperationFinalized,
+    OperationReverted,
+    channel_transition_id,
+    home_owner,
 )
 from antiphon.reactive import UNCHANGED, Batch, Unchanged
-from antiphon.testing.strategies import ADA, BEN, CONTEXT, EVE, actor_of, chat_facts, commit_by, deliveries, histories
-from antiphon.views import CHAT_SIGNAL, ChatSignalView, ChatState, Message, UnreadCountView
+from antiphon.testing.strategies import (
+    ADA,
+    BEN,
+    CONTEXT,
+    EVE,
+    actor_of,
+    chat_facts,
+    commit_by,
+    deliveries,
+    histories,
+    protocol_facts,
+)
+from antiphon.views import CHAT_SIGNAL, ChatSignalView, ChatState, Message, Opener, UnreadCountView
 
+TEXTS = ("new_text", "new_payload", "text", "payload")
 RANKS = ["sending", "failed", "sent", "delivered", "read"]
 
 
@@ -45,6 +65,8 @@ def expected_chat(history: Iterable[Fact], me: str, *, shown_max: int = 500) -> 
     facts = {fact.record.fact_id: fact for fact in history}.values()
     groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
     for fact in facts:
+        if fact.channel_id is None:  # type: ignore[attr-defined]  # about something that is no message
+            continue
         if actor_of(fact) in (None, fact.record.chain.authority):
             groups[fact.record.chain.namespace, fact.channel_id].append(fact)  # type: ignore[attr-defined]
     channels = [channel for key in sorted(groups) if (channel := expected_channel(key, groups[key], me, shown_max))]
@@ -65,7 +87,8 @@ def expected_channel(key: tuple[str, str], facts: list[Fact], me: str, shown_max
     if own_words and own_words[-1] == "left":
         return None
 
-    messages = expected_messages(facts, me, hidden_until=closed[-1][0] if closed else None)
+    judges = judges_of(key, created)
+    messages = expected_messages(facts, me, hidden_until=closed[-1][0] if closed else None, judges=judges)
     stated = [fact for fact in facts if isinstance(fact, ChannelCreated | ChannelUpdated)]
     topics = [fact.topic for fact in stated if fact.topic is not None]
     counts = [fact.member_count for fact in updated if fact.member_count is not None]
@@ -90,14 +113,54 @@ def expected_channel(key: tuple[str, str], facts: list[Fact], me: str, shown_max
         "last_message": messages[-1]["content"] if messages else None,
         "last_message_time": messages[-1]["timestamp"] if messages else None,
         "last_activity": max(times),
+        "last_finalized_epoch": expected_epoch(facts, judges_of(key, created)),
         "messages": shown,
     }
 
 
-def expected_messages(facts: list[Fact], me: str, *, hidden_until: int | None) -> list[dict]:
-    first: dict[str, MessageSent | MessageImported] = {}
+def judges_of(key: tuple[str, str], created: list[ChannelCreated]) -> set[str]:
+    return {home_owner(key[0])} if home_owner(key[0]) else {fact.creator_id for fact in created[:1]}
+
+
+def expected_epoch(facts: list[Fact], judges: set[str]) -> int | None:
+    """The newest epoch that is final: step by step from 0, by a certified transition that nothing contradicts."""
+    ways = defaultdict(set)
     for fact in facts:
-        if isinstance(fact, MessageSent | MessageImported):
+        if isinstance(fact, ChannelEpochCommitted) and fact.actor_id in judges:
+            identity = {name: getattr(fact, name) for name in IDENTITY}
+            is_next = fact.successor_epoch == fact.parent_epoch + 1
+            is_witnessed = 0 < fact.threshold <= len(set(fact.witnesses)) and fact.certificate_digest
+            if is_next and is_witnessed and fact.transition_id == channel_transition_id(**identity):
+                ways[fact.parent_epoch].add(fact.transition_id)
+    epoch = None
+    while len(ways[0 if epoch is None else epoch + 1]) == 1:
+        epoch = 0 if epoch is None else epoch + 1
+    return epoch
+
+
+IDENTITY = ("context_id", "channel_id", "parent_epoch", "successor_epoch", "commitment")
+
+
+def expected_agreement(fact: Fact, facts: list[Fact], judges: set[str]) -> str:
+    final_epoch, epoch = expected_epoch(facts, judges), getattr(fact, "epoch_hint", None)
+    about = [each for each in facts if getattr(each, "op_id", None) == fact.record.fact_id.hex()]
+    about = [each for each in about if each.actor_id in judges]  # type: ignore[attr-defined]
+    if any(isinstance(each, OperationFinalized) for each in about):
+        return "finalized"
+    if epoch is not None and final_epoch is not None and epoch <= final_epoch:
+        return "finalized"
+    last = [each for each in about if isinstance(each, ConvergenceCertified | OperationReverted)][-1:]
+    return "soft_safe" if last and isinstance(last[0], ConvergenceCertified) else "provisional"
+
+
+def expected_text(content: str | bytes) -> str:
+    return content if isinstance(content, str) else f"[sealed: {len(content)} bytes]"
+
+
+def expected_messages(facts: list[Fact], me: str, *, hidden_until: int | None, judges: set[str]) -> list[dict]:
+    first: dict[str, MessageSent | MessageSentSealed | MessageImported] = {}
+    for fact in facts:
+        if isinstance(fact, MessageSent | MessageSentSealed | MessageImported):
             first.setdefault(fact.message_id, fact)
     messages = []
     for message_id, fact in first.items():
@@ -107,7 +170,11 @@ def expected_messages(facts: list[Fact], me: str, *, hidden_until: int | None) -
             continue
         if hidden_until is not None and fact.sent_at <= hidden_until:
             continue
-        edits = [each for each in about if isinstance(each, MessageEdited) and each.editor_id == author]
+        edits = [
+            each for each in about if isinstance(each, MessageEdited | MessageEditedSealed) and each.editor_id == author
+        ]
+        content = edits[-1] if edits else fact
+        content = next(getattr(content, name) for name in TEXTS if hasattr(content, name))
         readers = {each.reader_id for each in about if isinstance(each, MessageRead)}
         is_own = author == me and fact.sender_id == me
         statuses = [each.delivery_status for each in about if isinstance(each, MessageDeliveryUpdated)]
@@ -121,7 +188,7 @@ def expected_messages(facts: list[Fact], me: str, *, hidden_until: int | None) -
                 "channel_id": fact.channel_id,
                 "sender_id": fact.sender_id,
                 "sender_name": fact.sender_name,
-                "content": edits[-1].new_text if edits else fact.text,
+                "content": expected_text(content),
                 "timestamp": fact.sent_at,
                 "reply_to": fact.reply_to,
                 "is_own": is_own,
@@ -136,6 +203,8 @@ def expected_messages(facts: list[Fact], me: str, *, hidden_until: int | None) -
                 "imported_by_label": imported.record.chain.label if imported else None,
                 "source": imported.source if imported else None,
                 "line": imported.line if imported else None,
+                "is_sealed": isinstance(content, bytes),
+                "agreement": expected_agreement(fact, facts, judges),
             }
         )
     return messages
@@ -190,6 +259,16 @@ def check_chat(windows: Sequence[Sequence[Fact]], *, me: AuthorityId = ADA, show
 def test_a_snapshot_is_a_function_of_the_set_of_facts(data: st.DataObject) -> None:
     history = data.draw(histories(chat_facts()))
     check_chat(data.draw(deliveries([OPEN, *history])), me=data.draw(st.sampled_from([ADA, BEN])))
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_what_is_final_is_a_function_of_the_set_of_facts(data: st.DataObject) -> None:
+    said = data.draw(histories(chat_facts(), count_max=15))
+    ids = [fact.record.fact_id.hex() for fact in said] or ["00" * 32]
+    about = protocol_facts(ids).filter(lambda fact: hasattr(fact, "channel_id"))
+    judged = data.draw(histories(about, count_max=15))
+    check_chat(data.draw(deliveries([OPEN, *said, *judged])), me=data.draw(st.sampled_from([ADA, BEN])))
 
 
 @given(st.data())
@@ -537,3 +616,95 @@ def test_the_view_names_its_signal_and_its_kinds() -> None:
     assert (view.view_id, view.signal, view.depends_on) == ("signals:chat", CHAT_SIGNAL, ())
     assert {"chat.message_sent", "chat.membership_imported"} <= view.kinds
     assert CHAT_SIGNAL.accepts(view.state)
+
+
+def transition(parent: int, *, by: str = BEN, commitment: str = "a", **fields: object) -> ChannelEpochCommitted:
+    identity = {"context_id": CONTEXT, "channel_id": "general", "parent_epoch": parent, "successor_epoch": parent + 1}
+    about = {"actor_id": by, "certificate_digest": "d", "threshold": 1, "witnesses": (BEN,), "committed_at": 1}
+    made = channel_transition_id(**identity, commitment=commitment)
+    return ChannelEpochCommitted(**identity | {"commitment": commitment, "transition_id": made} | about | fields)
+
+
+def in_epoch(epoch: int | None, message_id: str = "m", **fields: object) -> MessageSent:
+    return said(message_id, at=10).model_copy(update={"epoch_hint": epoch} | fields)
+
+
+def test_a_message_that_arrives_after_its_epoch_was_closed_is_final() -> None:
+    view = fold([OPEN, commit_by(BEN, transition(0))], [commit_by(BEN, in_epoch(0))])
+    assert (shown(view)[0].is_finalized, view.state.channel("general").last_finalized_epoch) == (True, 0)  # type: ignore[union-attr]
+    view.update(window([commit_by(BEN, in_epoch(1, "n")), commit_by(BEN, in_epoch(None, "o"))]))
+    assert [message.is_finalized for message in shown(view)].count(True) == 1
+
+
+def test_epochs_close_one_after_the_other_in_whatever_order_they_are_told() -> None:
+    view = fold([OPEN, commit_by(BEN, in_epoch(1)), commit_by(BEN, transition(1))])
+    assert not shown(view)[0].is_finalized
+    view.update(window([commit_by(BEN, transition(0))]))
+    assert shown(view)[0].is_finalized
+
+
+def test_two_ways_out_of_one_epoch_cancel_each_other() -> None:
+    view = fold([OPEN, commit_by(BEN, in_epoch(0)), commit_by(BEN, transition(0))])
+    assert shown(view)[0].is_finalized
+    view.update(window([commit_by(BEN, transition(0, commitment="b"))]))
+    assert not shown(view)[0].is_finalized
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        transition(0, by=EVE),
+        transition(0, threshold=0),
+        transition(0, threshold=2),
+        transition(0, witnesses=()),
+        transition(0, certificate_digest=""),
+        transition(0, transition_id="00" * 32),
+        transition(0, successor_epoch=2),
+    ],
+)
+def test_an_epoch_without_a_right_or_a_certificate_closes_nothing(wrong: ChannelEpochCommitted) -> None:
+    view = fold([OPEN, commit_by(BEN, in_epoch(0)), commit_by(AuthorityId(wrong.actor_id), wrong)])
+    assert not shown(view)[0].is_finalized
+
+
+def test_a_certificate_makes_a_message_safe_until_it_is_taken_back_and_a_consensus_final_for_ever() -> None:
+    about = {"context_id": CONTEXT, "channel_id": "general", "op_id": HELLO.record.fact_id.hex(), "actor_id": BEN}
+    safe = ConvergenceCertified(**about, prestate_hash="00", coordinator_epoch=0, certified_at=20)
+    steps = [
+        (safe, "soft_safe"),
+        (OperationReverted(**about, reverted_at=30), "provisional"),
+        (safe.model_copy(update={"certified_at": 40}), "soft_safe"),
+        (OperationFinalized(**about, consensus_id="k", finalized_at=5), "finalized"),
+        (OperationReverted(**about, reverted_at=50), "finalized"),
+    ]
+    view = fold([OPEN, HELLO])
+    for step, expected in steps:
+        view.update(window([commit_by(EVE, step.model_copy(update={"actor_id": EVE}))]))
+        view.update(window([commit_by(BEN, step)]))
+        assert shown(view)[0].agreement == expected
+
+
+def sealed(payload: bytes = b"123") -> MessageSentSealed:
+    about = {"context_id": CONTEXT, "channel_id": "general", "sender_id": BEN, "sender_name": "ben", "sent_at": 10}
+    return MessageSentSealed(**about, message_id="m", payload=payload)
+
+
+def test_a_sealed_message_shows_its_length_and_opening_it_later_refreshes() -> None:
+    view = fold([OPEN, commit_by(BEN, sealed())])
+    assert (shown(view)[0].content, shown(view)[0].is_sealed) == ("[sealed: 3 bytes]", True)
+    view.use_opener(lambda text: text.payload[::-1].decode() if text.sender_id == BEN else None)
+    assert view.update(window([])) is not UNCHANGED
+    assert (shown(view)[0].content, shown(view)[0].is_sealed) == ("321", False)
+    channel = view.state.channel("general")
+    assert channel is not None
+    assert channel.last_message == "321"
+    edit = on(MessageEditedSealed, editor_id=BEN, new_payload=b"abc", edited_at=11)
+    view.update(window([commit_by(BEN, edit)]))
+    assert (shown(view)[0].content, shown(view)[0].edit_count) == ("cba", 1)
+
+
+@pytest.mark.parametrize("opener", [lambda _: None, lambda text: text.payload, lambda text: text.missing])
+def test_an_opener_that_cannot_or_breaks_leaves_the_message_sealed(opener: Opener) -> None:
+    view = ChatSignalView(ADA, opener=opener)
+    view.update(window([OPEN, commit_by(BEN, sealed()), commit_by(BEN, said("n", at=11))]))
+    assert [message.content for message in shown(view)] == ["[sealed: 3 bytes]", "hello"]

@@ -17,8 +17,14 @@ from antiphon.facts import (
     Fact,
     InvitationAccepted,
     InvitationCancelled,
+    InvitationCeremonyCommitted,
+    InvitationCeremonyInitiated,
+    InvitationCeremonySuperseded,
     InvitationDeclined,
     InvitationSent,
+    ceremony_id_of,
+    ceremony_stage_of,
+    ceremony_status,
 )
 from antiphon.reactive import UNCHANGED, Batch
 from antiphon.testing.strategies import (
@@ -28,6 +34,7 @@ from antiphon.testing.strategies import (
     EVE,
     LABELS,
     actor_of,
+    ceremony_fact_parts,
     commit_by,
     deliveries,
     histories,
@@ -57,7 +64,7 @@ def expected_invitations(
 
 
 STATUSES = {InvitationCancelled: "revoked", InvitationDeclined: "rejected", InvitationAccepted: "accepted"}
-KINDS = {"contact": "home", "guardian": "guardian", "channel": "chat"}
+KINDS = {"contact": "home", "guardian": "guardian", "channel": "chat", "device": "home"}
 
 
 def expected_invitation(facts: list[Fact], me: str, now_ms: int) -> list[tuple]:
@@ -94,9 +101,36 @@ def expected_invitation(facts: list[Fact], me: str, now_ms: int) -> list[tuple]:
         "message": offer.message,
         "home_id": home.home_id if home else None,
         "home_name": ((home.nickname_suggestion or "").strip() or None) if home else None,
+        "ceremonies": expected_ceremonies(facts, offer, answers),
     }
     place = "history" if status != "pending" else "sent" if direction == "sent" else "pending"
     return [(when, offer.invitation_id, offer.context_id, place, shown)]
+
+
+def expected_ceremonies(facts: list[Fact], offer: InvitationSent, answers: list[Fact]) -> list[dict]:
+    """The statuses of what the two parties of an accepted invitation said of its ceremonies."""
+    if not answers or not isinstance(answers[0], InvitationAccepted):
+        return []
+    parties = (offer.sender_id, actor_of(answers[0]))
+    said = [fact for fact in facts if ceremony_stage_of(fact) and actor_of(fact) in parties]
+    begun = {
+        ceremony: min(fact.timestamp_ms for fact in said if is_beginning(fact, ceremony))
+        for ceremony in ("c0", "c1", "c2")
+        if any(is_beginning(fact, ceremony) for fact in said)
+    }
+    counted = []
+    for fact in said:
+        if isinstance(fact, InvitationCeremonySuperseded):
+            old, new = begun.get(fact.superseded_ceremony_id), begun.get(fact.superseding_ceremony_id)
+            if old is None or new is None or new <= old:
+                continue
+        counted.append(fact)
+    ids = sorted({str(ceremony_id_of(fact)) for fact in counted})
+    return [ceremony_status(counted, ceremony_id=ceremony).to_json() for ceremony in ids]
+
+
+def is_beginning(fact: Fact, ceremony: str) -> bool:
+    return isinstance(fact, InvitationCeremonyInitiated) and fact.ceremony_id == ceremony
 
 
 def may_answer(fact: Fact, offer: InvitationSent) -> bool:
@@ -117,7 +151,7 @@ def window(facts: Sequence[Fact], now_ms: int = 0) -> Batch[Fact]:
 def check_invitations(data: st.DataObject, *, history_max: int) -> None:
     me = data.draw(st.sampled_from([ADA, BEN]))
     view, seen, now_ms = InvitationsSignalView(me), list[Fact](), -5
-    for facts in data.draw(deliveries(data.draw(histories(invitation_facts())))):
+    for facts in data.draw(deliveries(data.draw(histories(st.one_of(invitation_facts(), ceremony_fact_parts()))))):
         before = view.state
         now_ms += data.draw(st.integers(min_value=0, max_value=4))
         result = view.update(window(facts, now_ms))
@@ -284,3 +318,39 @@ def test_the_view_names_its_signal_and_its_kinds() -> None:
     assert (view.view_id, view.signal, view.depends_on) == ("signals:invitations", INVITATIONS_SIGNAL, ())
     assert "invitation.sent" in view.kinds
     assert INVITATIONS_SIGNAL.accepts(view.state)
+
+
+def ceremony(kind: type[Fact], *, by: AuthorityId, at: int, ceremony_id: str = "c0", **fields: object) -> Fact:
+    actor = "sender_id" if kind is InvitationCeremonyInitiated else "actor_id"
+    about = {"context_id": CONTEXT, "invitation_id": "i", "timestamp_ms": at, actor: by}
+    if kind is not InvitationCeremonySuperseded:
+        about["ceremony_id"] = ceremony_id
+    return commit_by(by, kind(**about | fields))
+
+
+def test_only_the_parties_of_an_accepted_invitation_hold_its_ceremony() -> None:
+    begun = ceremony(InvitationCeremonyInitiated, by=ADA, at=3)
+    forged = ceremony(InvitationCeremonyCommitted, by=EVE, at=4, relationship_id="rel-" + "00" * 8)
+    offer = commit_by(
+        ADA,
+        InvitationSent(
+            context_id=CONTEXT,
+            invitation_id="i",
+            sender_id=ADA,
+            receiver_id=BEN,
+            invitation_type=ContactInvitation(),
+            sent_at=1,
+        ),
+    )
+    accepted = commit_by(BEN, InvitationAccepted(context_id=CONTEXT, invitation_id="i", acceptor_id=BEN, accepted_at=2))
+    for order in permutations([begun, forged, offer, accepted]):
+        view = InvitationsSignalView(ADA)
+        for fact in order:
+            view.update(window([fact]))
+        (shown,) = view.state.history
+        assert shown.active_ceremony is not None
+        assert (shown.active_ceremony.phase.value, view.statistics().void_count) == ("preparing", 1)
+    done = ceremony(InvitationCeremonyCommitted, by=BEN, at=5, relationship_id="rel-" + "0f" * 8)
+    view.update(window([done]))
+    assert view.state.history[0].active_ceremony is None
+    assert view.state.history[0].ceremonies[0].phase.value == "committed"
