@@ -19,7 +19,7 @@ from antiphon.facts.catalog import build_fact_registry
 from antiphon.facts.encoding import is_canonical
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal.stores.duckdb import DuckdbFollower
-from antiphon.journal.stores.log import LogDamage, LogFrame, log_files
+from antiphon.journal.stores.log import LogDamage, LogFrame, part_paths
 from antiphon.journal.stores.tables import FactTables, Parameters, ask, connect, create_tables
 from antiphon.runtime.clock import SystemClock
 
@@ -203,7 +203,7 @@ class History:
             "FROM history"
         ).fetchall()[0]
         facts, kinds, authors, first, last = (value if isinstance(value, int) else None for value in row)
-        size = sum(_size_of(path) for path in log_files(self.folder).values())
+        size = sum(_size_of(path) for path in part_paths(self.folder))
         return HistoryStatistics(facts or 0, kinds or 0, authors or 0, first, last, size, len(self.damages))
 
     def close(self) -> None:

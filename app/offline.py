@@ -28,7 +28,7 @@ from antiphon.journal import (
     read_log,
 )
 from antiphon.journal.stores.folder import LOCK_FILE
-from antiphon.journal.stores.log import LOG_FOLDER, log_files
+from antiphon.journal.stores.log import LOG_FOLDER, part_numbers, part_paths
 from antiphon.reactive import Signal
 from antiphon.views.actors import why_hidden
 from antiphon.views.provenance import AppViewReplay
@@ -102,7 +102,7 @@ class OfflineJournal:
     @property
     def log_bytes(self) -> int:
         """The size of the log's files."""
-        return sum(path.stat().st_size for path in log_files(self.folder).values())
+        return sum(path.stat().st_size for path in part_paths(self.folder))
 
 
 def open_offline(path: str | Path) -> OfflineJournal:
@@ -173,7 +173,7 @@ def verify_log(journal: OfflineJournal) -> Verification:
         journal.index.fact_count,
         run_count,
         journal.frame_count,
-        len(log_files(journal.folder)),
+        len(part_numbers(journal.folder)),
         journal.stray_count,
         tuple(damages),
         journal.cursor.position,

@@ -32,11 +32,10 @@ from .stores.log import (
     LogFrame,
     LoggedRun,
     LogWriter,
-    read_log,
-    read_run_bytes,
     sync_existing,
 )
 from .stores.position import LOG_START, LogPosition, RunRow
+from .stores.reader import read_log, read_run_bytes
 
 if TYPE_CHECKING:
     from .budgets import (

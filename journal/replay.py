@@ -37,10 +37,10 @@ def read_members(
     """
     needles = None if kinds is None else [f'"k":"{kind}"'.encode() for kind in kinds]
     for info, row in runs:
-        data = read(row)
-        if needles is not None and not any(needle in data for needle in needles):
-            continue
         try:
+            data = read(row)
+            if needles is not None and not any(needle in data for needle in needles):
+                continue
             records = parse_run(info, row, data)
         except LogDamaged as problem:
             if on_damage is None:

@@ -70,6 +70,7 @@ from antiphon.reactive import AppError, SignalHub, Window
 from .fact_sinks import FactSinks
 from .follower import FollowerService
 from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
+from .keeper import Keeper
 from .threads import SYSTEM_THREADS, Threads
 from .view_host import CheckpointKey, ViewHost
 
@@ -138,6 +139,7 @@ class Cargo:
     commits: list[tuple[Commit, list[FactRecord]]] = field(default_factory=list)
     given: list[Fact] = field(default_factory=list)
     given_records: list[FactRecord] = field(default_factory=list)
+    starts_file: bool = False
     is_foreign: bool = False
     notes: tuple[LocalNote, ...] = ()
     done: asyncio.Future[None] | None = None
@@ -232,6 +234,14 @@ class JournalEngine:
         )
         self._frame_hash = writer.synced.frame_hash
         self._writer = writer
+        self.keeper = Keeper(
+            folder.path,
+            writer.disk,
+            threads=threads,
+            copy_forward=self._copy_forward,
+            chains=lambda: [state.info for state in index.chains()],
+            on_problem=self.note_problem,
+        )
         self._listeners: list[RunListener] = []
         self._parked: dict[tuple[ChainId, int], ParkedRun] = {}
         self._ingesting = asyncio.Lock()
@@ -367,7 +377,7 @@ class JournalEngine:
 
     def read_run(self, row: RunRow) -> bytes:
         """The bytes of a durable run, as they were sealed."""
-        return read_run_bytes(self.folder.path, row)
+        return read_run_bytes(self.folder.path, row, segments=self.keeper.segments)
 
     def take_acks(self, acks: Acks) -> None:
         """Keep what a peer acknowledged, if an account is kept."""
@@ -397,6 +407,20 @@ class JournalEngine:
             problems=self.problems,
         )
 
+    async def start_file(self) -> None:
+        """Let the log go on in a new file, so that all before it can be sealed; returns when that is durable."""
+        self._check_open()
+        await self._commits.wait_for_room()
+        done = asyncio.get_running_loop().create_future()
+        self._submit(Cargo((), (), [], {}, starts_file=True, done=done))
+        await done
+
+    def _copy_forward(self, registrations: Sequence[Registration], notes: Sequence[LocalNote]) -> asyncio.Future[None]:
+        """Write again what only a file that is about to be sealed still holds."""
+        done = asyncio.get_running_loop().create_future()
+        self._submit(Cargo((), (), [], {}, tuple(registrations), notes=tuple(notes), done=done))
+        return done
+
     async def close(self) -> None:
         """Flush, then stop the pipeline, the follower and the log, and give the lock back. Closing twice is fine.
 
@@ -423,6 +447,7 @@ class JournalEngine:
         if self._is_given_back:
             return
         self._is_closed = self._is_given_back = True
+        self.keeper.abandon()
         self._commits.abandon()
         self._end_history()
         self.folder.release(None)
@@ -441,6 +466,7 @@ class JournalEngine:
                     await self._commits.drain()
                 await self.views.close()
                 await self._keep_checkpoints()
+                await self.keeper.close()
                 await self.follower.close()
                 position = await self._commits.close()
                 self._is_given_back = True
@@ -580,7 +606,7 @@ class JournalEngine:
         if cargo.registrations:
             self.registry.remember(cargo.registrations)
         count = sum(len(run.records) for run in cargo.runs)
-        self._commits.submit(Outgoing(frame.data, frame.frame_hash, count, cargo))
+        self._commits.submit(Outgoing(frame.data, frame.frame_hash, count, cargo, cargo.starts_file))
 
     def _close_notes(self, notes: list[LocalNote]) -> None:
         self._submit(Cargo((), (), [], {}, notes=tuple(notes)))
@@ -590,6 +616,7 @@ class JournalEngine:
     def _on_written(self, written: Sequence[Written[Cargo]]) -> None:
         for item in written:
             self._publish(item)
+        self.keeper.note_file(written[-1].file_number)
 
     def _publish(self, item: Written[Cargo]) -> None:
         cargo = item.cargo

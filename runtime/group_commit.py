@@ -30,6 +30,8 @@ class Outgoing(NamedTuple, Generic[T]):
     frame_hash: str
     fact_count: int
     cargo: T
+    starts_file: bool = False
+    """Whether everything written before may be closed away: the frame goes into a new log file."""
 
 
 class Written(NamedTuple, Generic[T]):
@@ -130,6 +132,8 @@ class GroupCommit(Generic[T]):
         """On the log's thread."""
         before = self._fact_count
         count = before + sum(frame.fact_count for frame in frames)
+        if any(frame.starts_file for frame in frames):
+            self._writer.rotate()
         try:
             places = self._writer.append(
                 [frame.data for frame in frames], LogPosition(0, 0, frames[-1].frame_hash, count)

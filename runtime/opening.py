@@ -33,7 +33,7 @@ from antiphon.journal import (
 )
 from antiphon.journal.stores.duckdb import DuckdbFollower, set_aside
 from antiphon.journal.stores.folder import DATABASE_FILE
-from antiphon.journal.stores.log import file_path, log_files
+from antiphon.journal.stores.log import file_path, part_numbers, segment_path
 
 from .clock import SystemClock
 from .engine import JournalEngine
@@ -162,7 +162,7 @@ def _continue_log(recovered: _Recovered, disk: Disk) -> tuple[LogWriter, bool]:
     position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
     may_continue = folder.is_new or folder.may_continue(position.frame_hash)
     continues = may_continue and not (recovered.is_damaged or recovered.cursor.is_cut)
-    if not was_left_clean and position.file_number:
+    if not was_left_clean and file_path(folder.path, position.file_number).is_file():
         sync_existing(folder.path, position, disk)
     folder.mark_open(position.frame_hash)
     writer = LogWriter(
@@ -240,8 +240,7 @@ def _resume(recovered: _Recovered) -> bool:
     if not position.file_number:
         return True
     folder = recovered.folder.path
-    file = file_path(folder, position.file_number)
-    if not file.is_file() or file.stat().st_size < position.offset:
+    if not _reaches(folder, position):
         return False
     index = _load_index(database)
     if index.fact_count != position.fact_count:
@@ -250,6 +249,14 @@ def _resume(recovered: _Recovered) -> bool:
     recovered.registrations.extend(database.load_registrations())
     recovered.cursor = _cursor_at(position, index, folder=recovered.folder)
     return True
+
+
+def _reaches(folder: Path, position: LogPosition) -> bool:
+    """Whether the log goes as far as *position*; a segment holds all that its log file held."""
+    file = file_path(folder, position.file_number)
+    if file.is_file():
+        return file.stat().st_size >= position.offset
+    return segment_path(folder, position.file_number).is_file()
 
 
 def _load_index(database: DuckdbFollower) -> JournalIndex:
@@ -278,6 +285,7 @@ def _cursor_at(position: LogPosition, index: JournalIndex, *, folder: JournalFol
 def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
     folder = recovered.folder.path
     gathered: list[LogFrame] = []
+    count = 0
     for frame in read_log(folder, recovered.cursor):
         if isinstance(frame, LogDamage):
             recovered.is_damaged = True
@@ -288,15 +296,19 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
             continue
         recovered.registrations.extend(frame.registrations)
         gathered.append(_admit(recovered.index, frame))
-        if len(gathered) >= FRAMES_AT_ONCE:
+        count += len(frame.records)
+        if len(gathered) >= FRAMES_AT_ONCE or count >= CATCH_UP_FACTS:
             _apply_or_go_on(recovered, gathered, registry)
-            gathered = []
+            gathered, count = [], 0
     _apply_or_go_on(recovered, gathered, registry)
     # What the log holds twice (a repair's copy) counts once, so that positions mean members everywhere.
     position = recovered.cursor.position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
     if position.file_number:
-        recovered.has_tail = file_path(folder, position.file_number).stat().st_size != position.offset or any(
-            number > position.file_number for number in log_files(folder)
+        file = file_path(folder, position.file_number)
+        recovered.has_tail = (
+            not file.is_file()
+            or file.stat().st_size != position.offset
+            or any(number > position.file_number for number in part_numbers(folder))
         )
 
 

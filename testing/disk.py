@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from antiphon.journal import Disk
 
-DiskOperation = Literal["open", "write", "sync", "sync_folder", "close"]
+DiskOperation = Literal["open", "write", "sync", "sync_folder", "close", "rename", "remove"]
 
 # A held disk is let go by the test; one that forgets must fail and not hang.
 HOLD_SECONDS_MAX = 30
@@ -122,6 +122,16 @@ class FaultyDisk(Disk):
         """As ``Disk``, or a failure."""
         self._check("sync_folder", 0)
         super().sync_folder(folder)
+
+    def rename(self, path: Path, target: Path) -> None:
+        """As ``Disk``, or a failure that leaves both where they are."""
+        self._check("rename", 0)
+        super().rename(path, target)
+
+    def remove(self, path: Path) -> None:
+        """As ``Disk``, or a failure that leaves the file."""
+        self._check("remove", 0)
+        super().remove(path)
 
     def close(self, descriptor: int) -> None:
         """As ``Disk``, or a failure after the descriptor is gone."""

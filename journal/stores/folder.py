@@ -27,7 +27,7 @@ from antiphon.facts import InvalidLine, LocalViolation
 
 from ..errors import FormatTooNew, JournalHeld, NotAJournal, StoreUnavailable
 from ..frame import FORMAT_NUMBER, parse_file_header
-from .log import LOG_FOLDER, log_files
+from .log import LOG_FOLDER, log_files, part_numbers
 from .position import LogPosition
 
 LOCK_FILE = "LOCK"
@@ -198,7 +198,7 @@ def _open_locked(
         label=new_label,
         label_changed=old_label is not None and new_label != old_label,
         is_new=is_new,
-        has_new_keys=bool(log_files(path)) and not has_keys,
+        has_new_keys=bool(part_numbers(path)) and not has_keys,
         _descriptor=descriptor,
     )
 
@@ -217,7 +217,7 @@ def check_label(label: str | None) -> None:
 
 def is_journal(path: Path) -> bool:
     """Whether *path* holds a journal: a lock file or at least one log file."""
-    return (path / LOCK_FILE).is_file() or bool(log_files(path))
+    return (path / LOCK_FILE).is_file() or bool(part_numbers(path))
 
 
 def check_creatable(path: Path, *, may_create: bool = True) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,7 @@ from ..frame import (
 from .position import LOG_START, NO_FRAME, LogPosition, RunRow
 
 LOG_FOLDER = "log"
+SEGMENTS_FOLDER = "segments"
 _INTRODUCTION = re.compile(
     rb'\{"chain":\{[^\n]*?\}\}|^\{"h":\{[^}\n]*"k":"' + re.escape(OPENING_KIND.encode()) + rb'"[^}\n]*\},"p"[^\n]*$',
     re.MULTILINE,
@@ -86,6 +87,7 @@ class LogFrame(NamedTuple):
     registrations: tuple[Registration, ...]
     position: LogPosition
     notes: tuple[LocalNote, ...] = ()
+    """What its other local lines say; one that was copied forward may be met twice, and means one thing."""
 
     @property
     def records(self) -> list[FactRecord]:
@@ -104,7 +106,7 @@ class LogDamage(NamedTuple):
 
 @dataclass(slots=True)
 class LogCursor:
-    """Where a reader stands: position, and each chain's description and head there. Owned and moved by ``read_log``."""
+    """Where a reader stands: position, and each chain's description and head there. Moved by whoever reads."""
 
     position: LogPosition
     chains: dict[ChainId, tuple[ChainInfo, Head]]
@@ -137,48 +139,34 @@ def log_files(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def segment_files(folder: Path) -> dict[int, Path]:
+    """The segments by the number of the log file that each of them was."""
+    paths = (folder / SEGMENTS_FOLDER).glob("*.parquet")
+    return dict(sorted((int(path.stem), path) for path in paths if path.stem.isdigit()))
+
+
+def part_numbers(folder: Path) -> list[int]:
+    """The numbers of all log files, those that became segments included."""
+    # In this order: a file that is sealed meanwhile is seen at least once.
+    return sorted(log_files(folder).keys() | segment_files(folder).keys())
+
+
+def part_paths(folder: Path) -> list[Path]:
+    """Every file that the log lies in: log files and segments."""
+    return [*log_files(folder).values(), *segment_files(folder).values()]
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Where the segment of log file *number* lies."""
+    return folder / SEGMENTS_FOLDER / f"{number:08d}.parquet"
+
+
 def file_path(folder: Path, number: int) -> Path:
     """Where log file *number* lies."""
     return folder / LOG_FOLDER / f"{number:08d}.ndjson"
 
 
-def read_log(folder: Path, cursor: LogCursor) -> Iterator[LogFrame | LogDamage]:
-    """Read every frame after *cursor*, moving it along; safe while another process appends.
-
-    About 4 µs a fact. Stops at the torn tail of the last file. Damage is named and passed over: a damaged frame costs
-    that frame only. Raises ``FormatTooNew`` for a newer format and ``StoreUnavailable`` when a file cannot be read.
-    """
-    files = log_files(folder)
-    for number, path in files.items():
-        if number < cursor.position.file_number:
-            continue
-        if number == cursor.position.file_number:
-            data = _read_from(path, cursor.position.offset)
-        else:
-            data = _read_from(path, 0)
-            if b"\n" not in data:
-                continue  # its first line was never completed, so nothing was written behind it
-            damage = _enter_file(data, number, cursor)
-            if damage is not None:
-                yield damage
-            if number != cursor.position.file_number:
-                continue
-            data = data[cursor.position.offset :]
-        yield from _read_frames(data, number, cursor, _expected_end(files, number, cursor.journal))
-
-
-def _read_from(path: Path, offset: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read()
-    except OSError as problem:
-        raise StoreUnavailable(
-            f"cannot read {path.name}: {problem.strerror}; check the disk and the permissions"
-        ) from problem
-
-
-def _enter_file(data: bytes, number: int, cursor: LogCursor) -> LogDamage | None:
+def enter_file(data: bytes, number: int, cursor: LogCursor) -> LogDamage | None:
     """Check a file's first line and put the cursor behind it; it stays where it is when the file is not ours."""
     end = data.index(b"\n") + 1
     reached = cursor.position.frame_hash
@@ -211,24 +199,10 @@ def _enter_file(data: bytes, number: int, cursor: LogCursor) -> LogDamage | None
     return None
 
 
-def _expected_end(files: Mapping[int, Path], number: int, journal: str) -> str | None:
-    """The last acknowledged frame up to file *number*, as the next readable file tells it; None when none can tell."""
-    for following in sorted(later for later in files if later > number):
-        with files[following].open("rb") as file:
-            line = file.readline()
-        try:
-            header = parse_file_header(line.rstrip(b"\n"))
-        except InvalidLine:
-            continue
-        if header.journal != journal or header.number != following:
-            continue
-        return header.previous_frame if header.previous_file <= number else None
-    return None
-
-
-def _read_frames(
+def read_frames(
     data: bytes, number: int, cursor: LogCursor, expected_end: str | None
 ) -> Iterator[LogFrame | LogDamage]:
+    """The frames of one log file from the cursor on; *expected_end* is the last acknowledged one, where it is known."""
     base = cursor.position.offset
     at = 0
     while at < len(data):
@@ -466,8 +440,12 @@ class Disk:
         os.close(descriptor)
 
     def remove(self, path: Path) -> None:
-        """Take back a file that was created but never held a frame."""
+        """Remove a file that never held a frame, or whose segment is in its place."""
         path.unlink()
+
+    def rename(self, path: Path, target: Path) -> None:
+        """Put a whole file in its place, over whatever was there."""
+        path.replace(target)
 
 
 class LogWriter:
@@ -494,6 +472,11 @@ class LogWriter:
                 self._descriptor = self._disk.open_existing(file_path(folder, last.file_number))
             except OSError as problem:
                 raise _refused(folder, problem) from problem
+
+    @property
+    def disk(self) -> Disk:
+        """What its system calls go through."""
+        return self._disk
 
     @property
     def synced(self) -> LogPosition:
@@ -523,6 +506,11 @@ class LogWriter:
         self._synced = last._replace(file_number=self._number, offset=at)
         return places
 
+    def rotate(self) -> None:
+        """Let the next frames go into a new file, so that the current one may be sealed."""
+        if self._synced.file_number == self._number and self._synced.offset == self._size:
+            self._abandon()
+
     def close(self) -> None:
         """Close the current file; after a failure a last attempt is made to name the last good frame in a new one."""
         if self._has_doubtful_bytes:
@@ -534,7 +522,7 @@ class LogWriter:
         if self._descriptor is not None and self._size < FILE_BYTES_MAX:
             return self._descriptor
         self._abandon()
-        number = max(self._number, *log_files(self._folder), 0) + 1
+        number = max(self._number, *part_numbers(self._folder), 0) + 1
         path = file_path(self._folder, number)
         header = build_file_header(
             FileHeader(FORMAT_NUMBER, self._journal, number, self._synced.file_number, self._synced.frame_hash)
@@ -581,13 +569,3 @@ def _refused(folder: Path, problem: OSError) -> StoreUnavailable:
         f"the log could not be written: {problem.strerror} ({folder.name}); nothing acknowledged is lost, "
         "free the disk or make it writable and commit again"
     )
-
-
-def read_run_bytes(folder: Path, run: RunRow) -> bytes:
-    """The bytes of a run: its fact lines and its seal line, each ended by a newline."""
-    try:
-        with file_path(folder, run.file_number).open("rb") as file:
-            file.seek(run.offset)
-            return file.read(run.length)
-    except OSError as problem:
-        raise StoreUnavailable(f"cannot read log file {run.file_number}: {problem.strerror}") from problem

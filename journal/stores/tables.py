@@ -41,7 +41,7 @@ Row = tuple[object, ...]
 # A few MB of text at a time on its way to the spool: large enough that Python's overhead vanishes, small in memory.
 _SPOOL_FACTS_MAX = 5_000
 # The widest row is a payload of 64 KiB in hex and 64 causal links.
-_SPOOL_ROW_BYTES_MAX = 256 * 1024
+SPOOL_ROW_BYTES_MAX = 256 * 1024
 _ROWS_FETCHED_AT_ONCE = 10_000
 RESULT_TABLE = "antiphon_result"
 _READABLE_STATEMENTS = frozenset({"SELECT", "EXPLAIN", "MULTI"})
@@ -59,7 +59,7 @@ _DATABASE_ERRORS = (duckdb.FatalException, duckdb.InternalException, duckdb.IOEx
 # Facts of 100 payload bytes, µs a fact in all (GIL held in brackets) for 50,000 rows, quiet: this spool 1.8 (0.7),
 # the 2.x appender 2.5 (2.5), pyarrow 2.6 (1.3), numpy columns with a split text 5.3 (0.8), text parameters 6.1 (2.3).
 # No control character can occur inside canonical JSON, so the unit separator splits columns without any quoting.
-_SPOOL_COLUMNS = (
+SPOOL_COLUMNS = (
     "fact_id",
     "chain_number",
     "seq",
@@ -75,7 +75,7 @@ _SPOOL_COLUMNS = (
     "payload",
 )
 _SPOOL_ROW = b"%b\x1f%d\x1f%d\x1f%d\x1f%d\x1f%b\x1f%d\x1f%b\x1f%b\x1f%b\x1f%b\x1f%b\x1f%b\n"
-_INTEGER_COLUMNS = frozenset({"chain_number", "seq", "hlc", "at_ms", "version"})
+INTEGER_COLUMNS = frozenset({"chain_number", "seq", "hlc", "at_ms", "version"})
 _NOT_CANONICAL = "not-canonical"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
@@ -355,16 +355,14 @@ class FactTables:
     def _add_facts(self, records: Sequence[FactRecord], hidden: Mapping[int, str], before: int) -> None:
         with self._spool.open("wb", buffering=0) as file:
             for start in range(0, len(records), _SPOOL_FACTS_MAX):
-                file.write(_spool_text(records[start : start + _SPOOL_FACTS_MAX], self._numbers, hidden, start))
-        columns = ", ".join(
-            f"{name}: '{'BIGINT' if name in _INTEGER_COLUMNS else 'VARCHAR'}'" for name in _SPOOL_COLUMNS
-        )
+                file.write(spool_text(records[start : start + _SPOOL_FACTS_MAX], self._numbers, hidden, start))
+        columns = ", ".join(f"{name}: '{'BIGINT' if name in INTEGER_COLUMNS else 'VARCHAR'}'" for name in SPOOL_COLUMNS)
         self._execute(
             _INSERT_FACTS.format(
                 not_canonical=_NOT_CANONICAL,
                 before=before,
                 spool=quote_text(str(self._spool)),
-                row_bytes=_SPOOL_ROW_BYTES_MAX,
+                row_bytes=SPOOL_ROW_BYTES_MAX,
                 columns=columns,
             )
         )
@@ -630,7 +628,7 @@ def _keep_rows(cursor: duckdb.DuckDBPyConnection, query: str, parameters: Parame
         ).fetchall()
 
 
-def _spool_text(
+def spool_text(
     records: Sequence[FactRecord], numbers: Mapping[ChainId, int], hidden: Mapping[int, str], start: int
 ) -> bytes:
     """The rows of *records* as the reader expects them. The comprehension is the hot path: 0.7 µs a fact."""
@@ -690,7 +688,7 @@ def _spool_row(record: FactRecord, numbers: Mapping[ChainId, int], reason: str =
 
 def _is_splittable(text: bytes, row_count: int) -> bool:
     """Whether the reader will see exactly these rows; a handful of scans in C."""
-    separators = row_count * (len(_SPOOL_COLUMNS) - 1)
+    separators = row_count * (len(SPOOL_COLUMNS) - 1)
     if text.count(b"\n") != row_count or text.count(b"\x1f") != separators or b"\r" in text or b"\0" in text:
         return False
     try:

@@ -65,6 +65,7 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "reactive/subscription.py:Subscription._deliver": "a subscriber ends here: detached, and its owner is told",
     "reactive/subscription.py:Subscription._announce_end": "a subscriber's code ends here: its owner is told",
     "runtime/follower.py:FollowerService._apply": "the database's thread ends here: told, and tried again from the log",
+    "runtime/keeper.py:Keeper._go_on": "a chore ends here: whoever asked for it is told, and the next one begins",
     "runtime/group_commit.py:GroupCommit._work": "the log's thread ends here: the window fails, the next may not",
     "facts/fact.py:FactType.decode": "a user's validator or upcaster ends here: this fact is left out, others go on",
     "facts/registry.py:_is_at_home": "a user's context function ends here: this fact is left out, others go on",

@@ -1,0 +1,231 @@
+"""Keeping house behind a running journal: closed log files become segments, on a thread and a DuckDB of their own.
+
+Never holds up a commit: it works on files that nobody writes any more, and its only way to the log is a frame like
+any other. What a crash leaves half-done is settled by doing it again. What is a member is not its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from antiphon.facts import ChainInfo, Registration
+from antiphon.journal import Disk, JournalError, LogDamaged, StoreUnavailable
+from antiphon.journal.frame import LocalNote
+from antiphon.journal.stores.log import file_path, log_files, segment_path
+from antiphon.journal.stores.reader import ClosedFile, read_closed_file
+from antiphon.journal.stores.segments import (
+    SealedFile,
+    SegmentStore,
+    put_segment,
+    remove_staged,
+    retire_file,
+    write_segment,
+)
+
+from .threads import Threads
+
+# A Parquet file of a few facts is larger than their lines; what a crash left closed early stays a log file until asked.
+SEAL_BYTES_MIN = 1024 * 1024
+# After each frame the interpreter is given away for this long, so that a commit never waits for a whole file.
+PAUSE_S = 0.0002
+
+CopyForward = Callable[[Sequence[Registration], Sequence[LocalNote]], "asyncio.Future[None]"]
+Chore = Generator["asyncio.Future[Any]", Any, None]
+"""A piece of work in steps: it yields what it waits for, and is sent what came of it."""
+
+
+class Stopped(JournalError):
+    """The journal is closing: what is half-done is left for the next time."""
+
+
+class KeeperStatistics(NamedTuple):
+    """The insides of a keeper: what it sealed so far, what it could not, and what waits."""
+
+    sealed: tuple[SealedFile, ...]
+    problems: tuple[str, ...]
+    waiting: int
+
+
+class Keeper:
+    """One journal's housekeeping: one chore at a time, its blocking steps on a thread of their own.
+
+    *copy_forward* makes local lines durable in the current log file.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        disk: Disk,
+        *,
+        threads: Threads,
+        copy_forward: CopyForward,
+        chains: Callable[[], list[ChainInfo]],
+        on_problem: Callable[[str], None],
+    ) -> None:
+        self.segments = SegmentStore(folder)
+        self._folder = folder
+        self._disk = disk
+        self._threads = threads
+        self._copy_forward = copy_forward
+        self._chains = chains
+        self._on_problem = on_problem
+        self._loop = asyncio.get_running_loop()
+        self._executor: Executor | None = None
+        self._stop = threading.Event()
+        self._file_number = 0
+        self._chores: deque[tuple[Chore, asyncio.Future[None]]] = deque()
+        self._is_working = False
+        self._sealed: list[SealedFile] = []
+        self._problems: list[str] = []
+        self._given_up: set[int] = set()
+
+    def note_file(self, number: int) -> None:
+        """Note that the log is written into file *number*: those before it are closed, and the large ones sealed."""
+        if number == self._file_number or self._stop.is_set():
+            return
+        self._file_number = number
+        if any(self._is_worth_it(closed) for closed in self._closed()):
+            self._add(self._seal_files(is_everything=False))
+
+    async def seal(self) -> tuple[SealedFile, ...]:
+        """Seal every closed log file, however small; returns what became segments. Damaged files stay as they are."""
+        before = len(self._sealed)
+        await asyncio.shield(self._add(self._seal_files(is_everything=True)))
+        return tuple(self._sealed[before:])
+
+    async def settle(self) -> None:
+        """Return when nothing is being done."""
+        while self._chores:
+            await asyncio.wait([self._chores[-1][1]])
+
+    async def close(self) -> None:
+        """Stop at the next safe point and end the thread."""
+        self._stop.set()
+        await self.settle()
+        self._end()
+
+    def abandon(self) -> None:
+        """End the thread when the loop is gone."""
+        self._stop.set()
+        self._end()
+
+    def statistics(self) -> KeeperStatistics:
+        """A frozen record of the insides."""
+        return KeeperStatistics(tuple(self._sealed), tuple(self._problems), len(self._chores))
+
+    def _end(self) -> None:
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=True)
+        self.segments.close()
+
+    # Chores, on the loop
+
+    def _add(self, chore: Chore) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._chores.append((chore, done))
+        if not self._is_working:
+            self._is_working = True
+            self._go_on(None)
+        return done
+
+    def _go_on(self, step: asyncio.Future[Any] | None) -> None:
+        """Take the current chore to its next step, or begin the one after it."""
+        while self._chores:
+            chore, done = self._chores[0]
+            try:
+                waits_for = next(chore) if step is None else _step(chore, step)
+            except StopIteration:
+                self._finish(done, None)
+            except Exception as problem:  # a chore ends here: whoever asked for it is told, and the next one begins
+                self._finish(done, problem)
+            else:
+                waits_for.add_done_callback(self._go_on)
+                return
+            step = None
+        self._is_working = False
+
+    def _finish(self, done: asyncio.Future[None], problem: Exception | None) -> None:
+        self._chores.popleft()
+        if problem is None or isinstance(problem, Stopped):
+            done.set_result(None)
+            return
+        self._problems.append(f"{type(problem).__name__}: {problem}")
+        self._on_problem(f"housekeeping failed: {problem}; the journal goes on, and it is tried again")
+        done.set_exception(problem)
+        done.exception()  # when nobody waits, telling the owner was enough
+
+    def _in_thread(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        if self._executor is None:
+            self._executor = self._threads.executor("antiphon-keeper")
+        return self._loop.run_in_executor(self._executor, work)
+
+    def _seal_files(self, *, is_everything: bool) -> Chore:
+        yield self._in_thread(partial(remove_staged, self._folder))
+        for number in self._closed():
+            if self._stop.is_set():
+                return
+            if number in self._given_up or not (is_everything or self._is_worth_it(number)):
+                continue
+            try:
+                yield from self._seal_file(number)
+            except (LogDamaged, StoreUnavailable) as problem:
+                # It is tried again when the journal is opened the next time; the log file serves meanwhile.
+                self._given_up.add(number)
+                text = f"log file {number} was not sealed: {problem}"
+                self._problems.append(text)
+                self._on_problem(text)
+
+    def _seal_file(self, number: int) -> Chore:
+        read = partial(read_closed_file, self._folder, number, self._chains(), on_frame=self._pause)
+        contents: ClosedFile = yield self._in_thread(read)
+        if contents.registrations or contents.notes:
+            yield self._copy_forward(contents.registrations, contents.notes)
+        self._sealed.append((yield self._in_thread(partial(self._write, number, contents))))
+
+    def _closed(self) -> list[int]:
+        return [number for number in log_files(self._folder) if number < self._file_number]
+
+    def _is_worth_it(self, number: int) -> bool:
+        if segment_path(self._folder, number).exists():
+            return True  # a crash left both; one of them is enough
+        try:
+            return file_path(self._folder, number).stat().st_size >= SEAL_BYTES_MIN
+        except FileNotFoundError:
+            return False  # it is being retired just now
+
+    # On the keeper's thread
+
+    def _write(self, number: int, contents: ClosedFile) -> SealedFile:
+        size = file_path(self._folder, number).stat().st_size
+        write_segment(
+            self.segments,
+            number,
+            contents.frames,
+            description=contents.description,
+            disk=self._disk,
+            on_frame=self._pause,
+        )
+        self._pause()
+        put_segment(self.segments, number, disk=self._disk)
+        retire_file(self._folder, number, disk=self._disk)
+        count = sum(len(frame.records) for frame in contents.frames)
+        return SealedFile(number, count, size, segment_path(self._folder, number).stat().st_size)
+
+    def _pause(self) -> None:
+        """Let others have the interpreter, and stop here when the journal closes."""
+        if self._stop.wait(PAUSE_S):
+            raise Stopped("the journal is closing")
+
+
+def _step(chore: Chore, step: asyncio.Future[Any]) -> asyncio.Future[Any]:
+    """Hand a chore what came of the step it waited for; returns what it waits for next."""
+    problem = Stopped("the step was cancelled") if step.cancelled() else step.exception()
+    return chore.send(step.result()) if problem is None else chore.throw(problem)

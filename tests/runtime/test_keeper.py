@@ -1,0 +1,141 @@
+"""The keeper: log files become segments behind a running journal, and every reader gets the same answers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antiphon import Fact, Journal, open_history, view
+from antiphon.app.offline import open_offline, verify_log
+from antiphon.journal.stores import log as log_module
+from antiphon.journal.stores.log import log_files, segment_files
+from antiphon.runtime import keeper as keeper_module
+
+
+class Noted(Fact, kind="test.noted", version=1):
+    text: str
+
+
+@view(Noted, initial=())
+def notes(state: tuple[str, ...], fact: Any) -> tuple[str, ...]:
+    return (*state, fact.text)
+
+
+pytestmark = pytest.mark.asyncio
+
+TEXTS = tuple(f"note {number}" for number in range(400))
+
+
+@pytest.fixture
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "FILE_BYTES_MAX", 10_000)
+    monkeypatch.setattr(keeper_module, "SEAL_BYTES_MIN", 9_000)
+
+
+async def fill(journal: Journal) -> None:
+    for start in range(0, len(TEXTS), 20):
+        await journal.commit_all([Noted(text=text) for text in TEXTS[start : start + 20]], flush=True)
+
+
+@pytest.mark.usefixtures("small_files")
+async def test_closed_files_are_sealed_while_the_journal_works_and_all_readers_agree(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    async with Journal.open(folder, author="ada") as journal:
+        await fill(journal)
+        await journal.engine.keeper.settle()
+        await journal.engine.keeper.seal()
+        assert journal.problems == ()
+        assert len(segment_files(folder)) >= 5
+        assert len(log_files(folder)) == 1
+        assert await journal.snapshot(notes) == TEXTS
+        fingerprint = journal.fingerprint
+        rows = (await journal.sql("select text from test_noted order by seq")).fetchall()
+        async with Journal.open(tmp_path / "peer", author="ben") as peer:
+            assert (await peer.sync_with(journal)).is_success
+            assert await peer.snapshot(notes) == TEXTS
+        async with journal.serve() as server, Journal.open(tmp_path / "third") as third:
+            assert (await third.sync(server.address)).is_success
+            assert await third.snapshot(notes) == TEXTS
+    with open_history(folder) as history:
+        assert history.sql("select text from test_noted order by seq").fetchall() == rows
+        assert history.damages == ()
+        assert history.facts().count() == 401
+    assert verify_log(open_offline(folder)).damages == ()
+    for spoilt in ("nothing", "database"):
+        if spoilt == "database":
+            (folder / "journal.duckdb").unlink()
+        async with Journal.open(folder) as journal:
+            assert journal.problems == ()
+            assert journal.fingerprint == fingerprint
+            assert await journal.snapshot(notes) == TEXTS
+            assert (await journal.sql("select text from test_noted order by seq")).fetchall() == rows
+            assert journal.fact_count == 401, "the chain goes on"
+
+
+@pytest.mark.usefixtures("small_files")
+async def test_a_journal_goes_on_in_its_chain_behind_segments(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    for life in range(4):
+        async with Journal.open(folder, author="ada") as journal:
+            await fill(journal)
+            await journal.engine.keeper.seal()
+            assert journal.fact_count == 1 + 400 * (life + 1)
+            assert len(list(journal.engine.index.chains())) == 1
+    with open_history(folder) as history:
+        assert history.sql("select count(*), count(distinct seq) from history").fetchall() == [(1601, 1601)]
+
+
+@pytest.mark.usefixtures("small_files")
+async def test_fact_types_survive_the_files_that_registered_them(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    async with Journal.open(folder, author="ada") as journal:
+        await fill(journal)
+        await journal.engine.keeper.seal()
+        await journal.commit(Noted(text="last"), flush=True)
+    (folder / "journal.duckdb").unlink()
+    async with Journal.open(folder) as journal:
+        assert ("test.noted", 1) in journal.engine.registry.recorded()
+    with open_history(folder) as history:
+        assert {kind.kind: kind.version for kind in history.kinds()}["test.noted"] == 1
+
+
+@pytest.mark.usefixtures("small_files")
+async def test_what_one_life_could_not_seal_the_next_one_does(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    async with Journal.open(folder, author="ada") as journal:
+        journal.engine.keeper.abandon()  # as a crash would
+        await fill(journal)
+    assert not segment_files(folder)
+    count = len(log_files(folder))
+    assert count > 5
+    async with Journal.open(folder, author="ada") as journal:
+        await journal.commit(Noted(text="more"), flush=True)
+        await journal.engine.keeper.settle()
+        assert len(segment_files(folder)) >= count - 2
+        assert await journal.snapshot(notes) == (*TEXTS, "more")
+
+
+@pytest.mark.usefixtures("small_files")
+async def test_a_history_that_was_open_before_follows_into_segments(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    async with Journal.open(folder, author="ada") as journal:
+        await fill(journal)
+        with open_history(folder) as history:
+            await journal.engine.keeper.seal()
+            await journal.commit_all([Noted(text=text) for text in TEXTS], flush=True)
+            await journal.engine.keeper.seal()
+            history.refresh()
+            assert history.facts("test.*").count() == 800
+            assert history.damages == ()
+
+
+async def test_small_closed_files_stay_log_files_until_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    async with Journal.open(folder, author="ada") as journal:
+        await fill(journal)
+        await journal.engine.start_file()
+        await journal.engine.keeper.settle()
+        assert not segment_files(folder)
+        (sealed,) = await journal.engine.keeper.seal()
+        assert (sealed.number, sealed.fact_count) == (1, 401)
+        assert sealed.segment_bytes < sealed.log_bytes / 2
