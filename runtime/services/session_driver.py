@@ -44,7 +44,7 @@ from antiphon.journal.sync.session import (
 
 from ..clock import monotonic_seconds
 from ..entropy import system_random
-from ..resilience import Backoff
+from ..resilience import Delays, ExponentialWithJitter
 from ..transports.tcp import connect, listen
 from ..transports.transport import Connect, Connection, Listen, PeerLost
 
@@ -108,7 +108,7 @@ class SyncSettings:
     rounds_max: int = ROUNDS_MAX
     connections_max: int = 64
     retry_after_ms: int = 1_000
-    backoff: Backoff = Backoff()  # noqa: RUF009  # a NamedTuple cannot change
+    backoff: Delays = ExponentialWithJitter()  # noqa: RUF009  # a NamedTuple cannot change
     random_bytes: Callable[[int], bytes] = system_random
     elapsed_s: Callable[[], float] = monotonic_seconds
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

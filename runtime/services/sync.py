@@ -23,6 +23,8 @@ from .session_driver import Replica, RunListener, SessionDriver, SyncReport, Syn
 DEFAULT_SETTINGS = SyncSettings()
 # Sessions a server remembers for its statistics.
 REPORTS_KEPT_MAX = 16
+# A busy peer may ask for no longer pause than a failing one gets.
+RETRY_AFTER_S_MAX = 30.0
 
 __all__ = [
     "DEFAULT_SETTINGS",
@@ -306,7 +308,7 @@ class Link:
             if self._leaving.is_set():
                 return
             self._state = LinkState.WAITING
-            await self._settings.sleep(max(min(pause_s, self._settings.backoff.cap_s), self._draw_delay_s()))
+            await self._settings.sleep(max(min(pause_s, RETRY_AFTER_S_MAX), self._draw_delay_s()))
             self._attempt += 1
 
     async def _reach(self) -> Connection:

@@ -36,7 +36,7 @@ from antiphon.journal.sync.messages import (
     encode,
 )
 from antiphon.journal.sync.session import SyncSession
-from antiphon.runtime.resilience import Backoff
+from antiphon.runtime.resilience import ExponentialWithJitter
 from antiphon.runtime.services.session_driver import SessionDriver
 from antiphon.runtime.services.sync import (
     LinkState,
@@ -572,7 +572,9 @@ async def test_a_link_waits_longer_each_time_and_comes_back_by_itself() -> None:
             await go_on.wait()
 
     settings = SyncSettings(
-        sleep=sleep, random_bytes=lambda count: bytes(count), backoff=Backoff(base_s=0.1, cap_s=1.0, jitter=0.1)
+        sleep=sleep,
+        random_bytes=lambda count: bytes(count),
+        backoff=ExponentialWithJitter(base_s=0.1, cap_s=1.0, jitter=0.1),
     )
     async with link(bob, address, settings=settings) as there:
         async with asyncio.timeout(PATIENCE_S):
