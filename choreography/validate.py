@@ -4,7 +4,7 @@ Finds what no grammar can: choices nobody can tell apart, loops nobody leaves, e
 nothing; that two branches cannot be merged for a role is projection's finding.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 from . import ast
@@ -114,7 +114,7 @@ class _Validator:
         yield from self._calls()
         yield from self._annotations()
         yield from self._guards()
-        yield from _Lifecycle(self._tree, self._operations).check()
+        yield from _Lifecycle(self._tree).check()
         yield from self._communication()
 
     # --- roles
@@ -377,6 +377,7 @@ def _first_of(tree: Choreography, kind: type[Kind]) -> dict[str, Kind]:
 # --- commitments --------------------------------------------------------------------------------------------------
 
 _Stages: TypeAlias = frozenset[str]  # what an operation may have reached here, over all ways that lead here
+_State: TypeAlias = dict[str, _Stages]  # by operation
 
 # stage, word → stage, or the complaint and the advice
 TRANSITIONS: Mapping[str, Mapping[str, str]] = {
@@ -397,47 +398,90 @@ _COMPLAINTS: Mapping[tuple[str, str], tuple[str, str]] = {
 
 
 class _Lifecycle:
-    """Follows every operation through the ways of the body; a table decides, this only walks."""
+    """Follows every operation through the runs of the body, calls written out; a table decides, this only walks."""
 
-    def __init__(self, tree: Choreography, operations: Mapping[str, ast.Operation]) -> None:
+    def __init__(self, tree: Choreography) -> None:
         self._tree = tree
-        self._operations = operations
-        self._problems: list[Problem] = []
+        self._problems: dict[Problem, None] = {}
+        self._heads: list[tuple[str, list[_State]]] = []  # open recs: the label, and the states that come back to it
 
-    def check(self) -> list[Problem]:
-        if any(isinstance(item, _COMMITMENTS) for item in statements_of(self._tree.body)):
-            self._block(self._tree.body, {})
+    def check(self) -> Iterable[Problem]:
+        tree = inline(self._tree).tree
+        if tree is not None and any(isinstance(item, _COMMITMENTS) for item in statements_of(tree.body)):
+            self._block(tree.body, {})
         return self._problems
 
-    def _block(self, block: ast.Block, stages: dict[str, _Stages]) -> dict[str, _Stages]:
+    def _block(self, block: ast.Block, state: _State) -> _State | None:
+        """The state after a block; None when no run comes to its end."""
+        following: _State | None = state
         for statement in block.items:
-            if isinstance(statement, _COMMITMENTS):
-                stages = self._step(statement, stages)
-            inner = ast.blocks_of(statement)
-            if inner:
-                ways = [self._block(below, dict(stages)) for below in inner]
-                if isinstance(statement, ast.Loop):
-                    ways.append(stages)
-                names = {name for way in ways for name in way}
-                stages = {name: frozenset[str]().union(*(way.get(name, _NEW) for way in ways)) for name in names}
-        return stages
+            if following is None:
+                break
+            following = self._statement(statement, following)
+        return following
 
-    def _step(
-        self, statement: ast.Begin | ast.Await | ast.Resolve | ast.Invalidate, stages: dict[str, _Stages]
-    ) -> dict[str, _Stages]:
+    def _statement(self, statement: Statement, state: _State) -> _State | None:
+        match statement:
+            case ast.Begin() | ast.Await() | ast.Resolve() | ast.Invalidate():
+                return self._step(statement, state)
+            case ast.Continue(label=label):
+                for head, back in reversed(self._heads):
+                    if head == label:
+                        back.append(state)
+                        break
+                return None
+            case ast.Rec() | ast.Loop():
+                return self._repeated(statement, state)
+            case ast.Parallel(branches=branches):
+                # All of them run; in the order of the text, as every role takes them.
+                return self._block(ast.Block(tuple(item for branch in branches for item in branch.items)), state)
+        ways = [self._block(inner, dict(state)) for inner in ast.blocks_of(statement)]
+        return _joined([way for way in ways if way is not None]) if ways else state
+
+    def _repeated(self, statement: ast.Rec | ast.Loop, state: _State) -> _State | None:
+        """Round and round until nothing new is reached; stages only grow, so that takes a few rounds."""
+        condition = statement.condition if isinstance(statement, ast.Loop) else None
+        label = statement.label if isinstance(statement, ast.Rec) else ""
+        while True:
+            back: list[_State] = []
+            self._heads.append((label, back))
+            end = self._block(statement.body, dict(state))
+            self._heads.pop()
+            if condition is not None and end is not None and condition != ast.Count(1):
+                back.append(end)
+            reached = _joined([state, *back])
+            if reached == state:
+                break
+            state = reached or state
+        if condition is None:
+            return end
+        if isinstance(condition, ast.Forever):
+            return None
+        is_surely_run = isinstance(condition, ast.Count) and condition.times != 0
+        return end if is_surely_run else state
+
+    def _step(self, statement: ast.Begin | ast.Await | ast.Resolve | ast.Invalidate, state: _State) -> _State:
         word = type(statement).__name__.lower()
         name = statement.operation
         reached: set[str] = set()
-        for stage in sorted(stages.get(name, _NEW)):
+        for stage in sorted(state.get(name, _NEW)):
             following = TRANSITIONS[stage].get(word)
             if following is None:
                 seen, advice = _COMPLAINTS.get((stage, word), ("after its `invalidate`", "nothing follows it"))
-                self._problems.append(
+                self._problems.setdefault(
                     problem("lifecycle_order", statement.span, word=word, name=name, seen=seen, advice=advice)
                 )
                 following = {"begin": "begun", "await": "begun", "resolve": "resolved"}.get(word, "invalid")
             reached.add(following)
-        return {**stages, name: frozenset(reached)}
+        return {**state, name: frozenset(reached)}
+
+
+def _joined(states: Sequence[_State]) -> _State | None:
+    """What may have been reached on any of the ways; None when there is no way."""
+    if not states:
+        return None
+    names = dict.fromkeys(name for state in states for name in state)
+    return {name: frozenset[str]().union(*(state.get(name, _NEW) for state in states)) for name in names}
 
 
 _NEW: _Stages = frozenset({"new"})

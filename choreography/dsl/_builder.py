@@ -6,7 +6,7 @@ meanings are `validate.py`'s. The driver hands over untyped parts, which is why 
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from .. import ast
@@ -16,6 +16,7 @@ from ..node import Span
 from .diagnostics import problem
 from .driver import Action
 from .tokens import Token
+from .words import CONDITIONAL_WORDS
 
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 AGREEMENT_KEYS = ("visibility", "rule", "usable_at", "finalized_at", "evidence")
@@ -28,6 +29,7 @@ _COMPOSE = {
     "threshold_success": "threshold_success",
 }
 _OUTCOMES = ("Success", "Failure", "Timeout", "Cancelled")
+_TYPE_FORMS = frozenset({"unknown_type_form", "wrong_type_arity"})
 _ARITY = {"Unit": 0, "Maybe": 1, "Result": 2}
 
 ExtensionParser = Callable[[str, Span], "ast.Extension | Problem"]
@@ -514,6 +516,9 @@ class Builder:
         return ast.Message(name.text, kind, payload, span=span)
 
     def payload(self, values: list[Any], span: Span) -> ast.Payload:
+        for found in self.problems:
+            if found.code in _TYPE_FORMS and span.start <= found.span.start < span.end:
+                self.problems[self.problems.index(found)] = replace(found, kind="InvalidMessage")
         return ast.Payload(tuple(values[0] or ()), span=span)
 
     def fields(self, values: list[Any], span: Span) -> list[TypeField]:
@@ -558,6 +563,9 @@ class Builder:
         return ast.ChoiceBranch(label.text, guard, body, span=span)
 
     def predicate(self, values: list[Any], span: Span) -> ast.Predicate:
+        for node in ast.walk(values[0]):
+            if isinstance(node, Name) and node.name in CONDITIONAL_WORDS:
+                self._report("invalid_guard", node.span, seen=f"`{node.name}`")
         return ast.Predicate(values[0], span=span)
 
     def evidence(self, values: list[Any], span: Span) -> ast.Evidence:

@@ -124,6 +124,9 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
         "join its parts by `_`: `module {name}_part exposing (…)`",
     ),
     "double_colon": _error("Syntax", "`::` joins no names", "write a dot: `a.b`"),
+    "word_as_sender": _error(
+        "Syntax", "`{word}` begins a statement, so no role of that name can send", "give the role another name"
+    ),
     "missing_receiver": _error(
         "Syntax", "the arrow leads to no role", "name the receiver: `{sender} -> Role : Message`"
     ),

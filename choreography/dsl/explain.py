@@ -135,6 +135,8 @@ class Explainer:
 
     def _message(self, error: SyntaxError_) -> Problem | None:
         statement, token = error.statement, error.token
+        if len(statement) == 1 and statement[0].text in STATEMENT_WORDS and token.kind in _ARROWS:
+            return problem("word_as_sender", statement[0].span, word=statement[0].text)
         at = next((place for place, item in enumerate(statement) if item.kind in _ARROWS), None)
         if at is None:
             return None

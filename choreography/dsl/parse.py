@@ -20,6 +20,7 @@ from .extensions import NO_EXTENSIONS, Extensions
 from .layout import Arranged, arrange_layout
 from .surface import check_surface
 from .tokens import Scanned, Token, looks_like_brace_dialect, scan
+from .words import CONDITIONAL_WORDS
 
 DialectChoice: TypeAlias = Literal["auto", "layout", "brace"]
 
@@ -115,6 +116,8 @@ def parse_condition(text: str, span: Span) -> tuple[Expression | None, list[Prob
     scanned = scan(text, "layout")
     outcome = drive(scanned.tokens, Builder("layout").actions(), Explainer("layout"), start="expression")
     found = [replace(item, span=span) for item in (*scanned.problems, *outcome.problems)]
+    words = CONDITIONAL_WORDS & {token.text for token in scanned.tokens}
+    found += [problem("invalid_guard", span, seen=f"`{word}`") for word in sorted(words)]
     return (None if found else outcome.value), found  # type: ignore[return-value]  # the start symbol is an expression
 
 

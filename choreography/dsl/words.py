@@ -12,6 +12,8 @@ DECLARATION_WORDS = frozenset({
     "module", "import", "protocol", "choreography", "proof_bundle", "profile", "agreement_profile", "role_set",
     "cluster", "ring", "mesh", "type", "effect", "fragment", "operation", "guest", "where",
 })  # fmt: skip
+# No names of a condition: whoever writes one means another language's conditional.
+CONDITIONAL_WORDS = frozenset({"if", "then", "else"})
 # A line that begins with one of these is followed by an indented block.
 BLOCK_WORDS = frozenset({
     "choice", "loop", "rec", "par", "timeout", "case", "on", "effect", "guest", "where", "protocol",

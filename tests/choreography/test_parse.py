@@ -119,6 +119,11 @@ ACCEPTED = {
         "dependent work W(x) required for op",
         "dependent work W required for op",
     ),
+    "types of outcomes": body(
+        "A -> B : M of Result E T",
+        "A -> B : M of Maybe a.b.T<U> (x : u8)",
+        "A -> B : M(x : Result E T, Maybe T)",
+    ),
     "receipt in a payload": body("let r = transfer S from A to B", "A -> B : Give(r)"),
     "receipt in every branch": body(
         "let r = transfer S from A to B",
@@ -240,6 +245,9 @@ REFUSED = {
     "generic without of": (body("A -> B : M<T>"), "generic_without_of"),
     "nested generic without of": (body("A -> B : M<T<U>>"), "generic_without_of"),
     "bad payload": (body("A -> B : M(1 + 2)"), "invalid_payload"),
+    "two names in a payload": (body("A -> B : M(x y)"), "unknown_type_form"),
+    "a sender called like a statement": ("protocol P =\n  roles loop, B\n  loop -> B : M\n", "word_as_sender"),
+    "another language's conditional": (body("choice A at", "  | x when (if) => A -> B : x"), "invalid_guard"),
     "dashed name": (body("A -> B : my-message"), "dashed_name"),
     "foreign name": ("protocol P =\n  roles Zoë, B\n", "foreign_name"),
     "underscore name": (body("A -> B : _m"), "underscore_name"),
@@ -649,3 +657,8 @@ def test_a_hundred_levels_two_hundred_roles_and_two_thousand_statements_are_fine
     roles = ", ".join(f"R{number}" for number in range(200))
     lines = "".join(f"  R{number % 200} -> R{(number + 1) % 200} : M\n" for number in range(2000))
     assert len(check_accepts(f"protocol P =\n  roles {roles}\n{lines}").body.items) == 2000
+
+
+def test_whatever_a_payload_cannot_be_is_an_invalid_message() -> None:
+    for payload in ("x y", "1 + 2", "a : Foo Bar", "a : Result E"):
+        assert [found.kind for found in parse(body(f"A -> B : M({payload})")).errors] == ["InvalidMessage"]

@@ -128,6 +128,53 @@ def test_a_commitment_keeps_its_order(lines: list[str], count: int) -> None:
     assert findings(program(*lines, before=OPERATION)) == ["LifecycleOrder"] * count
 
 
+IN_ORDER = {
+    "begun by what is called": ["A -> B : M", "call Q", "await book", "resolve book as Cancelled"],
+    "a way round does not come to the end": [
+        "rec X",
+        "  choice A at",
+        "    | again =>",
+        "      A -> B : again",
+        "      continue X",
+        "    | ok =>",
+        "      A -> B : ok",
+        "      begin book",
+        "await book",
+    ],
+    "begun beside another message": ["par", "  | begin book", "  | A -> B : M", "await book"],
+}
+OUT_OF_ORDER = {
+    "begun again in every round": ["loop decide by A", "  A -> B : M", "  begin book"],
+    "begun again on the way round": [
+        "rec X",
+        "  choice A at",
+        "    | again =>",
+        "      A -> B : again",
+        "      begin book",
+        "      continue X",
+        "    | ok => A -> B : ok",
+    ],
+    "begun again by what is called": ["A -> B : M", "begin book", "call Q"],
+    "perhaps no round": ["loop decide by A", "  A -> B : M", "  invalidate book"],
+}
+CALLED = "where\n  protocol Q =\n    begin book\n"
+
+
+@pytest.mark.parametrize("lines", IN_ORDER.values(), ids=IN_ORDER)
+def test_a_commitment_is_followed_through_calls_loops_and_par(lines: list[str]) -> None:
+    assert "LifecycleOrder" not in findings(program(*lines, before=OPERATION) + CALLED)
+
+
+@pytest.mark.parametrize("lines", OUT_OF_ORDER.values(), ids=OUT_OF_ORDER)
+def test_a_commitment_is_made_once_whatever_goes_round(lines: list[str]) -> None:
+    assert "LifecycleOrder" in findings(program(*lines, before=OPERATION) + CALLED)
+
+
+def test_a_commitment_in_many_loops_is_followed_quickly() -> None:
+    lines = [f"{'  ' * depth}loop decide by A\n  {'  ' * depth}  A -> B : M" for depth in range(50)]
+    assert findings(program(*lines, "  " * 50 + "begin book", before=OPERATION)).count("LifecycleOrder") == 1
+
+
 def test_all_findings_come_at_once_in_the_order_of_the_text() -> None:
     text = program("A -> A : M", "continue X", "A { flow_cost : x } -> B : M", head=" requires Y")
     assert findings(text)[:2] == ["MissingBundle", "SelfSend"]
