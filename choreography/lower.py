@@ -305,13 +305,29 @@ class _Lowerer:
         match statement:
             case ast.Continue() | ast.Loop(condition=ast.Forever()):
                 return False
+            case ast.Loop(condition=ast.Count(times=times), body=body) if times != 0:
+                return self._does_finish(body)
             case ast.Loop():
                 return True
         blocks = ast.blocks_of(statement)
         if not blocks:
             return True
-        ends = [all(self._can_finish(item) for item in block.items) for block in blocks]
+        ends = [self._does_finish(block) for block in blocks]
         return all(ends) if isinstance(statement, ast.Parallel) else any(ends)
+
+    def _does_finish(self, block: Block) -> bool:
+        return all(self._can_finish(item) for item in block.items)
+
+    def _check_endless(self, branches: Sequence[Block], parts: Sequence[GlobalType]) -> None:
+        """A role takes its branches of a `par` in order: after one that never ends it comes to no other."""
+        endless: dict[str, int] = {}
+        for number, (block, part) in enumerate(zip(branches, parts, strict=True), start=1):
+            roles = core.participants_before([part], self._end)
+            late = next((role for role in roles if role in endless), None)
+            if late is not None:
+                self._report("endless_branch", block.items[0], role=late, number=number, earlier=endless[late])
+            if not self._does_finish(block):
+                endless |= {role: number for role in roles if role not in endless}
 
     def _statement(self, statement: Statement, after: GlobalType, scope: Scope) -> GlobalType:
         match statement:
@@ -334,6 +350,7 @@ class _Lowerer:
                 self._note(statement, f"parallel of {len(branches)}")
                 inside = scope._replace(labels=dict.fromkeys(scope.labels, ""))
                 parts = tuple(self._block(block, self._end, inside) for block in branches)
+                self._check_endless(branches, parts)
                 return core.Parallel(parts, after, span=statement.span)
             case ast.Timeout():
                 return self._timeout(statement, after, scope)

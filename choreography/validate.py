@@ -83,7 +83,8 @@ def tier_of(tree: Choreography) -> TierResult:
     if any(isinstance(item, ast.Operation | ast.GuestRuntime) for item in tree.declarations):
         name = next(item for item in tree.declarations if isinstance(item, ast.Operation | ast.GuestRuntime))
         return TierResult("protocol_machine_executable", (problem("unsupported_agreement", name.span, name=name.name),))
-    extension = next((item for item in statements_of(tree.body) if isinstance(item, ast.Extension)), None)
+    statements = (item for block in all_blocks(tree) for item in statements_of(block))
+    extension = next((item for item in statements if isinstance(item, ast.Extension)), None)
     if extension is not None:
         advice = "run it where the extension has a handler"
         feature = f"extension `{extension.keyword}`"

@@ -332,6 +332,12 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
     "unreachable": _error(
         "UnreachableStatement", "nothing after this {construct} is reached: none of its branches can finish", "{advice}"
     ),
+    "endless_branch": _error(
+        "UnreachableStatement",
+        "`{role}` never comes to branch {number} of this `par`: branch {earlier} goes on for ever, and a role takes "
+        "its branches one after the other",
+        "put the branch that goes on for ever last, or let it end",
+    ),
     "after_continue": _error(
         "UnreachableStatement", "nothing follows `continue` in its block", "remove it, or move it before the `continue`"
     ),

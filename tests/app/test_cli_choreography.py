@@ -1,6 +1,7 @@
 """The protocol commands: their JSON forms, exit codes, and that no file is changed that should not be."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -399,3 +400,9 @@ def test_simulate_of_a_machine_too_large_to_hold_is_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize("more", [["--steps", "0"], ["--seed", "x"], ["--bind", "W"]])
 def test_simulate_of_wrong_usage_is_2(folder: Path, more: list[str]) -> None:
     assert run("simulate", folder / "stream.tell", *more).exit_code == 2
+
+
+def test_the_command_line_is_there_without_a_script(folder: Path) -> None:
+    command = [sys.executable, "-m", "antiphon.app.cli", "check", str(folder / "broken.tell"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["parsed"]) == (1, False)

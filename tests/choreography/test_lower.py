@@ -88,6 +88,14 @@ BECOMES = {
         "rec X.A→B{m: rec X_2.A→B{n: X_2}}",
     ),
     "par": (["par", "  | A -> B : x", "  | A -> C : y", "B -> C : z"], "par(A→B{x: end} | A→C{y: end}); B→C{z: end}"),
+    "a branch that never ends comes last": (
+        ["par", "  | A -> C : n", "  | loop forever", "      A -> B : m"],
+        "par(A→C{n: end} | rec Loop1.A→B{m: Loop1}); end",
+    ),
+    "no round, never ending": (
+        ["rec X", "  A -> B : m", "  loop repeat 0", "    continue X", "  A -> B : n"],
+        "rec X.A→B{m: A→B{n: end}}",
+    ),
     "timeout": (
         ["timeout 2s A at", "  B -> A : x", "on timeout => A -> B : y", "on cancel => A -> B : w", "A -> B : z"],
         "timeout A 2000(B→A{x: A→B{z: end}}, A→B{y: A→B{z: end}}, A→B{w: A→B{z: end}})",
@@ -185,6 +193,18 @@ REFUSED = {
         "unguarded_recursion",
     ),
     "out of a par": (["rec X", "  par", "    | A -> B : m", "    | continue X"], "continue_in_par"),
+    "after rounds that never end": (
+        ["rec X", "  loop repeat 2", "    A -> B : t", "    continue X", "A -> B : u"],
+        "unreachable",
+    ),
+    "a branch that never ends before another": (
+        ["par", "  | rec X", "      A -> B : m", "      continue X", "  | A -> C : n"],
+        "endless_branch",
+    ),
+    "two branches that never end": (
+        ["par", "  | loop forever", "      A -> B : m", "  | loop forever", "      C -> B : n"],
+        "endless_branch",
+    ),
     "after forever": (["loop forever", "  A -> B : t", "A -> B : u"], "unreachable"),
     "after a rec nobody leaves": (["rec X", "  A -> B : t", "  continue X", "A -> B : u"], "unreachable"),
     "after continue": (["rec X", "  A -> B : t", "  continue X", "  A -> B : u"], "after_continue"),
