@@ -471,6 +471,7 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
 def problem(code: str, span: Span, **facts: str | int) -> Problem:
     """The problem of that row at that place, its sentences filled in with the facts."""
     row = DIAGNOSTICS[code]
+    facts = {name: _short(fact) for name, fact in facts.items()}
     return Problem(
         kind=row.kind.format(**facts),
         code=code,
@@ -481,6 +482,13 @@ def problem(code: str, span: Span, **facts: str | int) -> Problem:
     )
 
 
+def _short(fact: str | int) -> str | int:
+    """A fact that fits a screen: a name may be as long as its file."""
+    if isinstance(fact, int) or len(fact) <= FACT_LENGTH_MAX:
+        return fact
+    return f"{fact[: FACT_LENGTH_MAX - 1]}…"
+
+
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
     """`did you mean …?` when a known name looks alike, else the other advice."""
     candidates = [candidate for candidate in known if abs(len(candidate) - len(name)) <= 3][:SUGGESTIONS_MAX]
@@ -489,5 +497,7 @@ def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
     return f"did you mean `{close[0]}`?" if close else otherwise
 
 
+# Longer than any list of alternatives that a message holds.
+FACT_LENGTH_MAX = 400
 # Comparing with every one of ten thousand names is not worth the wait for a hint.
 SUGGESTIONS_MAX = 400

@@ -662,3 +662,9 @@ def test_a_hundred_levels_two_hundred_roles_and_two_thousand_statements_are_fine
 def test_whatever_a_payload_cannot_be_is_an_invalid_message() -> None:
     for payload in ("x y", "1 + 2", "a : Foo Bar", "a : Result E"):
         assert [found.kind for found in parse(body(f"A -> B : M({payload})")).errors] == ["InvalidMessage"]
+
+
+def test_a_name_as_long_as_its_file_is_not_told_in_full() -> None:
+    for text in ("x" * 1_000_000, "protocol P =\n  roles A, B\n  A -> " + "b" * 1_000_000 + " : M\n"):
+        (found,) = parse(text).errors
+        assert len(found.message) + len(found.hint) < 1_000
