@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from antiphon.facts import LocalViolation
-from antiphon.journal.stores.tables import RESULT_TABLE, Row
+from antiphon.journal.stores.tables import BINDING_ERRORS, RESULT_TABLE, Parameters, Row, ask, check_readable
 
 if TYPE_CHECKING:
     import pandas
@@ -73,17 +73,47 @@ class Answer:
 
 
 class Result(Answer):
-    """The rows of one query, as they were when it was asked.
+    """The rows of one query over the facts as they were when it was asked.
 
-    Shows itself in a notebook; hands itself to polars, pandas, altair or anything else that speaks Arrow. Rows stay
-    inside DuckDB until they are fetched, and go when the history (or the journal) that was asked is closed.
+    Shows itself in a notebook; hands itself to polars, pandas, altair or anything else that speaks Arrow. A history's
+    rows are computed by DuckDB each time they are fetched, always over the facts of that moment (what an open journal
+    was asked is computed once); an error that a row gives is raised then. They go when what was asked is closed.
     """
 
-    __slots__ = ("_relation", "_rows")
+    __slots__ = ("_cursor", "_relation", "_rows")
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        self._relation = cursor.sql(f"FROM {RESULT_TABLE}")
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation) -> None:
+        self._cursor = cursor
+        self._relation = relation
         self._rows: Iterator[Row] | None = None
+
+    @classmethod
+    def of_kept_rows(cls, cursor: duckdb.DuckDBPyConnection) -> Result:
+        """The rows that ``journal.stores.tables.ask`` left with a cursor."""
+        return cls(cursor, cursor.sql(f"FROM {RESULT_TABLE}"))
+
+    @classmethod
+    def of_snapshot(cls, connection: duckdb.DuckDBPyConnection, query: str, parameters: Parameters) -> Result:
+        """What *query* gives over what *connection* holds now, computed when it is fetched.
+
+        A transaction that reads stays open with the result, so later facts do not move its rows.
+        """
+        cursor = connection.cursor()
+        try:
+            check_readable(cursor, query)
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            return cls(cursor, cursor.sql(query, params=parameters or None))
+        except BINDING_ERRORS:
+            cursor.close()
+            # It says what is wrong in the statement's own lines, and takes what cannot stand inside another one.
+            return cls.of_kept_rows(ask(connection, query, parameters))
+        except BaseException:
+            cursor.close()
+            raise
+
+    def interrupt(self) -> None:
+        """From any thread: end what is being computed; whoever waits for it hears of it."""
+        self._cursor.interrupt()
 
     def result(self) -> Result:
         """Itself."""

@@ -20,8 +20,8 @@ PEER_NOTE = "peer"
 
 _TEXTS = "FROM (SELECT unnest(from_json(?::JSON, '[\"VARCHAR\"]')) AS f)"
 _LIVE_ACKS = """
-    SELECT a.fact_id, a.peer, min(a.acked_at) AS acked_at FROM fact_acks AS a
-    ANTI JOIN acks_dropped AS d ON d.fact_id = a.fact_id {where} GROUP BY ALL
+    SELECT a.fact_id, a.peer, min(a.acked_at) AS acked_at FROM internal.fact_acks AS a
+    ANTI JOIN internal.acks_dropped AS d ON d.fact_id = a.fact_id {where} GROUP BY ALL
 """
 
 
@@ -67,20 +67,22 @@ def apply_notes(connection: duckdb.DuckDBPyConnection, notes: Sequence[LocalNote
         match note:
             case LocalNote("acks", value):
                 connection.execute(
-                    f"INSERT INTO fact_acks SELECT unhex(f), ?, ? {_TEXTS}",
+                    f"INSERT INTO internal.fact_acks SELECT unhex(f), ?, ? {_TEXTS}",
                     [value["peer"], value["at"], orjson.dumps(value["facts"]).decode()],
                 ).fetchall()
             case LocalNote("acks_dropped", value):
                 facts = orjson.dumps(value["facts"]).decode()
                 connection.execute(
-                    f"INSERT INTO acks_dropped SELECT unhex(f), ? {_TEXTS}", [value["at"], facts]
+                    f"INSERT INTO internal.acks_dropped SELECT unhex(f), ? {_TEXTS}", [value["at"], facts]
                 ).fetchall()
                 connection.execute(
-                    f"DELETE FROM fact_acks WHERE fact_id IN (SELECT unhex(f) {_TEXTS})", [facts]
+                    f"DELETE FROM internal.fact_acks WHERE fact_id IN (SELECT unhex(f) {_TEXTS})", [facts]
                 ).fetchall()
             case LocalNote("peer", value):
-                connection.execute("DELETE FROM peers WHERE address = ?", [value["address"]]).fetchall()
-                connection.execute("INSERT INTO peers VALUES (?, ?, ?, ?, ?, ?, ?)", [*_peer_row(value)]).fetchall()
+                connection.execute("DELETE FROM internal.peers WHERE address = ?", [value["address"]]).fetchall()
+                connection.execute(
+                    "INSERT INTO internal.peers VALUES (?, ?, ?, ?, ?, ?, ?)", [*_peer_row(value)]
+                ).fetchall()
 
 
 def load_acks(connection: duckdb.DuckDBPyConnection, fact_ids: Iterable[bytes]) -> dict[bytes, dict[str, int]]:
@@ -97,7 +99,7 @@ def load_tracked(connection: duckdb.DuckDBPyConnection) -> list[TrackedAcks]:
     """Every fact with acknowledgements that is a member here; one pass over the acknowledgements and two columns."""
     rows = connection.execute(
         f"SELECT l.fact_id, f.kind, f.at_ms, l.peer, l.acked_at FROM ({_LIVE_ACKS.format(where='')}) AS l "
-        "JOIN facts AS f ON f.fact_id = l.fact_id ORDER BY l.fact_id, l.peer"
+        "JOIN internal.facts AS f ON f.fact_id = l.fact_id ORDER BY l.fact_id, l.peer"
     ).fetchall()
     found: dict[bytes, TrackedAcks] = {}
     for fact_id, kind, at_ms, peer, acked_at in rows:
@@ -108,7 +110,7 @@ def load_tracked(connection: duckdb.DuckDBPyConnection) -> list[TrackedAcks]:
 
 def load_peers(connection: duckdb.DuckDBPyConnection) -> list[PeerRow]:
     """Every peer that is remembered."""
-    return [PeerRow(*row) for row in connection.execute("SELECT * FROM peers ORDER BY address").fetchall()]
+    return [PeerRow(*row) for row in connection.execute("SELECT * FROM internal.peers ORDER BY address").fetchall()]
 
 
 def _peer_row(value: Mapping[str, object]) -> tuple[object, ...]:

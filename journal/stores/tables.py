@@ -47,7 +47,8 @@ RESULT_TABLE = "antiphon_result"
 _READABLE_STATEMENTS = frozenset({"SELECT", "EXPLAIN", "MULTI"})
 _DESCRIBING = re.compile(r"\s*(describe|desc|show|summarize|explain)\b", re.IGNORECASE)
 _PIVOT = re.compile(r"\bpivot\b", re.IGNORECASE)
-_BINDING_ERRORS = (
+# What DuckDB says of a statement that is wrong, before it runs.
+BINDING_ERRORS = (
     duckdb.ParserException,
     duckdb.BinderException,
     duckdb.CatalogException,
@@ -575,13 +576,13 @@ def ask(
     if on_cursor is not None:
         on_cursor(cursor)
     try:
-        _check_readable(cursor, query)
+        check_readable(cursor, query)
         if _DESCRIBING.match(query):
             _keep_rows(cursor, query, parameters)
         else:
             try:
                 _read_only(cursor, f"CREATE TEMP TABLE {RESULT_TABLE} AS (\n{query.strip().rstrip(';')}\n)", parameters)
-            except _BINDING_ERRORS:
+            except BINDING_ERRORS:
                 # Either the statement is wrong, and running it as it was written says so in its own lines, or it is one
                 # of the few that give rows and still cannot stand inside another statement.
                 cursor.execute("ROLLBACK")
@@ -596,7 +597,8 @@ def ask(
         raise
 
 
-def _check_readable(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+def check_readable(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Refuse what is not one statement that reads; raises ``LocalViolation``."""
     try:
         names = [statement.type.name for statement in connection.extract_statements(query)]
     except IndexError:  # DuckDB 1.5.6 on several statements one of which is a PIVOT

@@ -420,9 +420,11 @@ def test_wrong_or_writing_sql_is_refused_in_duckdbs_words(history: History, sql:
     assert history.sql("SELECT count(*) FROM history").fetchall() == [(3,)]
 
 
-def test_an_error_while_rows_are_computed_is_told_at_once(history: History) -> None:
-    with pytest.raises(HistoryError, match="Could not convert"):
-        history.sql("SELECT (text || 'x')::INTEGER FROM demo_message_sent")
+def test_an_error_while_rows_are_computed_is_told(history: History) -> None:
+    result = history.sql("SELECT (text || 'x')::INTEGER FROM demo_message_sent")
+    for fetch in (result.fetchall, result.arrow, result._repr_html_):
+        with pytest.raises(HistoryError, match=r"Could not convert|aborted"):
+            fetch()
 
 
 def test_show_tables_lists_what_is_worth_asking(history: History) -> None:

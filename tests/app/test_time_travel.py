@@ -329,7 +329,7 @@ async def test_generic_facts_are_in_every_answer_and_fold_once_their_type_is_kno
 async def test_sql_reaches_nothing_but_the_facts(journal: Journal, history: History, sql: str) -> None:
     text = sql.format(folder=journal.path)
     with pytest.raises(HistoryError):
-        history.sql(text)
+        history.sql(text).fetchall()
     with pytest.raises(HistoryError):
         await journal.sql(text)
     assert not (journal.path / "stolen.csv").exists()
@@ -340,7 +340,7 @@ async def test_sql_sees_no_secret(journal: Journal, history: History) -> None:
     keys = [path for path in (journal.path / "keys").rglob("*") if path.is_file()]
     assert keys
     with pytest.raises(HistoryError, match="disabled by configuration"):
-        history.sql("SELECT * FROM duckdb_secrets()")
+        history.sql("SELECT * FROM duckdb_secrets()").fetchall()
     settings = history.sql("SELECT name, value FROM duckdb_settings()").fetchall()
     secret = [path.read_bytes().hex()[:32] for path in keys]
     assert not any(part in str(settings) for part in secret)
