@@ -204,6 +204,10 @@ def _check_tree(
     if inlined.tree is not None and (counts or indices or has_families(concrete)):
         bound = bind(concrete, counts=counts, indices=indices)
         concrete = bound.tree or concrete
+        if bound.tree is None and (counts or indices):
+            # Why the binding fails is what there is to say; that nothing is bound would only repeat it.
+            known = tuple(dict.fromkeys((*found, *bound.problems)))
+            return Checked(known, tree, is_parsed=True, concrete=inlined.tree)
         found += bound.problems if counts or indices else ()
     lowered = lower(concrete)
     obstacles = tuple(one for one in lowered.problems if one.kind in UNPROJECTABLE_KINDS)

@@ -5,6 +5,7 @@ brackets. No layout rule: line ends matter only for guessing where a forgotten s
 """
 
 from ..errors import Problem
+from ..node import Span
 from .diagnostics import problem
 from .layout import NESTING_MAX, Arranged
 from .tokens import MACRO, Scanned, Token, scan
@@ -35,7 +36,15 @@ def scan_brace(text: str) -> Scanned:
                 [comment for comment in scanned.comments if comment.span.start < end],
                 [found for found in scanned.problems if found.span.start < end],
             )
+    if depth == 0:
+        opener = _wrapper_brace(text, wrapper.end() - 1)
+        scanned.problems.append(problem("unclosed_bracket", opener, seen=text[opener.start], closer="}"))
     return scanned
+
+
+def _wrapper_brace(text: str, start: int) -> Span:
+    line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+    return Span(start, start + 1, line, column, line, column + 1)
 
 
 def arrange_brace(scanned: Scanned) -> Arranged:

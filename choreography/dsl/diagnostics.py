@@ -417,7 +417,11 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
     "count_mismatch": _error(
         "CountMismatch", "`{name}` is declared with {count} instance(s) and bound to {bound}", "{advice}"
     ),
-    "bound_out_of_limits": _error("RoleLimit", "`{name}` is bound to {bound}; a family has 1 to {limit} instances", ""),
+    "bound_out_of_limits": _error(
+        "RoleLimit",
+        "`{name}` is bound to {bound}; a family has 1 to {limit} instances",
+        "bind it to a number in that range",
+    ),
     "families_unpaired": _error(
         "FamiliesUnpaired",
         "`{sender}` and `{receiver}` are both families: who sends to whom?",

@@ -214,6 +214,8 @@ def test_a_family_of_none_is_empty(folder: Path) -> None:
     (empty,) = lines(run("check", "--json", "--bind", "W=0", "--bind", "i=0", folder / "family.tell"))
     assert "EmptyFamily" in json.dumps(empty["diagnostics"])
     assert "RoleLimit" not in json.dumps(empty["diagnostics"])
+    # That nothing else is bound either would be told of a binding that was given.
+    assert empty["projection_error"] is None
 
 
 @pytest.mark.parametrize("command", ["check", "project", "fmt", "explain", "graph", "stubs", "simulate"])

@@ -482,6 +482,7 @@ def test_blocks_of_the_brace_dialect_are_those_of_the_layout_dialect() -> None:
         ("protocol P { roles: A, B; A -> B: M }", "missing_semicolon"),
         ("protocol P {\n roles: A, B;\n A -> B: M\n B -> A: N;\n}", "missing_semicolon"),
         ("protocol P { roles: A, B; A -> B: M;", "unclosed_bracket"),
+        ("choreography! {\n protocol P { roles: A, B; A -> B: M; }\n", "unclosed_bracket"),
         ("protocol P { roles: A, B; -- no\n A -> B: M; }", "dash_comment"),
     ],
 )
