@@ -39,6 +39,7 @@ from .local import (
     LocalBranch,
     LocalBuilder,
     LocalRecv,
+    LocalRepeat,
     LocalSend,
     LocalTimeout,
     LocalType,
@@ -321,13 +322,11 @@ class Projector:
     def _parallel_clash(self, role: str, node: Parallel, views: list[LocalType]) -> Refusal | None:
         first: dict[tuple[type[LocalType], str], int] = {}
         used: dict[tuple[type[LocalType], str, str], int] = {}
-        for index, view in enumerate(views):
-            while not isinstance(view, LocalSend | LocalRecv) and view is not self.builder.end:
-                view = local_successors(view)[0]
-            if isinstance(view, LocalSend | LocalRecv) and not self._is_relaxed:
-                earlier = first.setdefault((type(view), view.partner), index)
+        for index, view in enumerate(views if not self._is_relaxed else ()):
+            for head in _first_exchanges(view):
+                earlier = first.setdefault((type(head), head.partner), index)
                 if earlier != index:
-                    return Refusal(role, "InconsistentParallel", node, earlier, index, None, view.partner)
+                    return Refusal(role, "InconsistentParallel", node, earlier, index, None, head.partner)
         for index, view in enumerate(views):
             for kind, partner, label in _exchanges(view):
                 earlier = used.setdefault((kind, partner, label), index)
@@ -368,6 +367,25 @@ def _branches(node: Comm, parts: list[LocalType], *, is_sender: bool) -> tuple[L
         )
         for branch, after in zip(node.branches, parts, strict=True)
     )
+
+
+def _first_exchanges(view: LocalType) -> list[LocalSend | LocalRecv]:
+    """What a view may begin with; of a timeout each part, since nobody knows which will be taken."""
+    found: list[LocalSend | LocalRecv] = []
+    seen: set[int] = set()
+    waiting = [view]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, LocalSend | LocalRecv):
+            found.append(node)
+        elif isinstance(node, LocalRepeat):
+            waiting += [node.body] if local_successors(node.body) else [node.continuation]
+        else:
+            waiting.extend(reversed(local_successors(node)))
+    return found
 
 
 def _exchanges(view: LocalType) -> set[tuple[type[LocalType], str, str]]:

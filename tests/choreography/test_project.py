@@ -513,3 +513,19 @@ LOCAL_ACTIONS = {
 @pytest.mark.parametrize(("lines", "expected"), LOCAL_ACTIONS.values(), ids=LOCAL_ACTIONS)
 def test_a_local_action_is_in_the_view_of_whose_it_is(lines: list[str], expected: dict[str, str]) -> None:
     assert {role: seen_by(role, *lines, roles="A, B") for role in ("A", "B")} == expected
+
+
+def test_a_branch_of_par_may_begin_with_a_timeout_that_goes_round() -> None:
+    # C is told only when the clock fires; the other part of its view leads straight back to the loop's head.
+    lines = ["par", "  | D -> B : a", "  |", "      rec X", "        A -> B : b", "        timeout 5s D at",
+             "          A -> D : c", "          continue X", "        on timeout =>", "          D -> A : d",
+             "          D -> B : e", "          D -> C : f"]  # fmt: skip
+    assert seen_by("C", *lines, roles="A, B, C, D") == "rec X.(timeout 5000ms D(X; on timeout: ?D{f: end}))"
+
+
+def test_branches_of_par_clash_in_every_part_of_a_timeout() -> None:
+    lines = ["par", "  | A -> B : a", "  |", "      timeout 5s C at", "        C -> A : b", "      on timeout =>",
+             "        A -> B : c", "        C -> A : d"]  # fmt: skip
+    with pytest.raises(ProjectionError) as refused:
+        seen_by("B", *lines)
+    assert refused.value.cause == "InconsistentParallel"
