@@ -8,11 +8,14 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+SEEDS  ?= 10000
+START  ?= 0
+GAUNTLET_SEEDS ?= 100000
 PYTHON ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system lint format types bench facts-page dist clean
+.PHONY: help demo test test-system sim gauntlet lint format types bench facts-page dist clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -29,6 +32,13 @@ test-system: $(VENV)/.ready-dev    ## the tests that watch system calls; install
 	  if [ "$$(id -u)" = 0 ]; then as_root=; else as_root=sudo; fi; \
 	  $$as_root apt-get update && $$as_root apt-get install -y --no-install-recommends strace; }
 	@$(BIN)/python -m pytest -m system $(ARGS)
+
+sim: $(VENV)/.ready-base           ## live through SEEDS seeds of simulated misfortune (make sim SEEDS=100000 START=0)
+	@$(BIN)/antiphon sim --seeds $(SEEDS) --start $(START) $(ARGS)
+
+gauntlet: $(VENV)/.ready-dev       ## the long lanes: every `long` test, all planted bugs, ten times the seeds; hours
+	@$(BIN)/python -m pytest -m long $(ARGS)
+	@$(BIN)/antiphon sim --seeds $(GAUNTLET_SEEDS) --start 1000000
 
 lint: $(VENV)/.ready-dev           ## ruff's rules and format, and the floors between rooms
 	$(BIN)/ruff check .

@@ -209,7 +209,7 @@ class JournalEngine:
             self.hub,
             rx,
             clock,
-            read_history=self._read_history,
+            read_history=self.read_history,
             decode=self._decode,
             on_damage=self._on_damage,
         )
@@ -441,6 +441,15 @@ class JournalEngine:
                 cancelled = problem
         if cancelled is not None:
             raise cancelled
+
+    def kill(self) -> None:
+        """Give nothing back but the lock, as the end of a process does; for a simulator, which ends one among many.
+
+        Whatever still runs for this engine must not reach the disk any more; that is the caller's to see to.
+        """
+        if not self._is_given_back:
+            self._is_closed = self._is_given_back = True
+            self.folder.release(None)
 
     def _abandon(self) -> None:
         """Give the folder back without the loop."""
@@ -717,7 +726,7 @@ class JournalEngine:
             with suppress(StoreUnavailable):  # the next opening folds the history instead
                 await self.follower.run(save)
 
-    def _read_history(self, after_position: int) -> tuple[list[PlacedRun], Callable[[RunRow], bytes]]:
+    def read_history(self, after_position: int) -> tuple[list[PlacedRun], Callable[[RunRow], bytes]]:
         """Every durable run in log order behind the first *after_position* facts, for a view that wakes up."""
         placed = [PlacedRun(state.info, row) for state in self.index.chains() for row in state.runs]
         placed.sort(key=lambda run: (run.row.file_number, run.row.offset))

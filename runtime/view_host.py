@@ -107,6 +107,7 @@ class ViewHost:
         self._not_due = NotDue()
         self._timer: DisposableBase | None = None
         self._timer_at_ms: int | None = None
+        self._seen_ms = 0
 
     def is_awake(self, view_id: str, owner: object = None) -> bool:
         """Whether the view that *owner* declared is folded and followed now."""
@@ -131,7 +132,7 @@ class ViewHost:
 
         Facts of more than five minutes ahead wait until they are due.
         """
-        facts = self._not_due.sift(facts, self._clock.now_ms())
+        facts = self._not_due.sift(facts, self._latest_ms())
         self._arm_timer()
         if not facts:
             return
@@ -219,7 +220,7 @@ class ViewHost:
     def _reader(self, kinds: frozenset[str] | None, after_position: int = 0) -> Callable[[], Iterator[Fact]]:
         """What reads the members that are durable now, from any thread and as often as needed."""
         runs, read = self._read_history(after_position)
-        waiting, horizon = self._not_due.waiting, self._clock.now_ms() + SKEW_MS_MAX
+        waiting, horizon = self._not_due.waiting, self._latest_ms() + SKEW_MS_MAX
         loop = asyncio.get_running_loop()
 
         def members() -> Iterator[Fact]:
@@ -234,6 +235,11 @@ class ViewHost:
 
         return members
 
+    def _latest_ms(self) -> int:
+        """The wall clock, but never back: what was shown as due stays so, or it would be folded again when due."""
+        self._seen_ms = max(self._seen_ms, self._clock.now_ms())
+        return self._seen_ms
+
     def _keep(self, fact: Fact) -> None:
         self._not_due.keep((fact,))
         self._arm_timer()
@@ -247,7 +253,7 @@ class ViewHost:
         if due_ms is not None:
             self._timer_at_ms = due_ms
             # Days ahead would overflow a loop's timer; waking up early only looks again.
-            delay = min(max(due_ms - self._clock.now_ms(), 0) / 1000, 3_600.0)
+            delay = min(max(due_ms - self._latest_ms(), 0) / 1000, 3_600.0)
             self._timer = self._rx.schedule_relative(delay, lambda *_: self._deliver_due())
 
     def _disarm_timer(self) -> None:
@@ -257,7 +263,7 @@ class ViewHost:
 
     def _deliver_due(self) -> None:
         self._timer, self._timer_at_ms = None, None
-        self.deliver(self._not_due.take_due(self._clock.now_ms()))
+        self.deliver(self._not_due.take_due(self._latest_ms()))
 
     def _refold_if_needed(self, view: RefoldingView) -> None:
         if not view.needs_refold:

@@ -130,9 +130,9 @@ def _root(
 
 
 def _register() -> None:
-    from . import checking, choreography, demo, importing, reading, replicating
+    from . import checking, choreography, demo, importing, reading, replicating, simulating
 
-    for module in (demo, importing, reading, checking, replicating, choreography):
+    for module in (demo, importing, reading, checking, replicating, choreography, simulating):
         module.register(app)
 
 

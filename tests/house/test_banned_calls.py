@@ -70,6 +70,9 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "facts/fact.py:FactType.decode": "a user's validator or upcaster ends here: this fact is left out, others go on",
     "facts/registry.py:_is_at_home": "a user's context function ends here: this fact is left out, others go on",
     "views/opening.py:open_sealed": "an application's opener ends here: this message stays sealed, others go on",
+    "testing/simulation/loop.py:run_later.run": "a thread would end here: what broke is handed to who awaits it",
+    "testing/simulation/threads.py:InlineExecutor.submit.run": "as every executor: handed to who asks the future",
+    "testing/simulation/world.py:World.run": "a simulated world ends here: whatever broke is its outcome",
     "app/cli/__init__.py:main": "the process ends here: what an interrupt hides behind is told as an interrupt",
     "runtime/resilience/compensation.py:Saga.run": "a step ends here: what was done is undone, then it is raised on",
     "runtime/resilience/compensation.py:Saga._undo": "an undo ends here: told beside the first cause, others go on",
@@ -78,7 +81,10 @@ CATCHES_EVERYTHING: dict[str, str] = {
 }
 
 # "file" to why a real wait is the claim there.
-TESTS_THAT_WAIT: dict[str, str] = {}
+TESTS_THAT_WAIT: dict[str, str] = {
+    "tests/testing/test_loop.py": "sleeps on virtual time: that it takes none is the claim",
+    "tests/testing/test_virtual_network.py": "sleeps on virtual time",
+}
 
 
 class Finding(NamedTuple):
