@@ -126,9 +126,13 @@ def _links(root: GlobalType) -> tuple[LinkSpec, ...]:
 
 def _delegations(root: GlobalType) -> Iterator[Delegation]:
     for node in nodes_below(root):
-        if isinstance(node, Local) and isinstance(node.action, Let) and isinstance(node.action.expression, Transfer):
-            transfer = node.action.expression
-            yield Delegation(transfer.subject, transfer.source.name, transfer.target.name)
+        actions = [node.action] if isinstance(node, Local) else []
+        # What the sender does between taking a branch and announcing it is kept with the branch.
+        actions += [one for branch in node.branches for one in branch.before] if isinstance(node, Comm) else []
+        for action in actions:
+            if isinstance(action, Let) and isinstance(action.expression, Transfer):
+                transfer = action.expression
+                yield Delegation(transfer.subject, transfer.source.name, transfer.target.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,3 +53,11 @@ def test_an_import_nobody_exports_and_an_export_of_two_are_found() -> None:
     assert (missing.bundle, missing.name) == ("till", "price")
     found = check_links([manifest("till", "receipt", "price"), manifest("stock", "price,receipt", "receipt")])
     assert [finding.name for finding in found] == ["receipt"]
+
+
+def test_a_transfer_before_a_choice_is_announced_is_a_delegation_too() -> None:
+    text = (
+        "protocol P =\n  roles A, B\n  choice A at\n    | x =>\n        let r = transfer S from A to B\n"
+        "        A -> B : x\n        handoff op to B with r\n    | y => A -> B : y\n"
+    )
+    assert [one.subject for one in build_manifest(compile_choreography(text)).delegations] == ["S"]
