@@ -82,7 +82,9 @@ class History:
     *types*), which ``facts(…).with_hidden()`` and the view ``history`` show with the reason.
     """
 
-    def __init__(self, folder: Path, *, types: Iterable[type[Fact]] = (), clock: Clock | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, types: Iterable[type[Fact]] = (), clock: Clock | None = None, output: Path | None = None
+    ) -> None:
         self.folder = folder
         self._reader = open_offline(folder)
         self._clock = clock or SystemClock()
@@ -92,7 +94,7 @@ class History:
         workspace = Path(tempfile.mkdtemp(prefix="antiphon-history-")).resolve()
         self._discard = weakref.finalize(self, shutil.rmtree, workspace, ignore_errors=True)
         spool = workspace / "spool"
-        self._connection = connect(":memory:", spool=spool, thread_count=None)
+        self._connection = connect(":memory:", spool=spool, thread_count=None, output=output)
         create_tables(self._connection)
         self._tables = FactTables(self._connection, spool)
         self._is_open = True
@@ -101,6 +103,11 @@ class History:
     def damages(self) -> tuple[LogDamage, ...]:
         """Stretches of the log that could not be read as they were written; what they held is missing here."""
         return tuple(self._reader.damages)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over all members read so far (64 hex digits); equal to that of a journal that holds the same."""
+        return self._reader.index.fingerprint()
 
     def facts(self, pattern: str = "*") -> FactQuery:
         """The facts whose kind matches *pattern*, in which ``*`` stands for any text: ``"demo.*"``."""
@@ -178,6 +185,12 @@ class History:
             "LEFT JOIN history AS f ON f.kind = t.kind GROUP BY ALL ORDER BY count(f.kind) = 0, t.kind"
         ).fetchall()
         return KindList(KindSummary(*row) for row in rows)  # type: ignore[arg-type]  # rows are untyped
+
+    def write_out(self, statement: str) -> None:
+        """Run a ``COPY … TO`` into the folder that this history was opened with as *output*; for exports of ours."""
+        self._check_open()
+        with told():
+            self._connection.execute(statement).fetchall()
 
     def refresh(self) -> int:
         """Read what the journal gained since; returns how many facts. Costs the new tail only, ~14 µs a fact."""

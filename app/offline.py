@@ -28,7 +28,7 @@ from antiphon.journal import (
     read_log,
 )
 from antiphon.journal.stores.folder import LOCK_FILE
-from antiphon.journal.stores.log import LOG_FOLDER, part_numbers, part_paths
+from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, part_paths
 from antiphon.reactive import Signal
 from antiphon.views.actors import why_hidden
 from antiphon.views.provenance import AppViewReplay
@@ -73,6 +73,15 @@ class OfflineJournal:
                 self.index.introduce(info)
             yield item._replace(runs=tuple(run for run in item.runs if self._is_admitted(run)))
 
+    def has_grown(self) -> bool:
+        """Whether there may be something to read: two looks at file sizes, whatever the journal holds."""
+        position = self.cursor.position
+        try:
+            is_longer = file_path(self.folder, position.file_number).stat().st_size > position.offset
+        except FileNotFoundError:  # not begun, or sealed meanwhile
+            return True
+        return is_longer or file_path(self.folder, position.file_number + 1).exists()
+
     def read_runs(self) -> Iterator[LoggedRun]:
         """The runs that became members since the last call, in log order; ~4 µs a fact."""
         for frame in self.read_frames():
@@ -108,10 +117,15 @@ class OfflineJournal:
 def open_offline(path: str | Path) -> OfflineJournal:
     """A journal to read, at the start of its log; raises ``NotAJournal``."""
     folder = Path(path)
+    check_journal(folder)
+    return OfflineJournal(folder)
+
+
+def check_journal(folder: Path) -> None:
+    """Raise ``NotAJournal`` unless *folder* is a journal's."""
     if not is_journal(folder):
         state = "is a file" if folder.is_file() else "holds no journal" if folder.exists() else "does not exist"
         raise NotAJournal(f"{folder} {state}; name the folder of a journal (it holds {LOCK_FILE} and {LOG_FOLDER}/)")
-    return OfflineJournal(folder)
 
 
 def fold_view(records: Iterable[FactRecord], signal: Signal[Any], *, authority: AuthorityId, now_ms: int) -> Any:

@@ -6,34 +6,65 @@ import csv
 import io
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import wait
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from .screen import JournalOption, JsonOption, clean, counted, newest, say, show_time, write, write_json, write_table
+from .travelling import SHIPPED, AsOfOption, ViewArgument, load_view, moment_of, opened, plain_state
 
 if TYPE_CHECKING:
+    from antiphon.app.history import History
     from antiphon.app.offline import OfflineJournal
     from antiphon.facts import FactRecord, FactRegistry
     from antiphon.views import ChatState, ContactsState, InvitationsState
 
-# Often enough that a person sees it at once; reading nothing costs a directory listing.
-_FOLLOW_SECONDS = 0.2
+# Following looks at two file sizes: often while facts come, so that a person sees them at once, then ever less often.
+_FOLLOW_SECONDS_MIN = 0.02
+_FOLLOW_SECONDS_MAX = 0.5
 _MESSAGES_SHOWN = 20
 _PAYLOAD_SHOWN = 160
 
 KindOption = Annotated[str, typer.Option("--kind", help="Only kinds that match, such as 'chat.*'.")]
+WhoOption = Annotated[
+    str | None, typer.Option("--author", help="Only facts of this author: display name, or authority in hex.")
+]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Only facts stamped then or later; ISO (UTC) or ms.")
+]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Only facts stamped by then.")]
 
 
-class ViewName(StrEnum):
-    """The views that ship."""
+class Choice(NamedTuple):
+    """Which facts are listed."""
 
-    CHAT = "chat"
-    CONTACTS = "contacts"
-    INVITATIONS = "invitations"
+    pattern: str
+    author: str | None
+    since_ms: int | None
+    until_ms: int | None
+
+    @classmethod
+    def of(cls, pattern: str, author: str | None, since: str | None, until: str | None) -> Choice:
+        """Read the moments; raises ``HistoryError`` for what is none."""
+        if since is None and until is None:
+            return cls(pattern, author, None, None)
+        from antiphon.app.moment import to_ms
+
+        first, last = moment_of(since), moment_of(until)
+        return cls(pattern, author, None if first is None else to_ms(first), None if last is None else to_ms(last))
+
+    def takes(self, record: FactRecord) -> bool:
+        """Whether a fact is listed."""
+        return (
+            fnmatchcase(record.kind, self.pattern)
+            and (self.author is None or self.author in (record.chain.label, record.chain.authority))
+            and (self.since_ms is None or record.at >= self.since_ms)
+            and (self.until_ms is None or record.at <= self.until_ms)
+        )
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +74,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    view: Annotated[ViewName, typer.Argument(metavar="VIEW", help="chat, contacts or invitations.")],
+    view: ViewArgument,
     journal: JournalOption,
     channel: Annotated[
         str | None, typer.Option("--channel", "-c", help="Only this channel (id or name); for chat.")
@@ -51,37 +82,44 @@ def show(
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=0, help="At most so many of each list, the newest; 0 for all.")
     ] = None,
+    as_of: AsOfOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a view shows the journal's owner.
+    """Show what a view shows the journal's owner, now or as it was.
 
     JSON: one object. chat: {total_unread, channels: [{…, messages: […]}]}, at most the newest 500 messages a channel;
-    contacts: {contacts: […]}; invitations: {pending, sent, history}. Exit code 1 when --channel names none.
+    contacts: {contacts: […]}; invitations: {pending, sent, history}; any other view: {state: …}. Exit code 1 when
+    --channel names none.
     """
+    if view in _SHOWN and as_of is None:
+        state = _fold_now(journal, view)
+    else:
+        source = load_view(view)
+        with opened(journal) as history:
+            state = history.view(source, as_of=moment_of(as_of))
+    if view == "chat":
+        _show_chat(state, channel, limit, as_json=as_json)
+    elif view in _SHOWN:
+        _SHOWN[view](state, limit, as_json=as_json)
+    elif as_json:
+        write_json({"state": plain_state(state)})
+    else:
+        _show_state(state)
+
+
+def _fold_now(journal: Path, view: str) -> Any:
+    """The state now, straight from the log."""
+    from antiphon import views
     from antiphon.app.offline import fold_view, open_offline
     from antiphon.facts import AuthorityId
     from antiphon.runtime.clock import SystemClock
-    from antiphon.views import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL
 
-    signals: dict[ViewName, Any] = {
-        ViewName.CHAT: CHAT_SIGNAL,
-        ViewName.CONTACTS: CONTACTS_SIGNAL,
-        ViewName.INVITATIONS: INVITATIONS_SIGNAL,
-    }
     offline = open_offline(journal)
     records = list(offline.read_records())
     _tell_damages(offline)
     owner = offline.owner
-    state = fold_view(
-        records, signals[view], authority=owner.authority if owner else AuthorityId(""), now_ms=SystemClock().now_ms()
-    )
-    match view:
-        case ViewName.CHAT:
-            _show_chat(state, channel, limit, as_json=as_json)
-        case ViewName.CONTACTS:
-            _show_contacts(state, limit, as_json=as_json)
-        case ViewName.INVITATIONS:
-            _show_invitations(state, limit, as_json=as_json)
+    authority = owner.authority if owner else AuthorityId("")
+    return fold_view(records, getattr(views, SHIPPED[view]), authority=authority, now_ms=SystemClock().now_ms())
 
 
 def log(
@@ -91,6 +129,9 @@ def log(
     ] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="The newest so many; 0 for all.")] = 50,
     kind: KindOption = "*",
+    author: WhoOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List facts in the order in which this journal took them, the newest last.
@@ -103,7 +144,8 @@ def log(
     from antiphon.runtime.clock import SystemClock
 
     offline = open_offline(journal)
-    chosen = _choose(offline, build_fact_registry(), kind, now_ms=SystemClock().now_ms(), only_hidden=hidden)
+    choice = Choice.of(kind, author, since, until)
+    chosen = _choose(offline, build_fact_registry(), choice, now_ms=SystemClock().now_ms(), only_hidden=hidden)
     for line in deque(chosen, maxlen=limit or None):
         _write_fact(line, as_json=as_json)
     _tell_damages(offline)
@@ -114,9 +156,12 @@ def tail(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until interrupted.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Begin with the newest so many.")] = 10,
     kind: KindOption = "*",
+    author: WhoOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the newest facts, and with --follow those that come.
+    """List the newest facts, and with --follow those that come, until interrupted (exit code 130).
 
     JSON: one object a line, as ``log`` writes it.
     """
@@ -125,15 +170,19 @@ def tail(
     from antiphon.runtime.clock import SystemClock
 
     offline = open_offline(journal)
-    registry = build_fact_registry()
-    clock = SystemClock()
-    for line in deque(_choose(offline, registry, kind, now_ms=clock.now_ms()), maxlen=limit):
+    registry, clock = build_fact_registry(), SystemClock()
+    choice = Choice.of(kind, author, since, until)
+    for line in deque(_choose(offline, registry, choice, now_ms=clock.now_ms()), maxlen=limit):
         _write_fact(line, as_json=as_json)
     _tell_damages(offline)
+    pause = _FOLLOW_SECONDS_MIN
     while follow:
-        time.sleep(_FOLLOW_SECONDS)
-        for line in _choose(offline, registry, kind, now_ms=clock.now_ms()):
-            _write_fact(line, as_json=as_json)
+        time.sleep(pause)
+        pause = min(pause * 2, _FOLLOW_SECONDS_MAX)
+        if offline.has_grown():
+            for line in _choose(offline, registry, choice, now_ms=clock.now_ms()):
+                _write_fact(line, as_json=as_json)
+                pause = _FOLLOW_SECONDS_MIN
 
 
 def query(
@@ -151,16 +200,13 @@ def query(
 
     Every kind is a view with its fields as columns; ``history`` holds all facts. JSON: one object a line, by column.
     """
-    from antiphon.app.history import HistoryError, open_history
+    from antiphon.app.history import HistoryError
 
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
-    with open_history(journal) as history:
-        for damage in history.damages:
-            say(f"log file {damage.file_number}, byte {damage.offset}: {damage.reason}; what it held is missing here")
+    with opened(journal) as history:
         try:
-            result = history.sql(sql)
-            columns, rows = result.columns, result.fetchall()
+            columns, rows = _ask(history, sql)
         except HistoryError as problem:
             # DuckDB marks the place with a caret below the line, so the lines stay as they are.
             say("\n".join(clean(line) for line in str(problem).rstrip().split("\n")))
@@ -172,6 +218,25 @@ def query(
         _write_csv(columns, rows)
     else:
         write_table(columns, rows)
+
+
+def _ask(history: History, sql: str) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """The answer to a query; an interrupt ends it inside DuckDB, which hears of none by itself while it computes."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as thread:
+        result = thread.submit(history.sql, sql).result()
+        fetching = thread.submit(result.fetchall)
+        try:
+            while not fetching.done():
+                # Bounded, so that an interrupt is seen.
+                wait([fetching], timeout=_FOLLOW_SECONDS_MAX)
+        except KeyboardInterrupt:
+            while not fetching.done():
+                result.interrupt()
+                wait([fetching], timeout=_FOLLOW_SECONDS_MIN)
+            raise
+        return result.columns, fetching.result()
 
 
 def stats(journal: JournalOption, as_json: JsonOption = False) -> None:
@@ -207,13 +272,13 @@ def stats(journal: JournalOption, as_json: JsonOption = False) -> None:
 
 
 def _choose(
-    offline: OfflineJournal, registry: FactRegistry, pattern: str, *, now_ms: int, only_hidden: bool = False
+    offline: OfflineJournal, registry: FactRegistry, choice: Choice, *, now_ms: int, only_hidden: bool = False
 ) -> Iterator[dict[str, object]]:
     """The facts to list: those that views may show, or only the others with the reason."""
     from antiphon.app.offline import find_hidden
 
     for record in offline.read_records():
-        if not fnmatchcase(record.kind, pattern):
+        if not choice.takes(record):
             continue
         reason = find_hidden(record, registry, now_ms=now_ms)
         if reason is not None and only_hidden:
@@ -384,3 +449,24 @@ def _show_invitations(state: InvitationsState, limit: int | None, *, as_json: bo
         for each in (*state.pending, *state.sent, *state.history)
     ]
     write_table(("direction", "type", "status", "from", "to", "created", "id"), rows[: limit or None])
+
+
+def _show_unread(state: int, limit: int | None, *, as_json: bool) -> None:
+    write_json({"total_unread": state}) if as_json else write(f"{state:,} unread")
+
+
+def _show_state(state: object) -> None:
+    from antiphon.views.keyed import key_text, parts_of
+
+    for key, part in parts_of(state):
+        value = clean(part if isinstance(part, str) else repr(part))
+        write(f"{clean(key_text(key))}: {value}" if key and value != key_text(key) else value)
+
+
+# Views with a page of their own; any other is shown part by part.
+_SHOWN: Mapping[str, Callable[..., None]] = {
+    "chat": _show_chat,
+    "contacts": _show_contacts,
+    "invitations": _show_invitations,
+    "unread": _show_unread,
+}

@@ -130,9 +130,20 @@ def _root(
 
 
 def _register() -> None:
-    from . import checking, choreography, demo, importing, reading, replicating, simulating
+    from . import (
+        checking,
+        choreography,
+        demo,
+        exporting,
+        importing,
+        reading,
+        replicating,
+        simulating,
+        travelling,
+    )
 
-    for module in (demo, importing, reading, checking, replicating, choreography, simulating):
+    looking = (reading, travelling, exporting, checking)
+    for module in (demo, importing, *looking, replicating, choreography, simulating):
         module.register(app)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from math import isfinite
@@ -125,6 +125,21 @@ def import_progress() -> Iterator[ImportBar]:
         console=Console(stderr=True),
     ) as progress:
         yield ImportBar(progress)
+
+
+@contextmanager
+def bar_of(noun: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr, fed with (what, done, total); nothing is shown unless stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(noun))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda what, done, total: progress.update(task, description=clean(what), completed=done, total=total)
 
 
 class ImportBar:

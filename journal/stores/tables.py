@@ -530,8 +530,11 @@ def migrations() -> list[tuple[int, str]]:
     return sorted(scripts)
 
 
-def connect(path: str, *, spool: Path, thread_count: int | None) -> duckdb.DuckDBPyConnection:
-    """Open a database and shut it in: it fetches no extension and reaches no file but *spool* and its own.
+def connect(
+    path: str, *, spool: Path, thread_count: int | None, output: Path | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open a database and shut it in: it fetches no extension and reaches no file but *spool* and its own,
+    and what lies in the folder *output*.
 
     ``enable_external_access`` holds for the whole instance and cannot be given back, so it binds our own code and a
     user's SQL alike: no COPY, ATTACH, read_csv, INSTALL or LOAD beyond the allowed path. It does not bound memory or
@@ -550,6 +553,8 @@ def connect(path: str, *, spool: Path, thread_count: int | None) -> duckdb.DuckD
         # A checkpoint stalls every commit for its length; with 256 MB it falls into idle time.
         connection.execute("SET wal_autocheckpoint = '256MB'")
         connection.execute(f"SET allowed_paths = [{quote_text(str(spool))}]")
+        if output is not None:
+            connection.execute(f"SET allowed_directories = [{quote_text(str(output) + '/')}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except BaseException:

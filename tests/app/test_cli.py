@@ -96,7 +96,23 @@ def started(*arguments: object, **options: object) -> Iterator[subprocess.Popen[
 def test_help_lists_the_commands_and_the_exit_codes() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    commands = ["import", "show", "log", "tail", "query", "stats", "verify", "serve", "sync", "doctor", "demo"]
+    commands = [
+        "import",
+        "show",
+        "log",
+        "tail",
+        "why",
+        "diff",
+        "timeline",
+        "export",
+        "query",
+        "stats",
+        "verify",
+        "serve",
+        "sync",
+        "doctor",
+        "demo",
+    ]
     assert all(command in result.stdout for command in commands)
     text = " ".join(result.stdout.split())
     assert all(part in text for part in ("0 ok", "1 the answer is no", "2 wrong usage", "3 the journal is", "130"))
@@ -104,7 +120,8 @@ def test_help_lists_the_commands_and_the_exit_codes() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["show", "log", "tail", "query", "stats", "verify", "doctor", "sync", "serve", "demo"]
+    "command",
+    ["show", "log", "tail", "why", "diff", "timeline", "export", "query", "stats", "verify", "doctor", "sync", "serve"],
 )
 def test_every_command_explains_its_json(command: str) -> None:
     result = run(command, "--help")
@@ -617,7 +634,7 @@ def test_a_query_that_duckdb_interrupts_ends_without_a_traceback(
     def interrupted(*_: object) -> None:
         raise RuntimeError("Query interrupted")
 
-    monkeypatch.setattr("antiphon.app.history.ask", interrupted)
+    monkeypatch.setattr("antiphon.app.answers.Result.of_snapshot", interrupted)
     result = run("query", "select 1", "--journal", journal)
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "antiphon: interrupted\n")
 
