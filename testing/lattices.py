@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
+from antiphon.facts import OperationCategory
 from antiphon.journal import (
     ALL,
     Acknowledgment,
@@ -33,7 +34,6 @@ from antiphon.journal import (
     MeetToDual,
     MinInt,
     OpCounter,
-    OperationCategory,
     OperationId,
     OpSet,
     ORSet,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import ClassVar, NamedTuple
 
+from antiphon.facts import OperationCategory
+
 from ..lattice import JoinValue, freeze, read_list, read_map, read_natural, read_text
 from .registers import check_time
 
@@ -221,14 +223,6 @@ class Acknowledgment(JoinValue):
         return hash(frozenset(self.acks.items()))
 
 
-class OperationCategory(IntEnum):
-    """How an operation takes effect: at once (A), optimistically until it is agreed (B), or by a ceremony first (C)."""
-
-    OPTIMISTIC = 1
-    DEFERRED = 2
-    CEREMONY = 3
-
-
 @dataclass(frozen=True, slots=True)
 class Consistency(JoinValue):
     """Everything that is known about one item; ``acknowledgment`` is None when nobody keeps track of acks for it.
@@ -237,7 +231,7 @@ class Consistency(JoinValue):
     """
 
     lattice_name: ClassVar[str] = "consistency"
-    category: OperationCategory = OperationCategory.OPTIMISTIC
+    category: OperationCategory = OperationCategory.LOCAL
     agreement: Agreement = Agreement()
     propagation: Propagation = Propagation()
     acknowledgment: Acknowledgment | None = None
@@ -264,7 +258,7 @@ class Consistency(JoinValue):
         """Axis by axis."""
         mine, theirs = self.acknowledgment, other.acknowledgment
         return Consistency(
-            max(self.category, other.category),
+            max(self.category, other.category, key=lambda each: each.value),
             self.agreement.join(other.agreement),
             self.propagation.join(other.propagation),
             mine.join(theirs) if mine is not None and theirs is not None else mine if theirs is None else theirs,
@@ -273,13 +267,13 @@ class Consistency(JoinValue):
     def to_data(self) -> object:
         """The four axes."""
         acks = None if self.acknowledgment is None else self.acknowledgment.to_data()
-        return [int(self.category), self.agreement.to_data(), self.propagation.to_data(), acks]
+        return [self.category.value, self.agreement.to_data(), self.propagation.to_data(), acks]
 
     def from_data(self, data: object) -> Consistency:
         """Read what ``to_data`` wrote."""
         category, agreement, propagation, acks = read_list(data)
         return Consistency(
-            OperationCategory(read_natural(category)),
+            OperationCategory(read_text(category)),
             Agreement().from_data(agreement),
             Propagation().from_data(propagation),
             None if acks is None else Acknowledgment().from_data(acks),

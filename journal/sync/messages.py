@@ -96,6 +96,7 @@ class ErrorCode(IntEnum):
     TIMEOUT = 5
     LOCAL_TROUBLE = 6
     REFLECTED = 7
+    UNAUTHORIZED = 8
 
 
 class Limits(NamedTuple):

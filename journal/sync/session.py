@@ -243,12 +243,14 @@ class SyncSession:
         limits: Limits = DEFAULT_LIMITS,
         rounds_max: int = ROUNDS_MAX,
         is_reserved: bool = False,
+        batch_facts_max: int = FACTS_COUNT_MAX,
     ) -> None:
         assert len(nonce) == NONCE_BYTES, "a session's nonce has 16 bytes"
         self._index = index
         self._hello = Hello(journal_id, nonce, agent, is_live, limits)
         self._rounds_max = rounds_max
         self._is_reserved = is_reserved
+        self._batch_facts_max = batch_facts_max
         self._state = State.GREETING
         self._peer: Hello | None = None
         self._is_live = False
@@ -794,7 +796,7 @@ class SyncSession:
         return [
             ReadAndSend(namespace, batch, is_asked)
             for namespace, group in groupby(runs, key=lambda run: run.info.namespace)
-            for batch in _batches(group)
+            for batch in _batches(group, self._batch_facts_max)
         ]
 
     def _info(self, row: RunRow) -> ChainInfo:
@@ -862,13 +864,13 @@ def _build_needs(ranges: Sequence[NeedRange]) -> list[Action]:
     return [Send(Need(tuple(part), part is parts[-1])) for part in parts]
 
 
-def _batches(runs: Iterable[PlannedRun]) -> Iterable[tuple[PlannedRun, ...]]:
-    """Cut runs into groups of at most 1,000 facts and 256 KiB; a larger run is a group of its own."""
+def _batches(runs: Iterable[PlannedRun], facts_max: int) -> Iterable[tuple[PlannedRun, ...]]:
+    """Cut runs into groups of at most *facts_max* facts and 256 KiB; a larger run is a group of its own."""
     batch: list[PlannedRun] = []
     fact_count = byte_count = 0
     for run in runs:
         facts = run.row.last_seq - run.row.first_seq + 1
-        if batch and (fact_count + facts > FACTS_COUNT_MAX or byte_count + run.row.length > FACTS_BYTES_MAX):
+        if batch and (fact_count + facts > facts_max or byte_count + run.row.length > FACTS_BYTES_MAX):
             yield tuple(batch)
             batch, fact_count, byte_count = [], 0, 0
         batch.append(run)

@@ -106,6 +106,7 @@ class SyncSettings:
     goodbye_timeout_s: float = 5.0
     recheck_s: float = 30.0
     rounds_max: int = ROUNDS_MAX
+    batch_facts_max: int = FACTS_COUNT_MAX
     connections_max: int = 64
     retry_after_ms: int = 1_000
     backoff: Delays = ExponentialWithJitter()  # noqa: RUF009  # a NamedTuple cannot change
@@ -123,6 +124,7 @@ class SyncSettings:
             "goodbye_timeout_s",
             "recheck_s",
             "rounds_max",
+            "batch_facts_max",
             "connections_max",
         ):
             if getattr(self, name) <= 0:
@@ -171,6 +173,7 @@ class SessionDriver:
         settings: SyncSettings,
         *,
         is_live: bool,
+        is_reserved: bool = False,
         on_change: Callable[[SyncSession], None] | None = None,
     ) -> None:
         self.session = SyncSession(
@@ -180,6 +183,8 @@ class SessionDriver:
             agent=settings.agent,
             is_live=is_live,
             rounds_max=settings.rounds_max,
+            is_reserved=is_reserved,
+            batch_facts_max=settings.batch_facts_max,
         )
         self._replica = replica
         self._connection = connection

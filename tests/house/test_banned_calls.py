@@ -76,6 +76,7 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "app/cli/__init__.py:main": "the process ends here: what an interrupt hides behind is told as an interrupt",
     "runtime/resilience/compensation.py:Saga.run": "a step ends here: what was done is undone, then it is raised on",
     "runtime/resilience/compensation.py:Saga._undo": "an undo ends here: told beside the first cause, others go on",
+    "runtime/services/progress.py:Progress.tell": "a listener ends here: told in the result, the sync goes on",
     "views/fold.py:Ladder._climb": "a user's fold ends here: the fact is left out and reported, the view goes on",
     "views/provenance.py:FoldReplay.take": "a user's fold ends here: the running view tells of it, too",
 }

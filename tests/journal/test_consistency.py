@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.facts import OperationCategory
 from antiphon.journal import (
     Acknowledgment,
     Agreement,
@@ -13,7 +14,6 @@ from antiphon.journal import (
     Consistency,
     ConsistencyMap,
     DeliveryIcon,
-    OperationCategory,
     Propagation,
     PropagationLevel,
     decode_state,
@@ -120,7 +120,7 @@ def test_a_map_survives_its_bytes(value: ConsistencyMap) -> None:
 
 @given(st.sampled_from(OperationCategory), st.sampled_from(OperationCategory))
 def test_the_stricter_category_stands(first: OperationCategory, second: OperationCategory) -> None:
-    assert Consistency(first).join(Consistency(second)).category is max(first, second)
+    assert Consistency(first).join(Consistency(second)).category is max(first, second, key=lambda each: each.value)
 
 
 def test_an_unknown_item_is_provisional_and_local() -> None:

@@ -61,9 +61,9 @@ def timing(chance: float = 0.5) -> Timing:
 @given(st.integers(min_value=0, max_value=200), st.floats(min_value=0, max_value=1))
 def test_no_delay_is_longer_than_its_cap_and_its_jitter(attempt: int, chance: float) -> None:
     for delays in (Linear(), Exponential(), ExponentialWithJitter(), Fixed(0.1)):
-        assert 0 < delays.delay_s(attempt=attempt, chance=chance) <= 30.0 * 1.1
+        assert 0 < delays.delay_s(attempt=attempt, chance=chance) <= 30.0 * 1.1 + 1e-9
     plain = Exponential().delay_s(attempt=attempt, chance=0.0)
-    assert ExponentialWithJitter().delay_s(attempt=attempt, chance=chance) == pytest.approx(plain, rel=0.1)
+    assert ExponentialWithJitter().delay_s(attempt=attempt, chance=chance) == pytest.approx(plain, rel=0.1 + 1e-9)
 
 
 # Budgets
