@@ -3,6 +3,18 @@
 if __name__ == "reactive":  # imported by its folder name from the repository root
     raise ImportError("this folder is the package antiphon.reactive")
 
+from .access import ALLOW_ALL as ALLOW_ALL
+from .access import DENY_ALL as DENY_ALL
+from .access import AccessPolicy as AccessPolicy
+from .access import Capability as Capability
+from .access import CapabilitySet as CapabilitySet
+from .access import Everything as Everything
+from .access import Grants as Grants
+from .access import Meet as Meet
+from .access import Protected as Protected
+from .access import Public as Public
+from .access import QueryDenied as QueryDenied
+from .access import check_access as check_access
 from .commit import PendingCommit as PendingCommit
 from .derived import LiveSignal as LiveSignal
 from .errors import BackPressure as BackPressure
@@ -19,6 +31,15 @@ from .hub import SignalHub as SignalHub
 from .hub import SignalOwner as SignalOwner
 from .hub import SignalStatistics as SignalStatistics
 from .predicate import FactPredicate as FactPredicate
+from .query import BoundSignal as BoundSignal
+from .query import Inputs as Inputs
+from .query import Matched as Matched
+from .query import Query as Query
+from .query import QueryNode as QueryNode
+from .query import SnapshotQuery as SnapshotQuery
+from .query import SqlNode as SqlNode
+from .query import SqlPlan as SqlPlan
+from .query import SqlQuery as SqlQuery
 from .scheduler import BatchDone as BatchDone
 from .scheduler import Clock as Clock
 from .scheduler import SchedulerConfig as SchedulerConfig

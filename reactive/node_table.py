@@ -58,6 +58,7 @@ class NodeTable(Generic[F]):
     def __init__(self, field_of: FieldOf[F]) -> None:
         self._field_of = field_of
         self._nodes: dict[str, Node[F]] = {}
+        self._by_signal: dict[str, str] = {}
         self._by_position: dict[int, Node[F]] = {}
         self._position_next = 0
         self._kinds: dict[str, _Kind[F]] = {}
@@ -82,6 +83,10 @@ class NodeTable(Generic[F]):
         """The node of a view id."""
         return self._nodes.get(view_id)
 
+    def behind(self, signal_id: str) -> str | None:
+        """The id of the view whose signal this is."""
+        return self._by_signal.get(signal_id)
+
     def is_registered(self, node: Node[F]) -> bool:
         """Whether this very node is still in the table."""
         return self._nodes.get(node.view_id) is node
@@ -105,6 +110,7 @@ class NodeTable(Generic[F]):
     def add(self, node: Node[F], order: Sequence[str] | None) -> None:
         """Take a node in, with the order that `plan` gave."""
         self._nodes[node.view_id] = node
+        self._by_signal[node.owner.signal.signal_id] = node.view_id
         if order is None:
             self._place(node)
         else:
@@ -123,6 +129,7 @@ class NodeTable(Generic[F]):
         """Take a node out; raises `KeyError` for an unknown id. The order of the others stays."""
         node = self._nodes.pop(view_id)
         del self._by_position[node.position]
+        del self._by_signal[node.owner.signal.signal_id]
         self._sleepers.pop(node, None)
         for needed in node.depends_on:
             _discard(self._dependants, needed, node)

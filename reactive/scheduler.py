@@ -18,7 +18,7 @@ from .commit import CommitTable, PendingCommit, SeenIds
 from .errors import BackPressure, SchedulerShutdown
 from .hub import SignalHub, check_state, is_same
 from .node_table import FieldOf, Node, NodeTable
-from .signal import AppError
+from .signal import AppError, Signal
 from .sink import FactSink
 from .unchanged import UNCHANGED
 from .view import Batch, SelectiveView, View, WakingView
@@ -234,6 +234,10 @@ class SchedulerCore(Generic[F, C]):
     def snapshots(self) -> Mapping[str, object]:
         """The newest snapshot of every view by id, live and read-only: what a view that joins late starts from."""
         return self._inputs
+
+    def view_of(self, signal: Signal[Any]) -> str | None:
+        """The id of the view that owns a signal; None when no view here does."""
+        return self._nodes.behind(signal.signal_id)
 
     # Facts in
 

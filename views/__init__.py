@@ -18,10 +18,22 @@ if TYPE_CHECKING:
     from .invitations import InvitationsSignalView
     from .invitations_state import Invitation, InvitationsState
     from .opening import Opener, SealedText
+    from .queries import (
+        APP_QUERIES,
+        ChannelsQuery,
+        ChatQuery,
+        ContactsQuery,
+        InvitationsQuery,
+        MessagesQuery,
+        SearchMessagesQuery,
+        UnreadQuery,
+        ViewQuery,
+    )
     from .registers import FoldStatistics
     from .signals import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
 
 __all__ = [
+    "APP_QUERIES",
     "APP_VIEWS",
     "CHAT_SIGNAL",
     "CONTACTS_SIGNAL",
@@ -31,21 +43,29 @@ __all__ = [
     "AppView",
     "Channel",
     "ChannelKey",
+    "ChannelsQuery",
+    "ChatQuery",
     "ChatSignalView",
     "ChatState",
     "Contact",
     "ContactNotFound",
+    "ContactsQuery",
     "ContactsSignalView",
     "ContactsState",
     "FoldStatistics",
     "FoldView",
     "Invitation",
+    "InvitationsQuery",
     "InvitationsSignalView",
     "InvitationsState",
     "Message",
     "Opener",
     "SealedText",
+    "MessagesQuery",
+    "SearchMessagesQuery",
     "UnreadCountView",
+    "UnreadQuery",
+    "ViewQuery",
     "ViewSpec",
     "view",
 ]
@@ -63,6 +83,8 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
             "invitations_state": "Invitation InvitationsState",
             "signals": "CHAT_SIGNAL CONTACTS_SIGNAL INVITATIONS_SIGNAL UNREAD_COUNT_SIGNAL",
             "opening": "Opener SealedText",
+            "queries": "APP_QUERIES ChannelsQuery ChatQuery ContactsQuery InvitationsQuery MessagesQuery "
+            "SearchMessagesQuery UnreadQuery ViewQuery",
             "registers": "FoldStatistics",
         },
     )

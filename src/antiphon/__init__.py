@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from antiphon.app.journal import BatchReceipt as BatchReceipt
     from antiphon.app.journal import Journal as Journal
     from antiphon.app.journal import Receipt as Receipt
+    from antiphon.app.unified_handler import UnifiedHandler as UnifiedHandler
+    from antiphon.app.unified_handler import register_app_signals_with_queries as register_app_signals_with_queries
     from antiphon.facts import AntiphonError as AntiphonError
     from antiphon.facts import Fact as Fact
     from antiphon.facts import FactError as FactError
@@ -61,8 +63,10 @@ __all__ = [
     "Signal",
     "SignalNotFound",
     "StoreUnavailable",
+    "UnifiedHandler",
     "__version__",
     "open_history",
+    "register_app_signals_with_queries",
     "upcast",
     "view",
 ]
@@ -70,6 +74,7 @@ __all__ = [
 _NAMES_IN = {
     "antiphon.app.history": "HistoryError open_history",
     "antiphon.app.journal": "BatchReceipt Journal Receipt",
+    "antiphon.app.unified_handler": "UnifiedHandler register_app_signals_with_queries",
     "antiphon.facts": "AntiphonError Fact FactError LocalViolation RemoteViolation SchemaDrift upcast",
     "antiphon.journal": "FormatTooNew JournalClosed JournalHeld NotAJournal StoreUnavailable",
     "antiphon.reactive": "Signal SignalNotFound",

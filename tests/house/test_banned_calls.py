@@ -58,6 +58,7 @@ EDGES: dict[str, str] = {
 CATCHES_EVERYTHING: dict[str, str] = {
     "reactive/hub.py:is_same": "a user's `__eq__` ends here; emitting once too often is the harmless side",
     "reactive/hub.py:SignalHub._compute": "a user's function ends here: told, its signal keeps its value",
+    "app/unified_handler.py:UnifiedHandler._refresh": "a request ends here: told, its signal keeps the old answer",
     "runtime/fact_sinks.py:FactSinks.deliver": "a sink ends here: detached and told, the journal and the others go on",
     "reactive/scheduler.py:SchedulerCore._run_view": "a view ends here: told to its owner, the others go on",
     "reactive/scheduler.py:SchedulerCore._note_wakeup": "a view ends here: told to its owner, the others go on",

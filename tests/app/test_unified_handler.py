@@ -1,0 +1,465 @@
+"""Facts in, queries and signals out, on a real journal; rights first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from antiphon import CHAT_SIGNAL, CONTACTS_SIGNAL, Fact, Journal, LocalViolation, Signal, SignalNotFound, view
+from antiphon.app.isolation import AtSnapshot, ReadCommitted, ReadLatest, SnapshotNotFound, UnsupportedIsolation
+from antiphon.app.unified_handler import UnifiedHandler, register_app_signals_with_queries
+from antiphon.facts import ChannelCreated, ContactAdded, MessageSent
+from antiphon.journal import Agreement, Consistency
+from antiphon.reactive import (
+    ERROR_SIGNAL,
+    AccessPolicy,
+    Capability,
+    CapabilitySet,
+    FactPredicate,
+    Inputs,
+    Public,
+    QueryDenied,
+    SignalAlreadyRegistered,
+    SnapshotQuery,
+    SqlPlan,
+    SqlQuery,
+    TypeMismatch,
+)
+from antiphon.runtime.consistency_book import ConsensusTimeout, ConsistencyBook
+from antiphon.views import (
+    INVITATIONS_SIGNAL,
+    UNREAD_COUNT_SIGNAL,
+    ChatQuery,
+    ContactsQuery,
+    MessagesQuery,
+    SearchMessagesQuery,
+    UnreadQuery,
+    ViewQuery,
+)
+
+pytestmark = pytest.mark.asyncio
+
+CONTEXT = "friends"
+LINES: Signal[tuple[Any, ...]] = Signal("app:lobby_lines", tuple)
+
+
+class Voted(Fact, kind="handler.voted", version=1):
+    choice: str
+
+
+@view(Voted, initial=())
+def votes(state: tuple[str, ...], fact: Voted) -> tuple[str, ...]:
+    return (*state, fact.choice)
+
+
+@dataclass(frozen=True)
+class CountVotes(SqlQuery[dict[str, object]]):
+    """Votes by choice, in SQL."""
+
+    def dependencies(self) -> tuple[FactPredicate, ...]:
+        return (FactPredicate.of("handler.voted"),)
+
+    def access_policy(self) -> AccessPolicy:
+        return Public("ada", "the vote", "it is shown on the wall")
+
+    def compile(self) -> SqlPlan:
+        return SqlPlan("SELECT choice, count(*) AS votes FROM handler_voted GROUP BY choice")
+
+    def parse(self, rows: Any, /) -> dict[str, object]:
+        return {row["choice"]: row["votes"] for row in rows}
+
+
+class Spy(SnapshotQuery[int]):
+    """A query that counts how often it runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def dependencies(self) -> tuple[FactPredicate, ...]:
+        return (FactPredicate.of("chat.message_sent"),)
+
+    def access_policy(self) -> AccessPolicy:
+        return MessagesQuery("lobby").access_policy()
+
+    def reads(self) -> tuple[Signal[Any], ...]:
+        return (CHAT_SIGNAL,)
+
+    def evaluate(self, inputs: Inputs, /) -> int:
+        self.runs += 1
+        return self.runs
+
+
+@pytest_asyncio.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    async with Journal.open(tmp_path / "j", author="ada", types=(Voted,)) as journal:
+        yield journal
+
+
+@pytest_asyncio.fixture
+async def handler(journal: Journal) -> AsyncIterator[UnifiedHandler]:
+    async with UnifiedHandler.for_owner(journal) as handler:
+        yield handler
+
+
+def opened(journal: Journal, channel: str) -> ChannelCreated:
+    return ChannelCreated(
+        context_id=CONTEXT, channel_id=channel, name=channel, created_at=0, creator_id=journal.authority
+    )
+
+
+def said(journal: Journal, channel: str, text: str, at: int = 1) -> MessageSent:
+    return MessageSent(
+        context_id=CONTEXT,
+        channel_id=channel,
+        message_id=f"{text} in {channel}",
+        sender_id=journal.authority,
+        sender_name="Ada",
+        text=text,
+        sent_at=at,
+    )
+
+
+# The seed's flow
+
+
+async def test_a_query_bound_signal_moves_when_a_fact_is_committed(journal: Journal, handler: UnifiedHandler) -> None:
+    await handler.register_query(CHAT_SIGNAL, ChatQuery())
+    async with handler.subscribe(CHAT_SIGNAL) as states:
+        assert (await states.recv()).value.channels == {}
+        await handler.commit_fact(opened(journal, "lobby"), flush=True)
+        update = await states.recv()
+        assert [channel.id for channel in update.value.channels.values()] == ["lobby"]
+        assert (update.seq, update.live, update.skipped) == (1, True, 0)
+
+
+async def test_an_unregistered_signal_or_query_is_refused_at_once(handler: UnifiedHandler) -> None:
+    with pytest.raises(SignalNotFound):
+        handler.subscribe(CHAT_SIGNAL)
+    with pytest.raises(SignalNotFound):
+        handler.subscribe_query(MessagesQuery("lobby"))
+    with pytest.raises(SignalNotFound):
+        handler.read_signal(LINES)
+    assert not handler.is_signal_registered(LINES)
+
+
+async def test_every_app_signal_is_bound_by_one_call_and_binding_again_is_fine(handler: UnifiedHandler) -> None:
+    await register_app_signals_with_queries(handler)
+    await register_app_signals_with_queries(handler)
+    bound = {each.signal.signal_id: each.query.query_id for each in handler.bound_signals()}
+    assert list(bound) == ["app:chat", "app:contacts", "app:invitations", "app:unread_count"]
+    assert handler.read_signal(UNREAD_COUNT_SIGNAL) == 0
+    assert handler.read_signal(INVITATIONS_SIGNAL).pending == ()
+    with pytest.raises(SignalAlreadyRegistered):
+        await handler.register_query(UNREAD_COUNT_SIGNAL, UnreadQuery("lobby"))
+
+
+async def test_a_message_elsewhere_neither_runs_nor_moves_a_query_of_one_channel(
+    journal: Journal, handler: UnifiedHandler
+) -> None:
+    await handler.register_query(LINES, MessagesQuery("lobby"))
+    await handler.commit_fact(opened(journal, "lobby"))
+    await handler.commit_fact(opened(journal, "garden"))
+
+    def runs() -> int:
+        (node,) = [
+            each
+            for each in journal.engine.views.scheduler.statistics().views
+            if each.view_id == "query:app:lobby_lines"
+        ]
+        return node.run_count
+
+    before = runs()
+    await handler.commit_fact(said(journal, "garden", "hello"))
+    assert runs() == before
+    await handler.commit_fact(said(journal, "lobby", "hello"))
+    assert runs() == before + 1
+    assert [line.content for line in handler.read_signal(LINES)] == ["hello"]
+
+
+async def test_a_query_registered_late_holds_what_was_committed_before(
+    journal: Journal, handler: UnifiedHandler
+) -> None:
+    await handler.commit_fact(opened(journal, "lobby"))
+    await handler.commit_fact(said(journal, "lobby", "early"))
+    bound = await handler.register_query(LINES, MessagesQuery("lobby"))
+    assert [line.content for line in handler.read_signal(LINES)] == ["early"]
+    assert bound.is_affected_by(FactPredicate.of("chat.message_sent", channel_id="lobby"))
+    assert handler.signal_dependencies(LINES) == MessagesQuery("lobby").dependencies()
+
+
+async def test_a_fact_may_be_given_by_kind_and_fields(journal: Journal, handler: UnifiedHandler) -> None:
+    await handler.register_query(Signal("app:votes", tuple), ViewQuery(votes))
+    await handler.commit_fact("handler.voted", choice="tea")
+    assert handler.read_signal(Signal("app:votes", tuple)) == ("tea",)
+    with pytest.raises(LocalViolation, match="no fact type"):
+        await handler.commit_fact("handler.unknown", choice="tea")
+    with pytest.raises(LocalViolation, match="choice"):
+        await handler.commit_fact(Voted(choice="tea"), choice="coffee")
+
+
+async def test_an_unbound_signal_is_gone_and_may_be_bound_again(journal: Journal, handler: UnifiedHandler) -> None:
+    await handler.register_query(LINES, MessagesQuery("lobby"))
+    with pytest.raises(SignalAlreadyRegistered):
+        await handler.register_query(LINES, MessagesQuery("garden"))
+    stream = handler.subscribe_query(MessagesQuery("lobby"))
+    handler.unregister_query(LINES)
+    assert stream.subscription.is_closed
+    assert not handler.is_signal_registered(LINES)
+    with pytest.raises(SignalNotFound):
+        handler.unregister_query(LINES)
+    await handler.register_query(LINES, MessagesQuery("garden"))
+
+
+async def test_an_answer_of_another_type_than_the_signal_is_refused(handler: UnifiedHandler) -> None:
+    with pytest.raises(TypeMismatch):
+        await handler.register_query(Signal("app:wrong", int), MessagesQuery("lobby"))  # type: ignore[arg-type]  # that is the mistake
+    assert not handler.is_signal_registered(Signal("app:wrong", int))
+
+
+async def test_what_changed_without_a_fact_can_be_asked_again(handler: UnifiedHandler) -> None:
+    spy = Spy()
+    signal = Signal("app:spy", int)
+    await handler.register_query(signal, spy)
+    assert handler.invalidate_affected_queries(FactPredicate.of("contact.added")) == ()
+    assert handler.invalidate_affected_queries(FactPredicate.of("chat.message_sent", channel_id="x")) == ("app:spy",)
+    assert handler.read_signal(signal) == 2
+
+
+async def test_signals_of_the_application_live_beside_the_bound_ones(handler: UnifiedHandler) -> None:
+    theme = Signal("app:theme", str)
+    handler.register_signal(theme, "light")
+    assert handler.emit_signal(theme, "dark")
+    assert handler.read_signal(theme) == "dark"
+
+
+# Rights
+
+
+async def test_without_a_grant_nothing_runs(journal: Journal) -> None:
+    async with UnifiedHandler(journal) as handler:
+        spy = Spy()
+        with pytest.raises(QueryDenied, match="read:messages for 'lobby'"):
+            await handler.query(spy)
+        with pytest.raises(QueryDenied):
+            await handler.query_with_stats(spy)
+        with pytest.raises(QueryDenied):
+            await handler.register_query(Signal("app:spy", int), spy)
+        with pytest.raises(QueryDenied):
+            await handler.take_snapshot(spy)
+        assert spy.runs == 0
+        assert not handler.is_signal_registered(Signal("app:spy", int))
+        assert await handler.query(CountVotes()) == {}
+
+
+async def test_grants_can_be_given_and_taken_and_a_token_narrows_them(journal: Journal) -> None:
+    async with UnifiedHandler(journal, capabilities=CapabilitySet.of("read:messages")) as handler:
+        lobby_only = CapabilitySet.of(Capability("read:messages", "lobby"), "read:contacts")
+        assert await handler.authorized_query(lobby_only, MessagesQuery("lobby")) == ()
+        with pytest.raises(QueryDenied):
+            await handler.authorized_query(lobby_only, MessagesQuery("garden"))
+        with pytest.raises(QueryDenied):  # the token has it, its holder's handler does not
+            await handler.authorized_query(lobby_only, ContactsQuery())
+        handler.clear_capability_context()
+        with pytest.raises(QueryDenied):
+            await handler.query(MessagesQuery("lobby"))
+        handler.set_capability_context(CapabilitySet.of("read:contacts"))
+        assert (await handler.query(ContactsQuery())).contacts == {}
+        handler.allow_unrestricted_queries()
+        assert await handler.query(MessagesQuery("lobby")) == ()
+
+
+# Isolation
+
+
+async def test_a_pinned_snapshot_is_stable_under_concurrent_commits(journal: Journal, handler: UnifiedHandler) -> None:
+    await handler.commit_fact(opened(journal, "lobby"))
+    await handler.commit_fact(said(journal, "lobby", "one"))
+    query = MessagesQuery("lobby")
+    pinned = await handler.take_snapshot(query, ChatQuery())
+    before = await handler.query(query, isolation=pinned)
+
+    async def write(number: int) -> None:
+        await handler.commit_fact(said(journal, "lobby", f"more {number}", 10 + number))
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(20):
+            tasks.create_task(write(number))
+            assert await handler.query(query, isolation=pinned) == before
+    assert await handler.query(query, isolation=pinned) == before
+    assert len(await handler.query(query)) == 21
+    with pytest.raises(SnapshotNotFound, match="does not hold app:contacts"):
+        await handler.query(ContactsQuery(), isolation=pinned)
+    handler.drop_snapshot(pinned)
+    with pytest.raises(SnapshotNotFound, match="pin one"):
+        await handler.query(query, isolation=pinned)
+
+
+async def test_the_hundred_and_first_pin_lets_the_first_go(journal: Journal, handler: UnifiedHandler) -> None:
+    pins: list[AtSnapshot] = []
+    for number in range(101):
+        await handler.commit_fact(Voted(choice=str(number)), flush=True)
+        pins.append(await handler.take_snapshot(ViewQuery(votes)))
+    with pytest.raises(SnapshotNotFound):
+        await handler.query(ViewQuery(votes), isolation=pins[0])
+    assert len(await handler.query(ViewQuery(votes), isolation=pins[1])) == 2
+
+
+async def test_committed_reads_see_only_what_was_agreed(journal: Journal) -> None:
+    book = ConsistencyBook()
+    async with UnifiedHandler(journal, capabilities=CapabilitySet.of("read:view"), consistency=book) as handler:
+        receipts = [await handler.commit_fact(Voted(choice=choice)) for choice in ("tea", "coffee", "water")]
+        assert await handler.query(ViewQuery(votes)) == ("tea", "coffee", "water")
+        assert await handler.query(ViewQuery(votes), isolation=ReadCommitted()) == ()
+        book.note(receipts[1].fact_id, Consistency(agreement=Agreement().finalized("round 1")))
+        assert await handler.query(ViewQuery(votes), isolation=ReadCommitted()) == ("coffee",)
+
+
+async def test_a_committed_read_waits_for_agreement_and_then_reads(journal: Journal) -> None:
+    book = ConsistencyBook()
+    async with UnifiedHandler(journal, capabilities=CapabilitySet.of("read:view"), consistency=book) as handler:
+        receipt = await handler.commit_fact(Voted(choice="tea"))
+        isolation = ReadCommitted(wait_for=(receipt.fact_id,))
+        waiting = asyncio.ensure_future(handler.query(ViewQuery(votes), isolation=isolation))
+        await asyncio.sleep(0)
+        book.note("another", Consistency(agreement=Agreement().finalized("round 1")))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        book.note(receipt.fact_id, Consistency(agreement=Agreement().finalized("round 2")))
+        assert await waiting == ("tea",)
+
+
+async def test_a_wait_for_agreement_times_out_and_names_what_was_missing(journal: Journal) -> None:
+    async with UnifiedHandler(journal, capabilities=CapabilitySet.of("read:view")) as handler:
+        receipt = await handler.commit_fact(Voted(choice="tea"))
+        with pytest.raises(ConsensusTimeout, match=receipt.fact_id[:12]) as caught:
+            await handler.query(ViewQuery(votes), isolation=ReadCommitted(wait_for=(receipt.fact_id,), timeout_s=0.0))
+        assert caught.value.missing == (receipt.fact_id,)
+
+
+async def test_the_latest_read_includes_what_is_on_its_way(journal: Journal, handler: UnifiedHandler) -> None:
+    await handler.query(ViewQuery(votes))
+    committing = asyncio.ensure_future(handler.commit_fact(Voted(choice="tea")))
+    await asyncio.sleep(0)
+    assert await handler.query(ViewQuery(votes)) == ()
+    assert await handler.query(ViewQuery(votes), isolation=ReadLatest()) == ("tea",)
+    await committing
+
+
+async def test_sql_refuses_levels_that_it_cannot_keep(handler: UnifiedHandler) -> None:
+    pinned = await handler.take_snapshot(ChatQuery())
+    for isolation in (pinned, ReadCommitted()):
+        with pytest.raises(UnsupportedIsolation, match="SQL"):
+            await handler.query(CountVotes(), isolation=isolation)
+    with pytest.raises(UnsupportedIsolation):
+        await handler.query(_OfUnread(), isolation=ReadCommitted())
+
+
+class _OfUnread(Spy):
+    def reads(self) -> tuple[Signal[Any], ...]:
+        return (UNREAD_COUNT_SIGNAL,)
+
+
+# Statistics
+
+
+async def test_statistics_say_what_was_looked_at_what_fits_and_what_is_known_of_each(journal: Journal) -> None:
+    book = ConsistencyBook()
+    ticks = iter(range(100))
+    async with UnifiedHandler(
+        journal, capabilities=CapabilitySet.of("read:messages"), consistency=book, monotonic=lambda: next(ticks)
+    ) as handler:
+        await handler.commit_fact(opened(journal, "lobby"))
+        for at in range(4):
+            await handler.commit_fact(said(journal, "lobby", f"line {at}", at))
+        finalized = Consistency(agreement=Agreement().finalized("round 1"))
+        book.note("line 3 in lobby", finalized)
+        answer = await handler.query_with_stats(MessagesQuery("lobby", limit=2))
+        stats = answer.stats
+        assert [line.content for line in answer.value] == ["line 2", "line 3"]
+        assert (stats.facts_scanned, stats.facts_matched, stats.is_cache_hit) == (4, 2, False)
+        assert (stats.execution_us, stats.wait_us) == (1e6, 1e6)
+        assert dict(stats.consistency) == {"line 2 in lobby": Consistency(), "line 3 in lobby": finalized}
+        assert (await handler.query_with_stats(MessagesQuery("lobby", limit=2))).stats.is_cache_hit
+        await handler.commit_fact(said(journal, "lobby", "line 4", 9))
+        assert not (await handler.query_with_stats(MessagesQuery("lobby", limit=2))).stats.is_cache_hit
+
+
+async def test_a_message_elsewhere_leaves_a_contacts_answer_in_the_cache(
+    journal: Journal, handler: UnifiedHandler
+) -> None:
+    await handler.commit_fact(
+        ContactAdded(context_id=CONTEXT, owner_id=journal.authority, contact_id="b" * 32, nickname="Ben", added_at=1)
+    )
+    assert not (await handler.query_with_stats(ContactsQuery("ben"))).stats.is_cache_hit
+    await handler.commit_fact(opened(journal, "lobby"))
+    answer = await handler.query_with_stats(ContactsQuery("ben"))
+    assert (answer.stats.is_cache_hit, answer.stats.facts_matched) == (True, 1)
+
+
+# SQL
+
+
+async def test_a_sql_query_answers_from_the_whole_history(journal: Journal, handler: UnifiedHandler) -> None:
+    assert await handler.query(SearchMessagesQuery("100%")) == ()
+    for at, text in enumerate(("100% sure", "100 sure", "it's 100%, she said")):
+        await handler.commit_fact(said(journal, "lobby", text, at))
+    found = await handler.query(SearchMessagesQuery("100%"))
+    assert [row["text"] for row in found] == ["it's 100%, she said", "100% sure"]
+    assert await handler.query(SearchMessagesQuery("100%", channel_id="garden")) == ()
+    stats = (await handler.query_with_stats(SearchMessagesQuery("100%"))).stats
+    assert stats.facts_matched == 2
+
+
+async def test_a_live_sql_query_follows_the_facts_that_it_names(journal: Journal, handler: UnifiedHandler) -> None:
+    tally: Signal[dict[str, object]] = Signal("app:tally", dict)
+    await handler.register_query(tally, CountVotes())
+    async with handler.subscribe(tally) as answers:
+        await handler.commit_fact(Voted(choice="tea"))
+        await handler.commit_fact(Voted(choice="tea"))
+        await handler.commit_fact(Voted(choice="coffee"))
+        async for update in answers:
+            if update.value == {"tea": 2, "coffee": 1}:
+                break
+
+
+class _Broken(CountVotes):
+    asked = 0
+
+    def compile(self) -> SqlPlan:
+        type(self).asked += 1
+        return super().compile() if self.asked <= 1 else SqlPlan("SELECT nonsense FROM nowhere")
+
+
+async def test_a_live_sql_query_that_fails_keeps_its_answer_and_says_so(
+    journal: Journal, handler: UnifiedHandler
+) -> None:
+    tally: Signal[dict[str, object]] = Signal("app:tally", dict)
+    await handler.commit_fact(Voted(choice="tea"))
+    async with journal.errors() as errors:
+        await handler.register_query(tally, _Broken())
+        await handler.commit_fact(Voted(choice="tea"))
+        async for update in errors:
+            if update.value is not None:
+                assert update.value.code == "query_failed"
+                break
+    assert handler.read_signal(tally) == {"tea": 1}
+    assert ERROR_SIGNAL.signal_id == "app:error"
+
+
+async def test_closing_ends_what_was_bound_and_leaves_no_task(journal: Journal) -> None:
+    handler = UnifiedHandler.for_owner(journal)
+    before = asyncio.all_tasks()
+    await handler.register_query(Signal("app:tally", dict), CountVotes())
+    await handler.register_query(LINES, MessagesQuery("lobby"))
+    await handler.register_query(CONTACTS_SIGNAL, ContactsQuery())
+    await handler.close()
+    await handler.close()
+    assert asyncio.all_tasks() == before
+    assert not handler.is_signal_registered(LINES)
+    assert handler.bound_signals() == ()
