@@ -122,6 +122,7 @@ class UnifiedHandler:
         self._cache: dict[str, tuple[tuple[object, ...], Any]] = {}
         self._sql_nodes: dict[str, SqlNode[Any]] = {}
         self._asking: dict[str, _Stale] = {}
+        self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -382,6 +383,10 @@ class UnifiedHandler:
         self._hub.snapshot(signal)  # another type under the same id is refused here
 
     async def _bind_sql(self, signal: Signal[R], query: SqlQuery[R]) -> None:
+        if self._group is None:
+            raise LocalViolation(
+                f"{query.query_id} is asked in the background: bind it inside `async with` of its handler"
+            )
         bound = query.bind_to(signal)
         node: SqlNode[R] = SqlNode(signal, query, lambda: self._ask_again(bound))
         first = await self._ask_sql(query, EVERYTHING_HERE)
@@ -399,7 +404,8 @@ class UnifiedHandler:
             asking.is_again = True
         elif not self._is_closed:
             self._asking[signal_id] = _Stale()
-            task = asyncio.get_running_loop().create_task(self._refresh(bound))
+            assert self._group is not None, "a SQL query is bound only inside the handler's block"
+            task = self._group.create_task(self._refresh(bound))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -491,12 +497,17 @@ class UnifiedHandler:
             self.unregister_query(bound.signal)
 
     async def __aenter__(self) -> Self:
+        group = asyncio.TaskGroup()
+        self._group = await group.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        group, self._group = self._group, None
         await self.close()
+        if group is not None:  # its tasks are cancelled; what ended the block is not theirs to wrap
+            await group.__aexit__(None, None, None)
 
 
 async def register_app_signals_with_queries(handler: UnifiedHandler) -> None:

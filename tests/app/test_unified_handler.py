@@ -452,14 +452,26 @@ async def test_a_live_sql_query_that_fails_keeps_its_answer_and_says_so(
     assert ERROR_SIGNAL.signal_id == "app:error"
 
 
-async def test_closing_ends_what_was_bound_and_leaves_no_task(journal: Journal) -> None:
-    handler = UnifiedHandler.for_owner(journal)
+async def test_leaving_ends_what_was_bound_and_leaves_no_task(journal: Journal) -> None:
     before = asyncio.all_tasks()
-    await handler.register_query(Signal("app:tally", dict), CountVotes())
-    await handler.register_query(LINES, MessagesQuery("lobby"))
-    await handler.register_query(CONTACTS_SIGNAL, ContactsQuery())
-    await handler.close()
+    async with UnifiedHandler.for_owner(journal) as handler:
+        await handler.register_query(Signal("app:tally", dict), CountVotes())
+        await handler.register_query(LINES, MessagesQuery("lobby"))
+        await handler.register_query(CONTACTS_SIGNAL, ContactsQuery())
     await handler.close()
     assert asyncio.all_tasks() == before
     assert not handler.is_signal_registered(LINES)
     assert handler.bound_signals() == ()
+
+
+async def test_what_ends_the_block_comes_out_as_it_is(journal: Journal) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with UnifiedHandler.for_owner(journal) as handler:
+            await handler.register_query(Signal("app:tally", dict), CountVotes())
+            raise ZeroDivisionError
+
+
+async def test_a_sql_query_is_bound_only_where_its_tasks_have_an_owner(journal: Journal) -> None:
+    handler = UnifiedHandler.for_owner(journal)
+    with pytest.raises(LocalViolation, match="async with"):
+        await handler.register_query(Signal("app:tally", dict), CountVotes())
