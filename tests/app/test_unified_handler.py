@@ -465,10 +465,13 @@ async def test_leaving_ends_what_was_bound_and_leaves_no_task(journal: Journal) 
 
 
 async def test_what_ends_the_block_comes_out_as_it_is(journal: Journal) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with UnifiedHandler.for_owner(journal) as handler:
             await handler.register_query(Signal("app:tally", dict), CountVotes())
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
 
 
 async def test_a_sql_query_is_bound_only_where_its_tasks_have_an_owner(journal: Journal) -> None:
