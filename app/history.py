@@ -14,10 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from antiphon.facts import AuthorityId, Clock, Fact, FactProblem, FactRecord
+from antiphon.facts import AuthorityId, Clock, Fact, FactProblem, FactRecord, FactsErased
 from antiphon.facts.catalog import build_fact_registry
 from antiphon.facts.encoding import is_canonical
 from antiphon.facts.time import SKEW_MS_MAX
+from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, erase_records
 from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.log import LogDamage, LogFrame, part_paths
 from antiphon.journal.stores.tables import FactTables, Parameters, connect, create_tables
@@ -89,6 +90,7 @@ class History:
         self._reader = open_offline(folder)
         self._clock = clock or SystemClock()
         self._registry = build_fact_registry()
+        self._erasures = ErasureBook()
         for model in types:
             self._registry.register(model)
         workspace = Path(tempfile.mkdtemp(prefix="antiphon-history-")).resolve()
@@ -267,6 +269,8 @@ class History:
         if not frames:
             return
         records = [record for frame in frames for record in frame.records]
+        if self._erasures:
+            records = list(erase_records(self._erasures, records))
         count = self._tables.position.fact_count + len(records)
         self._tables.apply(
             records,
@@ -275,6 +279,20 @@ class History:
             registrations=[registration for frame in frames for registration in frame.registrations],
             chains=[info for frame in frames for info in frame.chains],
         )
+        self._forget(records)
+
+    def _forget(self, records: Sequence[FactRecord]) -> None:
+        """Take out what erasures among *records* name, though the owner may not have rewritten its files yet."""
+        ids: list[bytes] = []
+        for record in records:
+            erasure = self._registry.decode(record) if record.kind == ERASURE_KIND else None
+            if isinstance(erasure, FactsErased):
+                for claim in self._erasures.take(record, erasure):
+                    target = self._reader.index.chain(claim.chain)
+                    if target is not None and self._erasures.is_rightful(claim, target.info):
+                        ids.append(claim.fact_id)
+        if ids:
+            self._tables.erase(ids)
 
     def _hidden(self, records: Sequence[FactRecord]) -> dict[int, str]:
         """Why views must hide facts, as the owner judges: its own were checked when they were committed, those of

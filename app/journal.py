@@ -215,6 +215,21 @@ class Journal:
         """Close the open window now and wait until everything committed so far is durable."""
         await self._engine.flush()
 
+    async def erase(self, *facts: Fact | Receipt | str, reason: str = "") -> tuple[Receipt, ...]:
+        """Take back what facts say: their payloads go from every file, table and view here, and from every replica that
+        hears of it; their ids stay, so that all chains still verify. Each is a committed fact, a receipt or a fact id.
+
+        The erasure is itself a fact (``journal.erased``), one for each namespace, returned as receipts once the
+        payloads are gone from this disk. Whoever authored a fact has the right, and the owner of the home it was said
+        in. Raises ``LocalViolation`` without the right, for an unknown id, and for the journal's own facts;
+        ``StoreUnavailable`` when the erasure is durable and something here could not be rewritten yet (it is when the
+        journal is opened again).
+        """
+        from .erasing import erase_facts
+
+        self._check_open()
+        return tuple(receipt_of(record) for record in await erase_facts(self._engine, facts, reason=reason))
+
     # Values out
 
     @overload
@@ -294,7 +309,8 @@ class Journal:
         app_view = views.APP_VIEWS[signal_id]
         for needed in app_view.needs:
             await self._wake_app_view(needed.signal_id)
-        await self._engine.views.wake(app_view.build(self.authority), app_view.empty)
+        build = partial(app_view.build, self.authority)
+        await self._engine.views.wake(build(), app_view.empty, rebuild=build)
 
     def errors(self) -> SignalStream[AppError | None]:
         """The stream of troubles a screen may show: facts that cannot be decoded, views that fail."""

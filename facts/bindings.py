@@ -229,6 +229,13 @@ BINDING_RULES: Mapping[str, BindingRule] = MappingProxyType(
         "journal.chain_opened": _rule(
             "chain-opened", "authority device", None, "Certifies whose chain it is; read by the journal itself."
         ),
+        "journal.erased": BindingRule(
+            "erasure",
+            lambda fact: tuple(each.fact_id for each in fact.facts),
+            "facts",
+            None,
+            "The payloads of the facts it names are gone, when its author has the right.",
+        ),
         "journal.merge": BindingRule("merge", lambda _: (), "", None, "Carries causal links only."),
     }
 )

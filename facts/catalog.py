@@ -9,13 +9,14 @@ from .chat import CHAT_FACTS
 from .contacts import CONTACT_FACTS
 from .fact import Fact
 from .invitations import INVITATION_FACTS
-from .journal_facts import ChainOpened, HeadsMerged
+from .journal_facts import ChainOpened, FactsErased, HeadsMerged
 from .moderation import MODERATION_FACTS
 from .protocol import PROTOCOL_FACTS
 from .registry import FactRegistry
 
 STANDARD_FACTS: tuple[type[Fact], ...] = (
     ChainOpened,
+    FactsErased,
     HeadsMerged,
     *CHAT_FACTS,
     *CONTACT_FACTS,

@@ -3,6 +3,8 @@ hold."""
 
 from __future__ import annotations
 
+from pydantic import BaseModel, ConfigDict
+
 from .fact import Fact
 
 
@@ -26,3 +28,26 @@ class ChainOpened(Fact, kind="journal.chain_opened", version=1):
 
 class HeadsMerged(Fact, kind="journal.merge", version=1):
     """A fact without content: its header carries causal links that did not fit into the next one's."""
+
+
+class ErasedFact(BaseModel):
+    """A fact that an erasure names: chain and id in lowercase hex, its number in the chain, and its kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chain: str
+    fact_id: str
+    kind: str
+    seq: int
+
+
+class FactsErased(Fact, kind="journal.erased", version=1, context="namespace"):
+    """The payloads of these facts are gone, for everyone, whenever they arrive; their ids stay.
+
+    Counts only when its author has the right (see ``journal.erasure``), in the namespace of the facts it names. Of
+    the same *namespace*; *reason* is for people.
+    """
+
+    facts: tuple[ErasedFact, ...]
+    namespace: str
+    reason: str = ""

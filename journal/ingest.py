@@ -12,6 +12,7 @@ from typing import NamedTuple
 from antiphon.facts import AfterLink, ChainId, ChainInfo, InvalidLine
 
 from .chain import Head, VerifiedRun, is_seal_valid, parse_seal_line, verify_run
+from .erasure import ErasureBook, erase_records
 from .errors import SealedViolation, UnsealedBytes
 from .frame import line_hash
 from .index import Continuation, JournalIndex
@@ -38,8 +39,14 @@ class Ingest:
     """
 
     def __init__(
-        self, index: JournalIndex, parked: dict[tuple[ChainId, int], ParkedRun], closed_chains: Iterable[ChainId] = ()
+        self,
+        index: JournalIndex,
+        parked: dict[tuple[ChainId, int], ParkedRun],
+        closed_chains: Iterable[ChainId] = (),
+        *,
+        erasures: ErasureBook | None = None,
     ) -> None:
+        self._erasures = erasures or ErasureBook()
         self._index = index
         self._parked = parked
         self._closed = frozenset(closed_chains)
@@ -122,6 +129,9 @@ class Ingest:
         self._infos[chain] = verified.info
         self._heads[chain] = verified.head
         self._admitted += len(verified.records)
+        if self._erasures.concerns(chain):
+            # What was erased never comes back from a peer who does not know yet.
+            verified = verified._replace(records=erase_records(self._erasures, verified.records))
         self.runs.append(_sealed(verified))
 
     def _has(self, past: Iterable[AfterLink]) -> bool:

@@ -27,6 +27,7 @@ from antiphon.facts import (
     FactProblem,
     FactRecord,
     FactRegistry,
+    FactsErased,
     FactType,
     GenericFact,
     InvalidLine,
@@ -60,6 +61,7 @@ from antiphon.journal import (
     with_links,
 )
 from antiphon.journal.chain import RUN_FACTS_MAX, parse_seal_line
+from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, ErasureClaim
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.ingest import Ingest, ParkedRun
 from antiphon.journal.stores.duckdb import DuckdbFollower
@@ -70,7 +72,7 @@ from antiphon.reactive import AppError, SignalHub, Window
 from .fact_sinks import FactSinks
 from .follower import FollowerService
 from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
-from .keeper import Keeper
+from .keeper import Erasing, Keeper
 from .threads import SYSTEM_THREADS, Threads
 from .view_host import CheckpointKey, ViewHost
 
@@ -192,6 +194,7 @@ class JournalEngine:
         problems: Sequence[str] = (),
         end_history: Callable[[], None],
         threads: Threads = SYSTEM_THREADS,
+        erasures: ErasureBook | None = None,
     ) -> None:
         self.folder = folder
         self.index = index
@@ -234,14 +237,22 @@ class JournalEngine:
         )
         self._frame_hash = writer.synced.frame_hash
         self._writer = writer
+        self.erasures = erasures if erasures is not None else ErasureBook()
+        # What an earlier life was told to erase and had not done yet: until it is, no kept state of a view counts.
+        self._has_unerased = False
         self.keeper = Keeper(
             folder.path,
             writer.disk,
             threads=threads,
             copy_forward=self._copy_forward,
+            start_file=self._start_file,
+            erase_rows=follower.erase,
+            erasures=self.erasures,
             chains=lambda: [state.info for state in index.chains()],
             on_problem=self.note_problem,
+            file_number=writer.synced.file_number,
         )
+        self._forgetting: asyncio.Future[None] | None = None
         self._listeners: list[RunListener] = []
         self._parked: dict[tuple[ChainId, int], ParkedRun] = {}
         self._ingesting = asyncio.Lock()
@@ -352,7 +363,7 @@ class JournalEngine:
             self._check_open()
             self._yield_rolled_back_chains(runs)
             in_flight = [chain.info.chain for chain in self._own.values()]
-            ingest = Ingest(self.index, self._parked, in_flight)
+            ingest = Ingest(self.index, self._parked, in_flight, erasures=self.erasures)
             result = ingest.take(runs)
             self._refused += len(result.refused)
             facts = await self._write_foreign(ingest) if ingest.runs else []
@@ -411,9 +422,12 @@ class JournalEngine:
         """Let the log go on in a new file, so that all before it can be sealed; returns when that is durable."""
         self._check_open()
         await self._commits.wait_for_room()
+        await self._start_file()
+
+    def _start_file(self) -> asyncio.Future[None]:
         done = asyncio.get_running_loop().create_future()
         self._submit(Cargo((), (), [], {}, starts_file=True, done=done))
-        await done
+        return done
 
     def _copy_forward(self, registrations: Sequence[Registration], notes: Sequence[LocalNote]) -> asyncio.Future[None]:
         """Write again what only a file that is about to be sealed still holds."""
@@ -649,9 +663,50 @@ class JournalEngine:
         if cargo.done is not None and not cargo.done.done():
             cargo.done.set_result(None)
         self.sinks.deliver(cargo.facts)
+        if any(record.kind == ERASURE_KIND for record in records):
+            self._take_erasures(records)
         self.follower.offer(records, item.position, rows, cargo.registrations, cargo.chains, cargo.hidden, cargo.notes)
         for listener in tuple(self._listeners):
             listener(rows)
+
+    def _take_erasures(self, records: Sequence[FactRecord]) -> None:
+        """Let views, files and tables forget what erasures among *records* name and have the right to."""
+        claims: list[ErasureClaim] = []
+        for record in records:
+            if record.kind == ERASURE_KIND and isinstance(erasure := self.registry.decode(record), FactsErased):
+                claims.extend(self.erasures.take(record, erasure))
+        if claims:
+            self.forget(claims)
+
+    def forget(self, claims: Sequence[ErasureClaim]) -> None:
+        """Begin to forget what rightful *claims* name, as far as it is here; the rest waits for what it names."""
+        runs: dict[RunRow, PlacedRun] = {}
+        rightful: list[ErasureClaim] = []
+        for claim in claims:
+            state = self.index.chain(claim.chain)
+            if state is None or not self.erasures.is_rightful(claim, state.info):
+                continue
+            held = self.index.runs_after(claim.chain, claim.seq - 1)[:1]
+            if held and held[0].first_seq <= claim.seq:
+                rightful.append(claim)
+                runs[held[0]] = PlacedRun(state.info, held[0])
+        if rightful:
+            self.views.forget(frozenset(claim.kind for claim in rightful))
+            self._has_unerased = True
+            self._forgetting = self.keeper.erase(
+                Erasing(tuple(runs.values()), tuple(claim.fact_id for claim in rightful))
+            )
+            self._forgetting.add_done_callback(self._note_forgotten)
+
+    def _note_forgotten(self, done: asyncio.Future[None]) -> None:
+        if done is self._forgetting and not done.cancelled() and done.exception() is None and not self._is_closed:
+            self._has_unerased = False
+
+    async def forgotten(self) -> None:
+        """Return when what was to be erased is gone from views, files and DuckDB; raises what stood in the way."""
+        await self.views.settle()
+        if self._forgetting is not None:
+            await asyncio.shield(self._forgetting)
 
     def _on_failed(self, cargoes: Sequence[Cargo], problem: StoreUnavailable) -> None:
         # Numbers that may have reached the disk are never used again: what is committed next opens new chains.
@@ -702,7 +757,7 @@ class JournalEngine:
             )
         except StoreUnavailable:
             return None
-        if found is None or found.position > self.index.fact_count:
+        if found is None or found.position > self.index.fact_count or self._has_unerased:
             return None
         is_stale = found.position == self.index.fact_count and found.root.hex() != self.index.fingerprint()
         return None if is_stale else found
@@ -738,6 +793,8 @@ class JournalEngine:
         return [], self.read_run
 
     def _decode(self, record: FactRecord) -> Fact | None:
+        if self.erasures and self.erasures.is_erased(record):
+            return None
         decoded = self.registry.decode(record, is_trusted=record.chain.public_key == self.folder.writer.public_key)
         if isinstance(decoded, GenericFact):
             return None

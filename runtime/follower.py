@@ -104,6 +104,21 @@ class FollowerService:
         if len(waiting.records) >= FOLLOW_FACTS_MAX and self._applying is None:
             self._start()
 
+    def erase(self, fact_ids: Sequence[bytes]) -> asyncio.Future[None]:
+        """Take payloads out of DuckDB, behind everything offered so far; fails with ``StoreUnavailable`` when it
+        cannot be had."""
+        if self._applying is None and (self._waiting.position is not None or self._is_behind):
+            self._start()
+        return self._loop.run_in_executor(self._thread, self._erase, list(fact_ids))
+
+    def _erase(self, fact_ids: list[bytes]) -> None:
+        """On DuckDB's thread."""
+        if self._database is None:
+            raise StoreUnavailable(
+                f"payloads cannot be erased from DuckDB just now: {self._problem}; it is tried again"
+            )
+        self._database.erase(fact_ids)
+
     async def run(self, work: Callable[[DuckdbFollower], R]) -> R:
         """Do *work* on DuckDB's thread, after everything offered so far was applied."""
         await self.barrier()

@@ -16,7 +16,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from antiphon.facts import ChainInfo, Registration
-from antiphon.journal import Disk, JournalError, LogDamaged, StoreUnavailable
+from antiphon.journal import (
+    CHAIN_START,
+    Disk,
+    JournalError,
+    LogCursor,
+    LogDamage,
+    LogDamaged,
+    LogFrame,
+    LogPosition,
+    PlacedRun,
+    StoreUnavailable,
+    parse_run,
+    read_run_bytes,
+)
+from antiphon.journal.erasure import ErasureBook
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.stores.log import file_path, log_files, segment_path
 from antiphon.journal.stores.reader import ClosedFile, read_closed_file
@@ -24,6 +38,7 @@ from antiphon.journal.stores.segments import (
     SealedFile,
     SegmentStore,
     put_segment,
+    read_segment,
     remove_staged,
     retire_file,
     write_segment,
@@ -35,6 +50,14 @@ from .threads import Threads
 SEAL_BYTES_MIN = 1024 * 1024
 # After each frame the interpreter is given away for this long, so that a commit never waits for a whole file.
 PAUSE_S = 0.0002
+
+
+class Erasing(NamedTuple):
+    """Facts whose payloads are to go: their ids by the run that holds them."""
+
+    runs: tuple[PlacedRun, ...]
+    fact_ids: tuple[bytes, ...]
+
 
 CopyForward = Callable[[Sequence[Registration], Sequence[LocalNote]], "asyncio.Future[None]"]
 Chore = Generator["asyncio.Future[Any]", Any, None]
@@ -66,20 +89,28 @@ class Keeper:
         *,
         threads: Threads,
         copy_forward: CopyForward,
+        start_file: Callable[[], asyncio.Future[None]],
+        erase_rows: Callable[[Sequence[bytes]], asyncio.Future[None]],
+        erasures: ErasureBook,
         chains: Callable[[], list[ChainInfo]],
         on_problem: Callable[[str], None],
+        file_number: int = 0,
     ) -> None:
         self.segments = SegmentStore(folder)
         self._folder = folder
         self._disk = disk
         self._threads = threads
         self._copy_forward = copy_forward
+        self._start_file = start_file
+        self._erase_rows = erase_rows
+        self._erasures = erasures
         self._chains = chains
         self._on_problem = on_problem
         self._loop = asyncio.get_running_loop()
         self._executor: Executor | None = None
         self._stop = threading.Event()
-        self._file_number = 0
+        self._file_number = file_number
+        self._has_looked = False
         self._chores: deque[tuple[Chore, asyncio.Future[None]]] = deque()
         self._is_working = False
         self._sealed: list[SealedFile] = []
@@ -88,9 +119,10 @@ class Keeper:
 
     def note_file(self, number: int) -> None:
         """Note that the log is written into file *number*: those before it are closed, and the large ones sealed."""
-        if number == self._file_number or self._stop.is_set():
+        if (number == self._file_number and self._has_looked) or self._stop.is_set():
             return
         self._file_number = number
+        self._has_looked = True
         if any(self._is_worth_it(closed) for closed in self._closed()):
             self._add(self._seal_files(is_everything=False))
 
@@ -99,6 +131,14 @@ class Keeper:
         before = len(self._sealed)
         await asyncio.shield(self._add(self._seal_files(is_everything=True)))
         return tuple(self._sealed[before:])
+
+    def erase(self, erasing: Erasing) -> asyncio.Future[None]:
+        """Take payloads out of log files, segments and DuckDB; done when they are gone.
+
+        The log file that is being written is closed early and sealed without them. What a stop leaves undone shows in
+        DuckDB, whose rows go last, and is taken up when the journal is opened again.
+        """
+        return self._add(self._erase(erasing))
 
     async def settle(self) -> None:
         """Return when nothing is being done."""
@@ -183,6 +223,17 @@ class Keeper:
                 self._problems.append(text)
                 self._on_problem(text)
 
+    def _erase(self, erasing: Erasing) -> Chore:
+        numbers = yield self._in_thread(partial(self._holding, erasing))
+        if numbers and max(numbers) >= self._file_number:
+            yield self._start_file()
+        for number in numbers:
+            if number in log_files(self._folder):
+                yield from self._seal_file(number)
+            else:
+                yield self._in_thread(partial(self._rewrite, number))
+        yield self._erase_rows(erasing.fact_ids)
+
     def _seal_file(self, number: int) -> Chore:
         read = partial(read_closed_file, self._folder, number, self._chains(), on_frame=self._pause)
         contents: ClosedFile = yield self._in_thread(read)
@@ -211,6 +262,7 @@ class Keeper:
             contents.frames,
             description=contents.description,
             disk=self._disk,
+            keep=self._erasures.keep if self._erasures else None,
             on_frame=self._pause,
         )
         self._pause()
@@ -218,6 +270,38 @@ class Keeper:
         retire_file(self._folder, number, disk=self._disk)
         count = sum(len(frame.records) for frame in contents.frames)
         return SealedFile(number, count, size, segment_path(self._folder, number).stat().st_size)
+
+    def _holding(self, erasing: Erasing) -> list[int]:
+        """The files that still hold a payload that must go."""
+        numbers: set[int] = set()
+        for info, row in erasing.runs:
+            if row.file_number in numbers:
+                continue
+            records = parse_run(info, row, read_run_bytes(self._folder, row, segments=self.segments))
+            if any(record.payload is not None and self._erasures.is_erased(record) for record in records):
+                numbers.add(row.file_number)
+        return sorted(numbers)
+
+    def _rewrite(self, number: int) -> None:
+        """Write a segment again without the payloads that were erased, and put it in the place of the old one."""
+        info = self.segments.info(number)
+        chains = {chain.chain: (chain, CHAIN_START) for chain in info.chains}
+        cursor = LogCursor(LogPosition(number, 0, info.previous_frame, 0), chains, info.journal)
+        frames: list[LogFrame] = []
+        for item in read_segment(self.segments, number, cursor):
+            if isinstance(item, LogDamage):
+                raise LogDamaged(f"segment {number} is damaged, so that nothing can be erased from it: {item.reason}")
+            frames.append(item)
+        write_segment(
+            self.segments,
+            number,
+            frames,
+            description=info,
+            disk=self._disk,
+            keep=self._erasures.keep,
+            on_frame=self._pause,
+        )
+        put_segment(self.segments, number, disk=self._disk)
 
     def _pause(self) -> None:
         """Let others have the interpreter, and stop here when the journal closes."""

@@ -12,7 +12,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from antiphon.facts import DEFAULT_NAMESPACE, ChainId, Clock, Fact, FactProblem, FactRegistry, Namespace, Registration
+from antiphon.facts import (
+    DEFAULT_NAMESPACE,
+    ChainId,
+    Clock,
+    Fact,
+    FactProblem,
+    FactRecord,
+    FactRegistry,
+    FactsErased,
+    Namespace,
+    Registration,
+)
 from antiphon.facts.catalog import build_fact_registry
 from antiphon.journal import (
     Continuation,
@@ -31,6 +42,7 @@ from antiphon.journal import (
     read_log,
     sync_existing,
 )
+from antiphon.journal.erasure import DEFAULT_RIGHT, ERASURE_KIND, ErasureBook, ErasureRight
 from antiphon.journal.stores.duckdb import DuckdbFollower, set_aside
 from antiphon.journal.stores.folder import DATABASE_FILE
 from antiphon.journal.stores.log import file_path, part_numbers, segment_path
@@ -58,6 +70,9 @@ class _Recovered:
     database: DuckdbFollower | None
     problems: list[str] = field(default_factory=list)
     has_tail: bool = False
+    erasures: list[FactRecord] = field(default_factory=list)
+    unerased: frozenset[bytes] = frozenset()
+    """Erasures among the members, and the facts whose payload DuckDB still holds though one of them names them."""
     is_damaged: bool = False
     """Whether the log lost something that was in it, so that its heads are not where this journal's chains end."""
 
@@ -74,10 +89,12 @@ async def open_engine(
     may_create: bool = True,
     threads: Threads = SYSTEM_THREADS,
     open_database: OpenDatabase | None = None,
+    may_erase: ErasureRight = DEFAULT_RIGHT,
 ) -> JournalEngine:
     """Open or create the journal at *path* and start its engine on the running loop.
 
-    *clock*, *random_bytes*, *disk*, *threads* and *open_database* are what a simulator replaces. Raises
+    *may_erase* judges erasures; it must be the same on every replica. *clock*, *random_bytes*, *disk*, *threads* and
+    *open_database* are what a simulator replaces. Raises
     ``NotAJournal``, ``JournalHeld``, ``FormatTooNew``, ``StoreUnavailable``, or ``SchemaDrift`` when one of *types*
     differs from what the journal knows.
     """
@@ -112,6 +129,7 @@ async def open_engine(
     folder = recovered.folder
     try:
         registry.remember(recovered.registrations)
+        book = _build_book(recovered, registry, may_erase)
         writer, continues = _continue_log(recovered, disk or Disk())
         chains = _own_chains(recovered.index, folder)
         own = chains if continues and not folder.label_changed else []
@@ -137,7 +155,7 @@ async def open_engine(
         _close(recovered)
         thread.shutdown(wait=False)
         raise
-    return JournalEngine(
+    engine = JournalEngine(
         folder=folder,
         index=recovered.index,
         writer=writer,
@@ -151,7 +169,19 @@ async def open_engine(
         problems=recovered.problems,
         end_history=end_history,
         threads=threads,
+        erasures=book,
     )
+    engine.forget([claim for claim in book.claims() if claim.fact_id in recovered.unerased])
+    return engine
+
+
+def _build_book(recovered: _Recovered, registry: FactRegistry, may_erase: ErasureRight) -> ErasureBook:
+    book = ErasureBook(may_erase)
+    for record in recovered.erasures:
+        erasure = registry.decode(record)
+        if isinstance(erasure, FactsErased):
+            book.take(record, erasure)
+    return book
 
 
 def _continue_log(recovered: _Recovered, disk: Disk) -> tuple[LogWriter, bool]:
@@ -200,10 +230,23 @@ def _recover(
             recovered.problems.append(str(problem))
         _resume_or_restart(recovered, clock, find_database)
         _read_tail(recovered, registry)
+        _find_unerased(recovered, registry)
     except BaseException:
         _close(recovered)
         raise
     return recovered
+
+
+def _find_unerased(recovered: _Recovered, registry: FactRegistry) -> None:
+    """Ask DuckDB which payloads it still holds that were to be erased: its rows go last."""
+    named = {claim.fact_id for claim in _build_book(recovered, registry, DEFAULT_RIGHT).claims()}
+    if named and recovered.database is not None:
+        try:
+            recovered.unerased = frozenset(recovered.database.unerased_of(named))
+        except StoreUnavailable as problem:
+            _do_without_database(recovered, problem)
+    if recovered.database is None:
+        recovered.unerased = frozenset(named)
 
 
 def _resume_or_restart(recovered: _Recovered, clock: Clock, find_database: OpenDatabase) -> None:
@@ -247,6 +290,7 @@ def _resume(recovered: _Recovered) -> bool:
         return False
     recovered.index = index
     recovered.registrations.extend(database.load_registrations())
+    recovered.erasures.extend(database.facts_of_kind(ERASURE_KIND))
     recovered.cursor = _cursor_at(position, index, folder=recovered.folder)
     return True
 
@@ -295,7 +339,9 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
             )
             continue
         recovered.registrations.extend(frame.registrations)
-        gathered.append(_admit(recovered.index, frame))
+        admitted = _admit(recovered.index, frame)
+        recovered.erasures.extend(record for record in admitted.records if record.kind == ERASURE_KIND)
+        gathered.append(admitted)
         count += len(frame.records)
         if len(gathered) >= FRAMES_AT_ONCE or count >= CATCH_UP_FACTS:
             _apply_or_go_on(recovered, gathered, registry)

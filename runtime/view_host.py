@@ -17,6 +17,7 @@ from antiphon.journal import LogDamaged, PlacedRun, RunRow, read_members
 from antiphon.reactive import UNCHANGED, AppError, Batch, ReactiveScheduler, SignalHub, View
 
 from .not_due import NotDue
+from .renewal import RenewableView, renewable
 
 if TYPE_CHECKING:
     from reactivex.abc import DisposableBase, SchedulerBase
@@ -103,6 +104,10 @@ class ViewHost:
         self._wanted: dict[str, frozenset[str] | None] = {}
         self._refolding: dict[str, RefoldingView] = {}
         self._jobs: set[asyncio.Future[Any]] = set()
+        self._kinds: dict[str, frozenset[str] | None] = {}
+        self._renewable: dict[str, RenewableView] = {}
+        self._renewing: set[str] = set()
+        self._stale: dict[str, frozenset[str]] = {}
         self._rx = scheduler
         self._not_due = NotDue()
         self._timer: DisposableBase | None = None
@@ -144,16 +149,68 @@ class ViewHost:
             for view in self._refolding.values():
                 self._refold_if_needed(view)
 
+    def forget(self, kinds: frozenset[str]) -> None:
+        """Fold the views of these kinds anew, because facts of them were erased; until it is done (``settle``) each
+        keeps its value. Views that are waking up are folded again right after."""
+        for view_id in (*self._awake, *self._waking):
+            self._forget_in(view_id, kinds)
+
+    def _forget_in(self, view_id: str, kinds: frozenset[str]) -> None:
+        wanted = self._wanted[view_id] if view_id in self._wanted else self._kinds.get(view_id, frozenset())
+        if wanted is not None and not wanted & kinds:
+            return
+        if view_id in self._waking or view_id in self._renewing:
+            self._stale[view_id] = self._stale.get(view_id, frozenset()) | kinds
+        elif (view := self._refolding.get(view_id)) is not None:
+            self._start_refold(view, from_history=True)
+        elif (renewable := self._renewable.get(view_id)) is not None:
+            self._start_rebuild(renewable)
+
+    def _forget_stale(self, view_id: str) -> None:
+        stale = self._stale.pop(view_id, None)
+        if stale is not None:
+            self._forget_in(view_id, stale)
+
+    def _start_rebuild(self, view: RenewableView) -> None:
+        read = self._reader(view.kinds)
+        view.begin()
+        self._renewing.add(view.view_id)
+        job = asyncio.get_running_loop().run_in_executor(None, lambda: tuple(read()))
+        self._jobs.add(job)
+        job.add_done_callback(lambda done: self._finish_rebuild(view, done))
+
+    def _finish_rebuild(self, view: RenewableView, job: asyncio.Future[tuple[Fact, ...]]) -> None:
+        self._jobs.discard(job)
+        self._renewing.discard(view.view_id)
+        problem = None if job.cancelled() else job.exception()
+        if job.cancelled() or problem is not None:
+            view.abandon()
+            self.hub.report_error(AppError("view-failed", f"{view.view_id} could not be folded anew: {problem}"))
+            return
+        view.finish(job.result(), self._clock.now_ms(), self.scheduler.snapshots())
+        if self._renewable.get(view.view_id) is view:
+            self.scheduler.touch(view.view_id)
+        self._forget_stale(view.view_id)
+
     async def wake(
-        self, view: View[Fact, Any], initial: object, *, owner: object = None, after_position: int = 0
+        self,
+        view: View[Fact, Any],
+        initial: object,
+        *,
+        owner: object = None,
+        after_position: int = 0,
+        rebuild: Callable[[], View[Fact, Any]] | None = None,
     ) -> None:
         """Fold the history of the view's kinds and follow from there; returns when its signal can be read.
 
         Costs one pass over the members of its kinds (about 5 µs each), in a thread; windows that become durable
         meanwhile are kept and folded next. Waking a view that is awake is free. *owner* is what declared the view:
         another declaration under the same id (a notebook cell run again) takes the place of the first, whose watchers
-        end. A view restored from a checkpoint names the log position it holds in *after_position*.
+        end. A view restored from a checkpoint names the log position it holds in *after_position*. *rebuild* makes an
+        empty one like it, for when facts are erased.
         """
+        if rebuild is not None:
+            view = renewable(view, rebuild, initial)
         view_id = view.view_id
         while (waking := self._waking.get(view_id)) is not None:
             # How it ends is the other caller's news: cancelled or failed there, it is tried again here.
@@ -171,6 +228,7 @@ class ViewHost:
         finally:
             del self._waking[view_id], self._missed[view_id], self._wanted[view_id]
             waking.set_result(None)
+            self._forget_stale(view_id)
 
     async def fold_apart(
         self, view: View[Fact, Any], initial: object, *, accept: Callable[[FactRecord], bool]
@@ -215,6 +273,7 @@ class ViewHost:
     def _put_to_sleep(self, view_id: str) -> None:
         del self._awake[view_id]
         self._refolding.pop(view_id, None)
+        self._renewable.pop(view_id, None)
         self.scheduler.unregister_view(view_id)
 
     async def _catch_up(self, view: View[Fact, Any], initial: object, after_position: int) -> None:
@@ -230,6 +289,9 @@ class ViewHost:
         if missed:
             snapshot = self._update(view, tuple(missed), snapshot)
         self.scheduler.register_view(view, snapshot)
+        self._kinds[view.view_id] = view.kinds
+        if isinstance(view, RenewableView):
+            self._renewable[view.view_id] = view
         if isinstance(view, RefoldingView):
             self._refolding[view.view_id] = view
             self._refold_if_needed(view)
@@ -283,15 +345,19 @@ class ViewHost:
         self.deliver(self._not_due.take_due(self._latest_ms()))
 
     def _refold_if_needed(self, view: RefoldingView) -> None:
-        if not view.needs_refold:
-            return
-        refold = view.begin_refold()
+        if view.needs_refold and view.view_id not in self._renewing:
+            self._start_refold(view)
+
+    def _start_refold(self, view: RefoldingView, *, from_history: bool = False) -> None:
+        self._renewing.add(view.view_id)
+        refold = view.begin_refold(from_history=from_history)
         job = asyncio.get_running_loop().run_in_executor(None, refold.run, self._reader(view.kinds))
         self._jobs.add(job)
         job.add_done_callback(lambda done: self._finish_refold(view, done))
 
     def _finish_refold(self, view: RefoldingView, job: asyncio.Future[Any]) -> None:
         self._jobs.discard(job)
+        self._renewing.discard(view.view_id)
         problem = None if job.cancelled() else job.exception()
         if job.cancelled() or problem is not None:
             view.abandon_refold()
@@ -300,6 +366,7 @@ class ViewHost:
         view.finish_refold(job.result())
         if self._refolding.get(view.view_id) is view:
             self.scheduler.touch(view.view_id)
+            self._forget_stale(view.view_id)
             self._refold_if_needed(view)
 
     def _update(self, view: View[Fact, Any], facts: tuple[Fact, ...], before: object) -> object:

@@ -28,9 +28,11 @@ from antiphon.facts import (
     ContactRenamed,
     ConvergenceCertified,
     DeviceInvitation,
+    ErasedFact,
     Fact,
     FactId,
     FactRecord,
+    FactsErased,
     FriendshipAccepted,
     FriendshipProposed,
     FriendshipRevoked,
@@ -412,6 +414,21 @@ def journal_facts() -> st.SearchStrategy[Fact]:
     hex_text = st.sampled_from(["00" * 32, "0f" * 32])
     return st.one_of(
         st.just(HeadsMerged()),
+        st.builds(
+            FactsErased,
+            namespace=st.just("antiphon.default"),
+            facts=st.lists(
+                st.builds(
+                    ErasedFact,
+                    chain=st.just("0f" * 16),
+                    fact_id=st.just("0f" * 32),
+                    kind=st.just("doc.said"),
+                    seq=st.integers(2, 1_000),
+                ),
+                max_size=3,
+            ).map(tuple),
+            reason=st.text(st.characters(codec="utf-8"), max_size=20),
+        ),
         st.builds(
             ChainOpened,
             authority=_authorities,

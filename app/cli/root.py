@@ -135,6 +135,7 @@ def _register() -> None:
         choreography,
         demo,
         exporting,
+        housekeeping,
         importing,
         reading,
         replicating,
@@ -143,7 +144,7 @@ def _register() -> None:
     )
 
     looking = (reading, travelling, exporting, checking)
-    for module in (demo, importing, *looking, replicating, choreography, simulating):
+    for module in (demo, importing, *looking, housekeeping, replicating, choreography, simulating):
         module.register(app)
 
 

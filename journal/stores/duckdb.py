@@ -230,6 +230,20 @@ class DuckdbFollower:
         with self._guarded():
             self._tables.hide(reasons)
 
+    def erase(self, fact_ids: Iterable[bytes]) -> None:
+        """Take the payloads of these facts out of the table; ids and everything else stay."""
+        with self._guarded():
+            self._tables.erase(fact_ids)
+
+    def unerased_of(self, fact_ids: Iterable[bytes]) -> list[bytes]:
+        """Which of these facts still have their payload in the table."""
+        with self._guarded():
+            return self._tables.unerased_of(fact_ids)
+
+    def facts_of_kind(self, kind: str) -> list[FactRecord]:
+        """The facts of one kind, as ``facts_of`` gives them."""
+        return list(self.facts_of([kind]))
+
     def load_chains(self) -> list[StoredChain]:
         """Every chain, with its last applied fact."""
         with self._guarded():

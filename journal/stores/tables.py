@@ -92,6 +92,13 @@ FROM read_csv({spool}, delim = '\x1f', quote = '', escape = '', header = false, 
     new_line = '\\n', max_line_size = {row_bytes}, columns = {{{columns}}})
 """
 
+_IDS = "SELECT unhex(f) FROM (SELECT unnest(from_json(?::JSON, '[\"VARCHAR\"]')) AS f)"
+_ERASE = f"""
+UPDATE internal.facts SET digest = unhex(sha256(encode(to_base64(salt)) || coalesce(raw, encode(payload), ''::BLOB))),
+    payload = NULL, raw = NULL, salt = NULL, hidden = NULL
+WHERE digest IS NULL AND fact_id IN ({_IDS})
+"""
+
 _LINE_SQL = """
 SELECT fact_id, chain_number, seq, hlc, at_ms, kind, version,
     CASE WHEN digest IS NOT NULL THEN encode('{"e":"' || lower(hex(digest)) || '","h":' || header || '}')
@@ -220,6 +227,24 @@ class FactTables:
             "WHERE fact_id = unhex(given.i)",
             [_json(rows)],
         )
+
+    def erase(self, fact_ids: Iterable[bytes]) -> None:
+        """Take the payloads of these facts out, and every view's kept state with them: it was made of them."""
+        given = [_json([fact_id.hex() for fact_id in fact_ids])]
+        self._connection.execute("BEGIN TRANSACTION")
+        try:
+            self._execute(_ERASE, given)
+            self._execute("DELETE FROM internal.view_checkpoints")
+            self._execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def unerased_of(self, fact_ids: Iterable[bytes]) -> list[bytes]:
+        """Which of these facts still have their payload here; one pass over the ids."""
+        given = [_json([fact_id.hex() for fact_id in fact_ids])]
+        rows = self._rows(f"SELECT fact_id FROM internal.facts WHERE digest IS NULL AND fact_id IN ({_IDS})", given)
+        return [_bytes(row[0]) for row in rows]
 
     def load_chains(self) -> list[StoredChain]:
         """Every chain with its last applied fact; one pass over three columns of the facts."""
