@@ -73,6 +73,7 @@ from .fact_sinks import FactSinks
 from .follower import FollowerService
 from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
 from .keeper import Erasing, Keeper
+from .sync_status import SyncMonitor
 from .threads import SYSTEM_THREADS, Threads
 from .view_host import CheckpointKey, ViewHost
 
@@ -207,6 +208,7 @@ class JournalEngine:
         # What ends the follower when the loop that it talks to is gone.
         self._end_history = end_history
         self.hub = SignalHub()
+        self.sync_monitor = SyncMonitor(self.hub)
         rx = AsyncIOScheduler(asyncio.get_running_loop())
         self.views = ViewHost(
             self.hub,

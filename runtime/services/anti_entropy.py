@@ -14,16 +14,7 @@ from enum import Enum
 
 from antiphon.facts import AntiphonError, Clock, LocalViolation
 from antiphon.journal import CrdtCoordinator, JournalClosed, StoreUnavailable
-from antiphon.journal.sync.messages import (
-    HEAD_BYTES,
-    Error,
-    ErrorCode,
-    Facts,
-    MessageViolation,
-    Refusal,
-    Root,
-    decode,
-)
+from antiphon.journal.sync.messages import ErrorCode, Refusal
 from antiphon.journal.sync.session import Outcome, SyncSession
 
 from ..clock import SystemClock
@@ -40,14 +31,16 @@ from ..resilience import (
     retry,
 )
 from ..transports.tcp import connect
-from ..transports.transport import ByteCounts, Connect, Connection, PeerLost, PeerUnreachable
+from ..transports.transport import Connect, Connection, PeerLost, PeerUnreachable
 from .crdt_exchange import SharedConnection, follow_exchange, lead_exchange
+from .gates import SyncGate
 from .peers import PeerBook
 from .progress import AllCompleted, PeerCompleted, PeerFailed, Progress, ProgressListener, Started, ignore
 from .session_driver import Replica, SessionDriver, SyncReport, SyncSettings
 from .sync_config import AntiEntropyConfig
 from .sync_errors import SyncErrorCode, SyncFailure, TransientSyncFailure, sync_failure
-from .sync_gate import GatedConnection, GatedReplica, SyncGate
+from .sync_gate import GatedConnection, GatedReplica
+from .watched import WatchedConnection
 
 OPERATION = "anti-entropy"
 SYSTEM_CLOCK = SystemClock()
@@ -365,14 +358,14 @@ class _Run:
         except PeerLost as problem:
             raise sync_failure(SyncErrorCode.NETWORK, str(problem)) from problem
         try:
-            return await self._over(_Watched(raw, effects.limiter, effects.timing))
+            return await self._over(WatchedConnection(raw, effects.limiter, effects.timing))
         except asyncio.CancelledError:
             raw.drop()
             raise
         finally:
             await raw.close()
 
-    async def _over(self, watched: _Watched) -> CrdtCoordinator:
+    async def _over(self, watched: WatchedConnection) -> CrdtCoordinator:
         effects, config = self._effects, self._config
         shared = SharedConnection(watched)
         replica: Replica = effects.journal
@@ -433,69 +426,6 @@ class _Run:
             )
 
 
-class _Watched:
-    """A connection that keeps the last ROOT and ERROR it heard, and lets a rate limit slow it down."""
-
-    def __init__(self, connection: Connection, limiter: RateLimiter | None, timing: Timing) -> None:
-        self._connection = connection
-        self._limiter = limiter
-        self._timing = timing
-        self._debt_s = 0.0
-        self.remote_root = ""
-        self.error_code: ErrorCode | None = None
-
-    @property
-    def peer(self) -> str:
-        """The connection's."""
-        return self._connection.peer
-
-    @property
-    def counts(self) -> ByteCounts:
-        """The connection's."""
-        return self._connection.counts
-
-    async def send(self, *frames: bytes) -> None:
-        """The connection's."""
-        await self._connection.send(*frames)
-
-    async def receive(self) -> bytes:
-        """The next frame, not before the limit allows; the pause is made first, so that cancelling loses no frame."""
-        if self._debt_s > 0:
-            await self._timing.sleep(self._debt_s)
-            self._debt_s = 0.0
-        frame = await self._connection.receive()
-        kind = frame[HEAD_BYTES - 1] if len(frame) >= HEAD_BYTES else 0
-        if self._limiter is not None and kind != Facts.kind:
-            self._debt_s = self._limiter.reserve(host_of(self.peer))
-        if kind in (Root.kind, Error.kind):
-            self._remember(frame)
-        return frame
-
-    async def close(self) -> None:
-        """The connection's."""
-        await self._connection.close()
-
-    def drop(self) -> None:
-        """The connection's."""
-        self._connection.drop()
-
-    def _remember(self, frame: bytes) -> None:
-        try:
-            message = decode(frame)
-        except MessageViolation:
-            return  # the session will say so
-        if isinstance(message, Root):
-            self.remote_root = message.fingerprint.hex()
-        elif isinstance(message, Error):
-            self.error_code = message.code
-
-
-def host_of(peer: str) -> str:
-    """A peer's name without the port that it happens to come from, so that it cannot begin anew by reconnecting."""
-    host, colon, port = peer.rpartition(":")
-    return host if colon and port.isdigit() else peer
-
-
 def code_of(error: AntiphonError) -> SyncErrorCode:
     """An error's code."""
     match error:
@@ -532,7 +462,7 @@ _SAID_BY_PEER = {
 }
 
 
-def _result_of(peer: str, report: SyncReport, watched: _Watched, local_root: str) -> AntiEntropyResult:
+def _result_of(peer: str, report: SyncReport, watched: WatchedConnection, local_root: str) -> AntiEntropyResult:
     return AntiEntropyResult(
         peer,
         _STATUS.get(report.outcome, DigestStatus.EQUAL if report.is_success else DigestStatus.UNKNOWN),
@@ -554,7 +484,7 @@ def _rejection(refusal: Refusal) -> tuple[str, str]:
     return f"{refusal.chain}/{refusal.first_seq}", refusal.reason
 
 
-def _check(report: SyncReport, watched: _Watched, gated: GatedConnection | None) -> None:
+def _check(report: SyncReport, watched: WatchedConnection, gated: GatedConnection | None) -> None:
     """Raise the ``SyncFailure`` that a session's end amounts to, if it is one."""
     if gated is not None and gated.denial:
         raise sync_failure(SyncErrorCode.UNAUTHORIZED, f"{watched.peer} was not let in: {gated.denial}")

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 from antiphon.facts import AntiphonError, LocalViolation
@@ -44,14 +45,19 @@ from antiphon.journal.sync.session import (
 
 from ..clock import monotonic_seconds
 from ..entropy import system_random
-from ..resilience import Delays, ExponentialWithJitter
+from ..resilience import Delays, ExponentialWithJitter, RateLimits, RetryPolicy, Timing
+from ..sync_status import SessionMonitor
 from ..transports.tcp import connect, listen
 from ..transports.transport import Connect, Connection, Listen, PeerLost
+from .gates import SyncGate
 
 # Received and not yet ingested; beyond it nothing more is read, and the transport pushes back.
 BACKLOG_BYTES_MAX = 1024 * 1024
 # A read this small is faster done than handed to a thread.
 INLINE_READ_BYTES_MAX = 64 * 1024
+
+# Numbers for a monitor to tell sessions of one process apart by.
+_SESSIONS = count()
 
 RunListener = Callable[[Sequence[RunRow]], None]
 
@@ -96,7 +102,8 @@ class SyncSettings:
 
     ``digest_timeout_s`` bounds a step in which the two sides compare, ``transfer_timeout_s`` one in which facts flow;
     both count from the last progress. ``recheck_s`` is the pause between comparisons on a link that could not agree; a
-    link that agrees does nothing while idle.
+    link that agrees does nothing while idle. ``retry`` is for reaching a peer once, ``backoff`` for a link, which never
+    gives up. A ``gate`` decides whom this side meets and what they see; ``rates`` bound what a server is asked.
     """
 
     agent: str = "antiphon"
@@ -115,6 +122,15 @@ class SyncSettings:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     connect: Connect = connect
     listen: Listen = listen
+    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # frozen
+    gate: SyncGate | None = None
+    rates: RateLimits | None = RateLimits()  # noqa: RUF009  # a NamedTuple cannot change
+    monitor: SessionMonitor | None = None
+
+    @property
+    def timing(self) -> Timing:
+        """Clock, sleep and dice, as the rules of resilience take them."""
+        return Timing(self.elapsed_s, self.sleep, lambda: int.from_bytes(self.random_bytes(4), "big") / 0xFFFF_FFFF)
 
     def __post_init__(self) -> None:
         for name in (
@@ -190,6 +206,7 @@ class SessionDriver:
         self._connection = connection
         self._settings = settings
         self._on_change = on_change
+        self._number = next(_SESSIONS)
         self._outbox: deque[Send | ReadAndSend | Finish] = deque()
         self._is_sending = False
         self._is_mute = False
@@ -225,10 +242,26 @@ class SessionDriver:
                     task.cancel()
         finally:
             remove_listener()
+            self._tell_end()
             await self._connection.close()
         if self._trouble is not None:
             raise self._trouble
         return self._build_report(self._settings.elapsed_s() - started_s)
+
+    def _tell_end(self) -> None:
+        monitor, report = self._settings.monitor, self._report
+        if monitor is None:
+            return
+        account = self.session.statistics()
+        reason = str(self._trouble) if self._trouble else report.reason if report else "it was cancelled"
+        monitor.end(
+            self._number,
+            self._connection.peer,
+            received=account.received,
+            sent=account.sent,
+            reason=reason,
+            is_success=report is not None and report.is_success and self._trouble is None,
+        )
 
     def leave(self) -> None:
         """End the session in good order: what is queued is sent first, then a goodbye."""
@@ -339,6 +372,15 @@ class SessionDriver:
             self._is_awaiting.set()
         if self._on_change is not None:
             self._on_change(session)
+        if self._settings.monitor is not None and session.state is not State.CLOSED:
+            account = session.statistics()
+            self._settings.monitor.follow(
+                self._number,
+                self._connection.peer,
+                received=account.received,
+                sent=account.sent,
+                is_agreed=account.is_agreed and session.state is State.LIVE,
+            )
 
     def _patience_s(self) -> float | None:
         """How long the peer may take for its next step; None when nothing is owed, or when it is our move."""

@@ -16,9 +16,12 @@ from antiphon.facts import AntiphonError, LocalViolation
 from antiphon.journal.sync.messages import Busy, encode
 from antiphon.journal.sync.session import Outcome, State, SyncSession
 
+from ..resilience import MaxRetriesExceeded, RateLimiter, TimeoutBudget, retry
 from ..transports.memory import memory_pair
-from ..transports.transport import Connection, Listener, PeerLost, parse_address
+from ..transports.transport import Connection, Listener, PeerLost, PeerUnreachable, parse_address
 from .session_driver import Replica, RunListener, SessionDriver, SyncReport, SyncSettings
+from .sync_gate import guarded_driver
+from .watched import WatchedConnection
 
 DEFAULT_SETTINGS = SyncSettings()
 # Sessions a server remembers for its statistics.
@@ -56,7 +59,7 @@ async def sync_once(
     ``StoreUnavailable`` when this side's disk refuses.
     """
     await replica.flush()
-    return await SessionDriver(replica, connection, settings, is_live=False).run()
+    return await guarded_driver(replica, connection, settings, is_live=False).run()
 
 
 async def sync_address(replica: Replica, address: str, *, settings: SyncSettings = DEFAULT_SETTINGS) -> SyncReport:
@@ -64,12 +67,30 @@ async def sync_address(replica: Replica, address: str, *, settings: SyncSettings
 
     Raises ``LocalViolation`` for a bad address and ``PeerUnreachable`` when nobody answers there.
     """
-    return await sync_once(
-        replica, await settings.connect(address, timeout=settings.connect_timeout_s), settings=settings
-    )
+    parse_address(address)
+    return await sync_once(replica, await _reach(address, settings), settings=settings)
 
 
-async def sync_in_process(first: Replica, second: Replica, *, settings: SyncSettings = DEFAULT_SETTINGS) -> SyncReport:
+async def _reach(address: str, settings: SyncSettings) -> Connection:
+    """Connect, as often as the settings' retry allows; ``PeerUnreachable`` when nobody answered any time."""
+
+    async def attempt(budget: TimeoutBudget | None) -> Connection:
+        del budget
+        return await settings.connect(address, timeout=settings.connect_timeout_s)
+
+    try:
+        return await retry(attempt, settings.retry, timing=settings.timing, retryable=(PeerUnreachable,))
+    except MaxRetriesExceeded as problem:
+        raise problem.last from None
+
+
+async def sync_in_process(
+    first: Replica,
+    second: Replica,
+    *,
+    settings: SyncSettings = DEFAULT_SETTINGS,
+    second_settings: SyncSettings | None = None,
+) -> SyncReport:
     """The same session between two replicas of this process; the report is the first one's."""
     if first is second:
         raise LocalViolation("a journal cannot sync with itself; name two journals")
@@ -77,7 +98,7 @@ async def sync_in_process(first: Replica, second: Replica, *, settings: SyncSett
     try:
         async with asyncio.TaskGroup() as group:
             here = group.create_task(sync_once(first, ends[0], settings=settings))
-            group.create_task(sync_once(second, ends[1], settings=settings))
+            group.create_task(sync_once(second, ends[1], settings=second_settings or settings))
     except BaseExceptionGroup as problems:
         raise problems.exceptions[0] from problems
     return here.result()
@@ -114,6 +135,7 @@ class SyncServer:
         self._replica = replica
         self._settings = settings
         self._listener: Listener | None = None
+        self._limiter = RateLimiter(settings.rates, settings.timing) if settings.rates is not None else None
         self._group = asyncio.TaskGroup()
         self._accepting: asyncio.Task[None] | None = None
         self._sessions: dict[SessionDriver, asyncio.Task[None]] = {}
@@ -166,7 +188,8 @@ class SyncServer:
         while True:
             connection = await listener.accept()
             if len(self._sessions) < self._settings.connections_max:
-                driver = SessionDriver(self._replica, connection, self._settings, is_live=True)
+                watched = WatchedConnection(connection, self._limiter, self._settings.timing)
+                driver = guarded_driver(self._replica, watched, self._settings, is_live=True)
                 self._sessions[driver] = self._group.create_task(self._host(driver))
             else:
                 self._send_away(connection)
@@ -315,7 +338,7 @@ class Link:
         return await self._settings.connect(self._address, timeout=self._settings.connect_timeout_s)
 
     async def _converse(self, connection: Connection) -> SyncReport:
-        driver = SessionDriver(self._replica, connection, self._settings, is_live=True, on_change=self._on_change)
+        driver = guarded_driver(self._replica, connection, self._settings, is_live=True, on_change=self._on_change)
         self._driver = driver
         self._state = LinkState.SYNCING
         self._sessions += 1

@@ -6,8 +6,8 @@ the gate does not show does not exist for that peer, in neither direction. A gat
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 from antiphon.facts import AntiphonError, ChainId, Namespace
 from antiphon.journal import ChainState, JournalIndex, RunRow
@@ -24,56 +24,11 @@ from antiphon.journal.sync.messages import (
     decode,
     encode,
 )
+from antiphon.journal.sync.session import SyncSession
 
 from ..transports.transport import ByteCounts, Connection, PeerLost
-from .session_driver import Replica, RunListener
-
-
-class PeerClaim(NamedTuple):
-    """What a peer says of itself, and where it is; nothing of it is proven by saying so."""
-
-    address: str
-    journal_id: str
-    agent: str
-
-
-SendGuard = Callable[[int, int], Awaitable[None]]
-"""Called before a message leaves, with its kind and its bytes; what it raises (an ``AntiphonError``) keeps it here."""
-
-
-class Admission(NamedTuple):
-    """A gate's answer: ``namespaces`` is what the peer may see (None: all), ``guard`` is asked before each send."""
-
-    is_allowed: bool
-    reason: str = ""
-    namespaces: frozenset[Namespace] | None = frozenset()
-    guard: SendGuard | None = None
-
-    @classmethod
-    def denied(cls, reason: str) -> Admission:
-        """No."""
-        return cls(False, reason)
-
-
-class SyncGate(Protocol):
-    """Who decides. The guard chain will be one; ``NamespaceGate`` is a table."""
-
-    async def admit(self, peer: PeerClaim, /) -> Admission:
-        """Whether *peer* may meet this replica, and what it may see."""
-        ...
-
-
-class NamespaceGate:
-    """A table: which journals (by their id, 32 hex digits) may see which contexts; whoever is not in it is denied."""
-
-    def __init__(self, allowed: Mapping[str, frozenset[Namespace] | None]) -> None:
-        self._allowed = dict(allowed)
-
-    async def admit(self, peer: PeerClaim) -> Admission:
-        """What the table says."""
-        if peer.journal_id not in self._allowed:
-            return Admission.denied("this replica does not know you")
-        return Admission(True, namespaces=self._allowed[peer.journal_id])
+from .gates import Admission, PeerClaim, SendGuard, SyncGate
+from .session_driver import Replica, RunListener, SessionDriver, SyncSettings
 
 
 class GatedIndex:
@@ -280,3 +235,19 @@ class GatedConnection:
             self.denial = admission.reason or "denied"
             raise PeerLost(f"not let in: {self.denial}")
         self._index.allow(admission.namespaces)
+
+
+def guarded_driver(
+    replica: Replica,
+    connection: Connection,
+    settings: SyncSettings,
+    *,
+    is_live: bool,
+    on_change: Callable[[SyncSession], None] | None = None,
+) -> SessionDriver:
+    """A session's driver, behind the settings' gate if there is one."""
+    if settings.gate is None:
+        return SessionDriver(replica, connection, settings, is_live=is_live, on_change=on_change)
+    gated = GatedReplica(replica)
+    behind = GatedConnection(connection, settings.gate, gated.gated)
+    return SessionDriver(gated, behind, settings, is_live=is_live, is_reserved=True, on_change=on_change)

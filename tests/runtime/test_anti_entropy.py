@@ -36,9 +36,9 @@ from antiphon.runtime.services.anti_entropy import (
     execute_anti_entropy,
     execute_as_requester,
     execute_as_responder,
-    host_of,
     sync_with_peers,
 )
+from antiphon.runtime.services.gates import Admission, NamespaceGate, PeerClaim
 from antiphon.runtime.services.peers import PeerBook, PeerRecord, choose_peers, open_peer_book
 from antiphon.runtime.services.progress import (
     AllCompleted,
@@ -53,7 +53,7 @@ from antiphon.runtime.services.progress import (
 from antiphon.runtime.services.sync import serve
 from antiphon.runtime.services.sync_config import AntiEntropyConfig
 from antiphon.runtime.services.sync_errors import RETRYABLE_CODES, SyncErrorCode, SyncFailure, sync_failure
-from antiphon.runtime.services.sync_gate import Admission, NamespaceGate, PeerClaim
+from antiphon.runtime.services.watched import host_of
 from antiphon.runtime.transports.memory import MemoryConnection, memory_pair
 from antiphon.runtime.transports.tcp import listen
 from antiphon.runtime.transports.transport import Connection, PeerLost, PeerUnreachable

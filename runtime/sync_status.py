@@ -1,0 +1,75 @@
+"""``SYNC_STATUS_SIGNAL``: what a screen shows of replication: idle, syncing, synced or failed.
+
+Follows every session of one journal, whoever began it. It tells; it decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from antiphon.reactive import Signal, SignalHub
+
+SyncState = Literal["idle", "syncing", "synced", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """Where replication stands: so many facts ``received`` and ``sent`` by the sessions under way, or by the last one.
+
+    ``peer`` is whom the last change was about, ``reason`` why it failed. A live session that agrees counts as synced.
+    """
+
+    state: SyncState = "idle"
+    peer: str = ""
+    received: int = 0
+    sent: int = 0
+    reason: str = ""
+
+
+SYNC_STATUS_SIGNAL: Signal[SyncStatus] = Signal("app:sync_status", SyncStatus)
+"""The state of replication of one journal."""
+
+
+class SessionMonitor(Protocol):
+    """Who is told how sessions go; *session* is the same number from its begin to its end."""
+
+    def follow(self, session: int, peer: str, *, received: int, sent: int, is_agreed: bool) -> None:
+        """A session moved."""
+        ...
+
+    def end(self, session: int, peer: str, *, received: int, sent: int, reason: str, is_success: bool) -> None:
+        """A session ended."""
+        ...
+
+
+class SyncMonitor:
+    """Turns the sessions of one journal into its status signal; O(sessions under way) a step."""
+
+    def __init__(self, hub: SignalHub) -> None:
+        self._hub = hub
+        self._sessions: dict[int, tuple[int, int, bool]] = {}
+        self._last = SyncStatus()
+        hub.register(SYNC_STATUS_SIGNAL, self._last, external=True)
+
+    def follow(self, session: int, peer: str, *, received: int, sent: int, is_agreed: bool) -> None:
+        """Show a session that moved."""
+        self._sessions[session] = (received, sent, is_agreed)
+        self._show(peer)
+
+    def end(self, session: int, peer: str, *, received: int, sent: int, reason: str, is_success: bool) -> None:
+        """Show how a session ended, unless others are under way."""
+        self._sessions.pop(session, None)
+        self._last = SyncStatus("synced" if is_success else "failed", peer, received, sent, reason)
+        self._show(peer)
+
+    def _show(self, peer: str) -> None:
+        if not self._hub.is_registered(SYNC_STATUS_SIGNAL):
+            return  # the journal is closed
+        moving = [each for each in self._sessions.values() if not each[2]]
+        shown = moving or list(self._sessions.values())
+        if not shown:
+            self._hub.emit(SYNC_STATUS_SIGNAL, self._last)
+            return
+        received, sent = sum(each[0] for each in shown), sum(each[1] for each in shown)
+        self._hub.emit(SYNC_STATUS_SIGNAL, SyncStatus("syncing" if moving else "synced", peer, received, sent))
