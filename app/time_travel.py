@@ -162,7 +162,8 @@ class Explanation(Answer):
 
     def __repr__(self) -> str:
         least = "the least that give it" if self.is_minimal else "fewer may do"
-        return f"<Explanation of {self.name}[{key_text(self.key)}]: {len(self.facts)} facts, {least}>"
+        count = f"{len(self.facts)} fact{'' if len(self.facts) == 1 else 's'}"
+        return f"<Explanation of {self.name}[{key_text(self.key)}]: {count}, {least}>"
 
     def _repr_html_(self) -> str:
         least = "leaving out any one would change it" if self.is_minimal else "the search was ended; fewer may do"

@@ -74,7 +74,8 @@ def changed_parts(before: object, after: object) -> dict[Key, PartChange]:
 
 
 def find_keys(state: object, wanted: object) -> list[Key]:
-    """The keys that *wanted* may mean: a path, an index, the text of a path, or the last piece of one.
+    """The keys that *wanted* may mean: a path, an index, the text of a path, the last piece of one, or a word that a
+    record at it holds (a contact's name).
 
     The first way in which it means anything counts; several keys mean that it is ambiguous.
 
@@ -93,7 +94,8 @@ def find_keys(state: object, wanted: object) -> list[Key]:
     if last:
         return last
     below = [(*key, field) for key, _ in nodes if (field := text.removeprefix(f"{key_text(key)}/")) != text]
-    return [key for key in below if part_at(state, key) is not MISSING]
+    below = [key for key in below if part_at(state, key) is not MISSING]
+    return below or [key for key, part in nodes if text in _words_in(part)]
 
 
 def key_text(key: Key) -> str:
@@ -108,6 +110,12 @@ def key_text(key: Key) -> str:
 def key_words(key: Key) -> list[str]:
     """The pieces of text that a key is made of, the last and most telling first."""
     return [word for component in reversed(key) for word in reversed(_pieces(component))]
+
+
+def _words_in(part: object) -> list[object]:
+    """What a record says in its text fields."""
+    values = (getattr(part, name) for name in _field_names(part))
+    return [value for value in values if isinstance(value, str)]
 
 
 def _pieces(component: object) -> list[str]:
@@ -177,6 +185,10 @@ def _parts(part: object, depth: int) -> Mapping[object, object] | None:
     return None
 
 
+def _is_empty(part: object) -> bool:
+    return isinstance(part, Mapping | Set | list | tuple) and not part
+
+
 def _elements(part: Sequence[object], depth: int) -> Mapping[object, object] | None:
     if part and all(hasattr(element, "id") for element in part):
         named = {getattr(element, "id"): element for element in part}  # noqa: B009  # the attribute is their word
@@ -219,6 +231,11 @@ def _compare(before: object, after: object, key: Key, found: dict[Key, PartChang
         return
     old = None if before is MISSING else _parts(before, len(key))
     new = None if after is MISSING else _parts(after, len(key))
+    # Nothing in it tells whose parts an empty container would hold: those of the other side.
+    if old is None and new is not None and _is_empty(before):
+        old = {}
+    if new is None and old is not None and _is_empty(after):
+        new = {}
     if (old is None and before is not MISSING) or (new is None and after is not MISSING):
         if before is MISSING or after is MISSING or before != after:
             found[key] = PartChange(before, after)

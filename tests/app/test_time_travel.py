@@ -216,6 +216,8 @@ async def test_a_diff_of_the_chat_is_by_message(history: History) -> None:
     assert found["m2"].what == "removed"
     assert [type(fact) for fact in found["m1"].facts] == [MessageEdited]
     assert set(found) == {"m1", "m2"}
+    since_the_start = history.diff(CHAT_SIGNAL, NOON - 1)
+    assert all(each.facts for each in since_the_start), "each change has facts, the first message of a channel too"
 
 
 @pytest.mark.asyncio

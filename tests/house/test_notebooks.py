@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REAL_CORPUS = ROOT / "../shared/data/ubuntu-irc.tar.gz"
+WITH_LOGS = [path for path in NOTEBOOKS if "ANTIPHON_CORPUS" in path.read_text(encoding="utf-8")]
 CELL_S_MAX = 120
 
 SMALL_LOG = (
@@ -70,7 +71,7 @@ def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
     assert "widgets" not in notebook.metadata
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WITH_LOGS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("has_corpus", [True, False], ids=["real logs", "no logs"])
 def test_a_notebook_runs_with_the_real_logs_and_without(
     path: Path, has_corpus: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -83,6 +84,19 @@ def test_a_notebook_runs_with_the_real_logs_and_without(
     assert expected in printed(notebook), "the notebook says what it works on"
     left = {found.name for found in tmp_path.iterdir()} - {archive.name}
     assert not [name for name in left if name.startswith("antiphon")], "and leaves nothing behind"
+
+
+@pytest.mark.parametrize("name", ["02_time_travel", "03_two_replicas"])
+def test_a_notebook_with_data_of_its_own_shows_tables_and_a_picture_and_leaves_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    notebook = execute(ROOT / "notebooks" / f"{name}.ipynb")
+    assert "generated data" in printed(notebook), "the notebook says what it works on"
+    shown = [output.get("data", {}) for cell in code_cells(notebook) for output in cell.outputs]
+    assert sum("<table" in data.get("text/html", "") for data in shown) >= 2
+    assert any("vega" in data.get("text/html", "") for data in shown)
+    assert not [found.name for found in tmp_path.iterdir() if found.name.startswith("antiphon")]
 
 
 def test_the_first_notebook_asks_three_questions_travels_in_time_and_draws_two_plots(

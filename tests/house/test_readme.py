@@ -158,6 +158,11 @@ def test_every_command_and_snippet_of_the_readme_runs(scene: Path) -> None:
     assert not problems, "\n\n".join(problems)
 
 
+def test_every_command_and_snippet_of_the_page_on_history_runs(scene: Path) -> None:
+    problems = tell(steps((ROOT / "docs" / "history.md").read_text(encoding="utf-8")), scene)
+    assert not problems, "in docs/history.md: " + "\n\n".join(problems)
+
+
 def test_the_readme_shows_code_and_the_two_commands() -> None:
     story = steps(README.read_text(encoding="utf-8"))
     assert any(step.kind == "python" for step in story), "the README must hold the first signal as a ```python block"

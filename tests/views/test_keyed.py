@@ -62,6 +62,7 @@ def test_every_kind_of_state_has_parts(state: object, keys: list[object]) -> Non
         ("lines/lobby/m1/text", ("lines", "lobby", "m1", "text")),
         (("lines", "lobby", -1), ("lines", "lobby", -1)),
         ("lobby", ("lines", "lobby")),
+        ("hi", ("lines", "lobby", "m1")),
         ((), ()),
     ],
 )
@@ -86,7 +87,14 @@ def test_a_line_that_slides_out_of_a_window_is_removed_and_the_others_stay() -> 
 def test_a_part_that_becomes_another_kind_of_thing_changes_as_a_whole() -> None:
     assert changed_parts({"a": {"b": 1}}, {"a": 3}) == {("a",): PartChange({"b": 1}, 3)}
     assert changed_parts({"a": 3}, {"a": {"b": 1}}) == {("a",): PartChange(3, {"b": 1})}
+    assert changed_parts({"a": 3}, {"a": ()}) == {("a",): PartChange(3, ())}
     assert changed_parts({}, {"a": {}}) == {("a",): PartChange(MISSING, {})}
+
+
+def test_the_first_and_the_last_element_of_a_container_are_parts_of_their_own() -> None:
+    empty, one = {"a": {"b": ()}}, {"a": {"b": (Line("m1", "hi"),)}}
+    assert changed_parts(empty, one) == {("a", "b", "m1"): PartChange(MISSING, Line("m1", "hi"))}
+    assert changed_parts(one, empty) == {("a", "b", "m1"): PartChange(Line("m1", "hi"), MISSING)}
 
 
 _states = st.recursive(
