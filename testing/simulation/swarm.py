@@ -13,28 +13,28 @@ from random import Random
 from .disk import DiskFaults
 from .network import Quality
 
-# command: weight when it takes part, and the chance that it does.
-COMMANDS: Mapping[str, tuple[int, float]] = {
-    "commit": (30, 1.0),
-    "commit_many": (3, 0.5),
-    "sync": (15, 0.9),
-    "pause": (6, 0.8),
-    "kill": (3, 0.5),
-    "power": (3, 0.5),
-    "die_in_call": (3, 0.4),
-    "stop": (2, 0.4),
-    "look": (3, 0.4),
-    "restart": (6, 1.0),
-    "partition": (2, 0.3),
-    "cut": (1, 0.2),
-    "heal": (3, 0.5),
-    "reset": (1, 0.2),
-    "jump": (2, 0.3),
-    "rot": (1, 0.15),
-    "backup": (2, 0.25),
-    "restore": (2, 0.25),
-    "forge": (2, 0.2),
-    "stray": (2, 0.2),
+# The chance that a run has the feature, and what it is then made of: commands by weight.
+FEATURES: tuple[tuple[float, Mapping[str, int]], ...] = (
+    (1.0, {"commit": 30, "restart": 6}),
+    (0.5, {"commit_many": 3}),
+    (0.9, {"sync": 15}),
+    (0.8, {"pause": 6}),
+    (0.5, {"kill": 3}),
+    (0.5, {"power": 3}),
+    (0.4, {"die_in_call": 3}),
+    (0.4, {"stop": 2}),
+    (0.4, {"look": 3}),
+    (0.3, {"partition": 2, "heal": 3}),
+    (0.2, {"cut": 2, "heal": 3}),
+    (0.2, {"reset": 2}),
+    (0.3, {"jump": 3}),
+)
+# What a switch may leave out.
+OPTIONAL: Mapping[str, tuple[tuple[float, Mapping[str, int]], ...]] = {
+    "rot": ((0.2, {"rot": 5, "kill": 3}),),
+    "restore": ((0.2, {"backup": 6, "restore": 6}),),
+    "adversary": ((0.2, {"forge": 6}), (0.2, {"stray": 2})),
+    "forks": ((0.3, {"equivocate": 4}), (0.2, {"image": 6, "roll_back": 6})),
 }
 
 # Most runs are short: a bug that needs few steps is found sooner, and a short failure is read sooner.
@@ -49,8 +49,10 @@ class Switches:
     """Equivocating authors, and disks that are rolled back without being able to tell."""
     rot: bool = True
     """Damage at rest."""
+    restore: bool = True
+    """Backups that are put back."""
     adversary: bool = True
-    """Peers that forge."""
+    """Peers that forge, and strangers."""
 
 
 DEFAULT_SWITCHES = Switches()
@@ -73,18 +75,13 @@ class Swarm:
 
 def draw_swarm(random: Random, switches: Switches = DEFAULT_SWITCHES) -> Swarm:
     """Draw a climate."""
-    left_out = set()
-    if not switches.rot:
-        left_out |= {"rot"}
-    if not switches.adversary:
-        left_out |= {"forge", "stray"}
-    weights = {
-        name: weight for name, (weight, chance) in COMMANDS.items() if random.random() < chance and name not in left_out
-    }
-    if switches.forks and random.random() < 0.3:
-        weights["equivocate"] = 3
-    if switches.forks and random.random() < 0.2:
-        weights.update(image=3, roll_back=3)
+    features = [*FEATURES]
+    for switch, parts in OPTIONAL.items():
+        features += parts if getattr(switches, switch) else ()
+    weights: dict[str, int] = {}
+    for chance, commands in features:
+        if random.random() < chance:
+            weights.update(commands)
     node_count = random.choice((2, 2, 3, 3, 4))
     return Swarm(
         node_count=node_count,

@@ -10,8 +10,8 @@ import pytest
 
 from antiphon.testing.simulation.campaign import Campaign, replay, run_campaign
 from antiphon.testing.simulation.planted import BUGS, hunt, planted
-from antiphon.testing.simulation.swarm import COMMANDS, draw_swarm
-from antiphon.testing.simulation.world import run_seed
+from antiphon.testing.simulation.swarm import Switches, draw_swarm
+from antiphon.testing.simulation.world import COMMANDS, run_seed
 
 # Every change lives through this many; `make sim SEEDS=…` through any number.
 SEEDS = 2_000
@@ -52,7 +52,7 @@ def test_another_seed_gives_another_trace() -> None:
 
 
 def test_every_command_is_carried_out_by_some_seed() -> None:
-    drawn = set().union(*(draw_swarm(Random(seed)).weights for seed in range(200)))
+    drawn = set().union(*(draw_swarm(Random(seed), Switches(forks=True)).weights for seed in range(200)))
     assert drawn == set(COMMANDS)
 
 

@@ -1,0 +1,101 @@
+"""The pytest plug-in: journals on virtual time for a user's own tests. Loaded by itself where antiphon is installed.
+
+Fixtures: ``simnet`` (a network of journals), ``replicas`` (opens several), ``journal`` (one that is open),
+``sim_clock`` and ``sim_seed``. An ``async`` test that asks for one of them runs on the virtual loop: an hour costs
+nothing, and a test that can never go on fails at once and says who waits. ``--sim-seeds N`` runs each of them under N
+seeds, ``--sim-seed K`` under one; a failing test says how to see it again. Other tests are left alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from antiphon import Journal
+
+    from .simulation.playground import SimulatedClock, SimulatedNet
+
+# The engine is loaded by the first test that asks for it: this module is loaded in every run of pytest.
+
+FIXTURES = frozenset({"simnet", "replicas", "journal", "sim_clock", "sim_seed"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the seeds."""
+    group = parser.getgroup("antiphon", "antiphon's simulated journals")
+    group.addoption("--sim-seed", type=int, metavar="K", help="run simulated tests under this seed")
+    group.addoption("--sim-seeds", type=int, default=1, metavar="N", help="run each simulated test under N seeds")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each seed."""
+    if "sim_seed" not in metafunc.fixturenames or not FIXTURES & set(metafunc.fixturenames):
+        return
+    seed = metafunc.config.getoption("--sim-seed")
+    count = metafunc.config.getoption("--sim-seeds")
+    if seed is not None or count > 1:
+        seeds = [seed] if seed is not None else list(range(count))
+        metafunc.parametrize("sim_seed", seeds, indirect=True, ids=[f"seed{each}" for each in seeds])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
+    """Run an ``async`` test that uses our fixtures on their loop."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj) or "simnet" not in pyfuncitem.fixturenames:
+        return None
+    simnet: SimulatedNet = pyfuncitem.funcargs["simnet"]  # type: ignore[assignment]  # our fixture below
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    simnet.run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say how a failing simulated test is seen again."""
+    report = yield
+    if report.failed and "sim_seed" in getattr(item, "fixturenames", ()):
+        seed = getattr(item, "funcargs", {}).get("sim_seed", 0)
+        plain = item.nodeid.partition("[")[0]
+        report.sections.append(("replay", f"python -m pytest {plain} --sim-seed {seed}"))
+    return report
+
+
+@pytest.fixture
+def sim_seed(request: pytest.FixtureRequest) -> int:
+    """The seed that this test runs under; 0 unless the command line says otherwise."""
+    return int(getattr(request, "param", 0))
+
+
+@pytest.fixture
+def simnet(tmp_path: Path, sim_seed: int) -> Iterator[SimulatedNet]:
+    """A simulated network; what is left open is closed, and what is left running fails the test."""
+    from .simulation.playground import SimulatedNet
+
+    net = SimulatedNet(tmp_path / "simnet", seed=sim_seed)
+    yield net
+    net.end()
+
+
+@pytest.fixture
+def sim_clock(simnet: SimulatedNet) -> SimulatedClock:
+    """The clock of the simulated journals."""
+    return simnet.clock
+
+
+@pytest.fixture
+def replicas(simnet: SimulatedNet) -> Callable[..., Awaitable[tuple[Journal, ...]]]:
+    """Opens journals: ``ada, ben = await replicas("ada", "ben")``."""
+    return simnet.replicas
+
+
+@pytest.fixture
+def journal(simnet: SimulatedNet) -> Journal:
+    """An open journal of its own, by Ada."""
+    return simnet.run(simnet.open("ada"))

@@ -1,0 +1,84 @@
+"""The plug-in at work in a folder of a user's own, with the very example of the documentation."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = "antiphon.testing.plugin"
+EXAMPLE = re.search(r"```python\n(.*?)```", (ROOT / "docs/testing.md").read_text(encoding="utf-8"), re.DOTALL)
+
+WAITS_FOR_EVER = """
+import asyncio
+async def test_nobody_comes(simnet):
+    await asyncio.Event().wait()
+"""
+LEAVES_A_TASK = """
+import asyncio
+kept = []
+async def test_leaves(simnet):
+    kept.append(asyncio.get_running_loop().create_task(asyncio.Event().wait(), name="left behind"))
+"""
+PLAIN = """
+def test_plain(simnet):
+    async def story():
+        ada = await simnet.open("ada", has_history=True)
+        return (await ada.sql("select 1 + 1")).fetchall()
+    assert simnet.run(story()) == [(2,)]
+
+def test_nothing_of_ours():
+    assert True
+"""
+DRAWS = """
+import pathlib
+async def test_draws(journal, sim_seed):
+    with pathlib.Path("drawn.txt").open("a") as file:
+        file.write(f"{sim_seed} {journal.engine.journal_id}\\n")
+"""
+
+
+def run_in(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_of_a_user.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=folder, env={**os.environ}, capture_output=True, text=True, check=False)
+
+
+def test_the_example_of_the_documentation_runs_under_several_seeds(tmp_path: Path) -> None:
+    assert EXAMPLE is not None
+    done = run_in(tmp_path, EXAMPLE[1], "--sim-seeds", "3")
+    assert "12 passed" in done.stdout, done.stdout
+
+
+def test_a_test_that_can_never_go_on_fails_at_once_and_says_how_to_see_it_again(tmp_path: Path) -> None:
+    done = run_in(tmp_path, WAITS_FOR_EVER, "--sim-seed", "7")
+    assert done.returncode == 1
+    assert "in Event.wait at locks.py" in done.stdout
+    assert "python -m pytest test_of_a_user.py::test_nobody_comes --sim-seed 7" in done.stdout
+    assert "1 failed" in done.stdout, done.stdout
+    assert "error" not in done.stdout.splitlines()[-1]
+
+
+def test_a_task_that_is_left_behind_fails_the_test(tmp_path: Path) -> None:
+    done = run_in(tmp_path, LEAVES_A_TASK)
+    assert "tasks that nobody ended: ['left behind']" in done.stdout
+
+
+def test_plain_tests_may_use_the_net_and_others_are_left_alone(tmp_path: Path) -> None:
+    assert "2 passed" in run_in(tmp_path, PLAIN).stdout
+
+
+def test_a_seed_decides_all_randomness(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert "2 passed" in run_in(tmp_path, DRAWS, "--sim-seeds", "2").stdout
+    first, second, *again = (tmp_path / "drawn.txt").read_text().splitlines()
+    assert again == [first, second]
+    assert first.split()[1] != second.split()[1]
+
+
+def test_pytest_finds_the_plug_in_where_antiphon_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    # The entry's name is the module's, or a run with `-p` would load it twice.
+    assert project["entry-points"]["pytest11"] == {PLUGIN: PLUGIN}
