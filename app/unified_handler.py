@@ -40,6 +40,7 @@ from antiphon.reactive import (
 from antiphon.reactive.subscription import CAPACITY
 from antiphon.runtime.clock import monotonic_seconds
 from antiphon.runtime.consistency_book import ConsensusTimeout, ConsistencyBook, ConsistencySource
+from antiphon.views.datalog_query import DatalogQuery, FactRows, FactRowsView
 from antiphon.views.fold import FoldView
 from antiphon.views.queries import APP_QUERIES, ViewQuery
 
@@ -282,6 +283,10 @@ class UnifiedHandler:
             self._engine.register(query.spec.models)
             view = FoldView(query.spec, on_problem=self._hub.report_error)
             return view, view.value
+        if isinstance(query, DatalogQuery):
+            for model in query.models:
+                if signal.signal_id == f"rows:{model.fact_type.kind}":
+                    return FactRowsView(model), FactRows()
         app_view = views.APP_VIEWS.get(signal.signal_id)
         if app_view is None or app_view.needs:
             raise UnsupportedIsolation(
@@ -294,6 +299,10 @@ class UnifiedHandler:
         """The views behind what a query reads, awake, by signal id."""
         if isinstance(query, ViewQuery):
             await self._journal.wake(query.spec)
+        if isinstance(query, DatalogQuery):
+            self._engine.register(query.models)
+            for model in query.models:
+                await self._engine.views.wake(FactRowsView(model), FactRows(), owner=model)
         found: dict[str, str] = {}
         for signal in query.reads():
             await self._journal.wake(signal)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .chat_state import Channel, ChannelKey, ChatState, Message
     from .contacts import ContactsSignalView
     from .contacts_state import AmbiguousContact, Contact, ContactNotFound, ContactsState
+    from .datalog_query import DatalogQuery
     from .invitations import InvitationsSignalView
     from .invitations_state import Invitation, InvitationsState
     from .opening import Opener, SealedText
@@ -52,6 +53,7 @@ __all__ = [
     "ContactsQuery",
     "ContactsSignalView",
     "ContactsState",
+    "DatalogQuery",
     "FoldStatistics",
     "FoldView",
     "Invitation",
@@ -79,6 +81,7 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
             "chat_state": "Channel ChannelKey ChatState Message",
             "contacts": "ContactsSignalView",
             "contacts_state": "AmbiguousContact Contact ContactNotFound ContactsState",
+            "datalog_query": "DatalogQuery",
             "invitations": "InvitationsSignalView",
             "invitations_state": "Invitation InvitationsState",
             "signals": "CHAT_SIGNAL CONTACTS_SIGNAL INVITATIONS_SIGNAL UNREAD_COUNT_SIGNAL",

@@ -31,12 +31,14 @@ from antiphon.reactive import (
     SqlQuery,
     TypeMismatch,
 )
+from antiphon.reactive.datalog import DatalogError
 from antiphon.runtime.consistency_book import ConsensusTimeout, ConsistencyBook
 from antiphon.views import (
     INVITATIONS_SIGNAL,
     UNREAD_COUNT_SIGNAL,
     ChatQuery,
     ContactsQuery,
+    DatalogQuery,
     MessagesQuery,
     SearchMessagesQuery,
     UnreadQuery,
@@ -400,6 +402,50 @@ async def test_a_message_elsewhere_leaves_a_contacts_answer_in_the_cache(
     await handler.commit_fact(opened(journal, "lobby"))
     answer = await handler.query_with_stats(ContactsQuery("ben"))
     assert (answer.stats.is_cache_hit, answer.stats.facts_matched) == (True, 1)
+
+
+# Datalog
+
+WINNERS = """
+    liked($who, "tea")    <- handler.voted(choice: "tea", author: $who);
+    liked($who, "coffee") <- handler.voted(choice: "coffee", author: $who);
+    ? liked($who, $what), not handler.voted(choice: "water", author: $who);
+"""
+
+
+async def test_a_datalog_program_over_facts_is_a_live_query(journal: Journal, handler: UnifiedHandler) -> None:
+    liked: Signal[tuple[Any, ...]] = Signal("app:liked", tuple)
+    await handler.commit_fact(Voted(choice="tea"))
+    await handler.register_query(liked, DatalogQuery(WINNERS, (Voted,)))
+    assert handler.read_signal(liked) == ({"who": "ada", "what": "tea"},)
+    await handler.commit_fact(Voted(choice="coffee"))
+    assert [row["what"] for row in handler.read_signal(liked)] == ["coffee", "tea"]
+    await handler.commit_fact(Voted(choice="water"))
+    assert handler.read_signal(liked) == ()
+    answer = await handler.query_with_stats(DatalogQuery("? handler.voted(choice: $c);", (Voted,)))
+    assert (answer.stats.facts_scanned, answer.stats.facts_matched) == (3, 3)
+
+
+async def test_a_datalog_program_asks_what_the_views_show(journal: Journal, handler: UnifiedHandler) -> None:
+    for channel in ("lobby", "attic"):
+        await handler.commit_fact(opened(journal, channel))
+    await handler.commit_fact(said(journal, "lobby", "hello, all"))
+    quiet = DatalogQuery('said($c) <- message(channel: $c, content: "hello, all"); ? channel(id: $c), not said($c);')
+    assert await handler.query(quiet) == ({"c": "attic"},)
+    pinned = await handler.take_snapshot(quiet)
+    await handler.commit_fact(said(journal, "attic", "hello, all"))
+    assert await handler.query(quiet) == ()
+    assert await handler.query(quiet, isolation=pinned) == ({"c": "attic"},)
+
+
+async def test_a_datalog_program_needs_the_rights_of_every_relation_that_it_names(journal: Journal) -> None:
+    async with UnifiedHandler(journal, capabilities=CapabilitySet.of("read:messages")) as handler:
+        with pytest.raises(QueryDenied, match=r"read:facts for 'handler\.voted'"):
+            await handler.query(DatalogQuery("? handler.voted(choice: $c), message(id: $c);", (Voted,)))
+    with pytest.raises(DatalogError, match=r"no relation handler\.voted"):
+        DatalogQuery("? handler.voted(choice: $c);")
+    with pytest.raises(DatalogError, match=r"does not ask about handler\.voted"):
+        DatalogQuery("? message(id: $c);", (Voted,))
 
 
 # SQL
