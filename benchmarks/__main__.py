@@ -34,6 +34,7 @@ HOT_PATHS = (
     "reopen",
     "import_time",
     "choreography",
+    "ack_retention",
 )
 # Where no terminal says how wide it is: the table on one screen, a figure on two lines.
 TABLE_WIDTH = 150

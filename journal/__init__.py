@@ -132,6 +132,7 @@ if TYPE_CHECKING:
     from .lattices.counters import GCounter, MaxInt, PNCounter
     from .lattices.registers import LWWMap, LWWRegister, Write
     from .lattices.sets import GSet, ORSet
+    from .propagation import PropagationTracker
 
 # CRDTs are loaded on first use: 43 ms that a journal without them need not wait for.
 _HOMES = {
@@ -223,6 +224,7 @@ _HOMES = {
     "ProductMeet": "lattices.composites",
     "Propagation": "lattices.consistency",
     "PropagationLevel": "lattices.consistency",
+    "PropagationTracker": "propagation",
     "ScopeLevel": "crdt.mv",
     "SerializationFailed": "crdt_errors",
     "SessionMismatch": "crdt_errors",
@@ -249,6 +251,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "PropagationTracker",
     "AckGcPlan",
     "ChannelMembersPolicy",
     "ChatDeliveryPolicy",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
-from antiphon.facts import Fact, LocalViolation
+from antiphon.facts import Fact, FactRecord, LocalViolation
 
 from .lattices.consistency import AgreementLevel, Consistency
 
@@ -162,9 +162,11 @@ class DeliveryPolicies:
         found = self._policies.get(kind)
         return found if found is not None else self._policies.get(kind.partition(".")[0], DEFAULT_POLICY)
 
-    def requires_ack(self, fact: Fact) -> bool:
-        """Whether receivers acknowledge *fact*."""
-        return self.for_kind(fact.fact_type.kind).requires_ack(fact)
+    def requires_ack(self, fact: Fact | FactRecord) -> bool:
+        """Whether receivers acknowledge *fact*; of one that cannot be decoded here, its kind decides."""
+        if isinstance(fact, Fact):
+            return self.for_kind(fact.fact_type.kind).requires_ack(fact)
+        return fact.kind in self.for_kind(fact.kind).ack_kinds
 
     def tracks_anything(self) -> bool:
         """Whether any registered policy could ask for acknowledgements."""

@@ -151,7 +151,7 @@ class Cargo:
 class AckKeeper(Protocol):
     """Who keeps the account of acknowledgements, when one is kept."""
 
-    def acks_for(self, facts: Iterable[Fact], /) -> tuple[Acks, ...]:
+    def acks_for(self, facts: Iterable[Fact | FactRecord], /) -> tuple[Acks, ...]:
         """What to tell a peer whose *facts* became durable here."""
         ...
 
@@ -368,11 +368,11 @@ class JournalEngine:
             ingest = Ingest(self.index, self._parked, in_flight, erasures=self.erasures)
             result = ingest.take(runs)
             self._refused += len(result.refused)
-            facts = await self._write_foreign(ingest) if ingest.runs else []
+            durable = await self._write_foreign(ingest) if ingest.runs else []
         # Only now, when they are durable; and only to whoever sent them, which a parked run of another peer is not.
-        if self.acks is None or not facts:
+        if self.acks is None or not durable:
             return result
-        return result._replace(acks=self.acks.acks_for(_of_runs(runs, facts)))
+        return result._replace(acks=self.acks.acks_for(_of_runs(runs, durable)))
 
     def _yield_rolled_back_chains(self, runs: Sequence[IncomingRun]) -> None:
         """Freeze own chains of which a peer holds more than this journal does: a disk was rolled back under us."""
@@ -724,15 +724,18 @@ class JournalEngine:
                 cargo.done.set_exception(problem)
         self.hub.report_error(AppError("store-unavailable", str(problem)))
 
-    async def _write_foreign(self, batch: Ingest) -> list[Fact]:
+    async def _write_foreign(self, batch: Ingest) -> list[Fact | FactRecord]:
+        """Make a batch durable; its facts, as records where they cannot be decoded here."""
         await self._commits.wait_for_room()
         await self.sinks.wait_for_room()
         facts: list[Fact] = []
+        durable: list[Fact | FactRecord] = []
         hidden: dict[int, str] = {}
         place = 0
         for run in batch.runs:
             for record in run.records:
                 decoded = self.registry.decode(record)
+                durable.append(decoded if isinstance(decoded, Fact) else record)
                 if isinstance(decoded, Fact):
                     facts.append(decoded)
                 elif isinstance(decoded, FactProblem):
@@ -744,7 +747,7 @@ class JournalEngine:
             Cargo(tuple(batch.runs), (), facts, hidden, (), tuple(batch.introduced), [], is_foreign=True, done=done)
         )
         await done
-        return facts
+        return durable
 
     # Reading back
 
@@ -824,16 +827,17 @@ class JournalEngine:
             raise JournalClosed(f"journal {self.folder.path.name} is closed; open it again")
 
 
-def _of_runs(runs: Sequence[IncomingRun], facts: Iterable[Fact]) -> list[Fact]:
+def _of_runs(runs: Sequence[IncomingRun], facts: Iterable[Fact | FactRecord]) -> list[Fact | FactRecord]:
     """Those of *facts* that stand in *runs*."""
     spans: dict[ChainId, list[tuple[int, int]]] = {}
     for run in runs:
         spans.setdefault(run.info.chain, []).append((run.first_seq, run.last_seq))
-    return [
-        fact
-        for fact in facts
-        if any(first <= fact.record.seq <= last for first, last in spans.get(fact.record.chain.chain, ()))
-    ]
+    found: list[Fact | FactRecord] = []
+    for fact in facts:
+        record = fact.record if isinstance(fact, Fact) else fact
+        if any(first <= record.seq <= last for first, last in spans.get(record.chain.chain, ())):
+            found.append(fact)
+    return found
 
 
 def _note_size(note: LocalNote) -> int:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from antiphon.facts import Clock, Fact, FactId
+from antiphon.facts import Clock, Fact, FactId, FactRecord
 from antiphon.journal.delivery import AckGcPlan, DeliveryPolicies, TrackedItem, plan_ack_gc
 from antiphon.journal.lattices.consistency import Acknowledgment, Consistency, ConsistencyMap
+from antiphon.journal.propagation import PropagationTracker
 from antiphon.journal.stores.accounts import build_acks_dropped_note, build_acks_note
 from antiphon.journal.sync.messages import ACKS_COUNT_MAX, Acks
 
@@ -96,9 +97,10 @@ class AckAccount:
 
     # What the engine tells
 
-    def acks_for(self, facts: Iterable[Fact]) -> tuple[Acks, ...]:
+    def acks_for(self, facts: Iterable[Fact | FactRecord]) -> tuple[Acks, ...]:
         """What to tell a peer whose *facts* are durable here now."""
-        ids = [fact.record.fact_id for fact in facts if self.policies.requires_ack(fact)]
+        wanted = (fact for fact in facts if self.policies.requires_ack(fact))
+        ids = [(fact.record if isinstance(fact, Fact) else fact).fact_id for fact in wanted]
         acknowledger = bytes.fromhex(self._engine.authority)
         now_ms = self._clock.now_ms()
         parts = (ids[start : start + ACKS_COUNT_MAX] for start in range(0, len(ids), ACKS_COUNT_MAX))
@@ -122,10 +124,10 @@ class AckAccount:
         found = await self._engine.follower.run(lambda database: database.load_acks(wanted))
         return {fact_id: Acknowledgment(found.get(fact_id, {})) for fact_id in wanted}
 
-    async def consistency(self, fact_ids: Collection[FactId]) -> ConsistencyMap:
-        """The same as a ``ConsistencyMap``, by hexadecimal id."""
+    async def consistency(self, fact_ids: Collection[FactId], *, peers: Collection[str] = ()) -> ConsistencyMap:
+        """The same as a ``ConsistencyMap``, by hexadecimal id; how far each came is judged by who of *peers* has it."""
         found = await self.of(fact_ids)
-        return ConsistencyMap({each.hex(): Consistency(acknowledgment=acks) for each, acks in found.items()})
+        return ConsistencyMap({each.hex(): _consistency_of(each, acks, peers) for each, acks in found.items()})
 
     async def collect(
         self,
@@ -162,6 +164,15 @@ class AckAccount:
         for start in range(0, len(ids), ACKS_COUNT_MAX):
             part = ids[start : start + ACKS_COUNT_MAX]
             self._engine.note(build_acks_dropped_note(dropped_at=now_ms, fact_ids=part))
+
+
+def _consistency_of(fact_id: FactId, acks: Acknowledgment, peers: Collection[str]) -> Consistency:
+    if not peers:
+        return Consistency(acknowledgment=acks)
+    tracker = PropagationTracker(peers)
+    for peer in acks.acks.keys() & set(peers):
+        tracker.note_reached(fact_id.hex(), peer)
+    return Consistency(propagation=tracker.of_fact(fact_id.hex()), acknowledgment=acks)
 
 
 def account_of(engine: JournalEngine) -> AckAccount:

@@ -123,13 +123,15 @@ class AntiEntropyEffects:
     attempts_max: int | None = None
 
     @classmethod
-    def to_address(cls, journal: Replica, address: str, *, connecting: Connect = connect) -> AntiEntropyEffects:
-        """Reach the replica that serves at ``tcp://host:port``."""
+    def to_address(
+        cls, journal: Replica, address: str, *, peers: PeerBook | None = None, connecting: Connect = connect
+    ) -> AntiEntropyEffects:
+        """Reach the replica that serves at ``tcp://host:port``; *peers* remembers how it went."""
 
         async def open_connection() -> Connection:
             return await connecting(address, timeout=DEFAULT_CONFIG.connect_timeout_s)
 
-        return cls(journal=journal, peer=address, open_connection=open_connection)
+        return cls(journal=journal, peer=address, open_connection=open_connection, peers=peers)
 
     @classmethod
     def over(cls, journal: Replica, connection: Connection) -> AntiEntropyEffects:

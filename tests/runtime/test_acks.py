@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from antiphon import Journal
+from antiphon import Fact, Journal
 from antiphon.facts import FactId
 from antiphon.facts.chat import MessageSent
 from antiphon.journal import (
@@ -15,7 +15,7 @@ from antiphon.journal import (
     Consistency,
     ConsistencyMap,
     Disk,
-    Propagation,
+    DropWhenFullyAcked,
     StoreUnavailable,
     delivery_icon,
     read_log,
@@ -211,9 +211,11 @@ async def test_the_icon_turns_when_all_who_are_expected_have_it(tmp_path: Path) 
         local = (await ada.acks.consistency(ids))[ids[0].hex()]
         assert str(delivery_icon(local, {ben.authority})) == "◐"
         assert (await ada.sync_with(ben)).is_success
-        there = (await ada.acks.consistency(ids))[ids[0].hex()].join(Consistency(propagation=Propagation.complete()))
+        there = (await ada.acks.consistency(ids, peers={ben.authority}))[ids[0].hex()]
         assert str(delivery_icon(there, {ben.authority})) == "✓✓"
         assert str(delivery_icon(there, {ben.authority, "eve"})) == "✓"
+        further = (await ada.acks.consistency(ids, peers={ben.authority, "eve"}))[ids[0].hex()]
+        assert str(delivery_icon(further, {ben.authority})) == "◐"
 
 
 @pytest.mark.asyncio
@@ -225,6 +227,22 @@ async def test_listeners_hear_of_acknowledgements(tmp_path: Path) -> None:
         assert (await ada.sync_with(ben)).is_success
         assert heard == [AckReceived(ben.authority, clock.ms, tuple(ids))]
         forget()
+
+
+class AcksTold(Fact, kind="test_acks.told", version=1):
+    text: str
+
+
+@pytest.mark.asyncio
+async def test_a_receiver_that_does_not_know_the_type_acknowledges_by_kind(tmp_path: Path) -> None:
+    clock = Calendar()
+    policy = DropWhenFullyAcked(ack_kinds=frozenset({"test_acks.told"}))
+    async with pair(tmp_path, clock=clock) as (ada, ben):
+        for journal in (ada, ben):
+            journal.register_delivery_policy("test_acks", policy)
+        receipt = await ada.commit(AcksTold(text="what is this?"))
+        assert (await ada.sync_with(ben)).is_success
+        assert await acked_by(ada, [FactId(bytes.fromhex(receipt.fact_id))]) == [{ben.authority}]
 
 
 FIRST, SECOND, GHOST = (FactId(bytes([number]) * 32) for number in (1, 2, 3))
