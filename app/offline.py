@@ -5,13 +5,13 @@ Takes no lock, opens no database and writes nothing. Decides membership exactly 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from antiphon.facts import AuthorityId, ChainInfo, Fact, FactProblem, FactRecord, FactRegistry
+from antiphon.facts import AuthorityId, ChainId, ChainInfo, Fact, FactProblem, FactRecord, FactRegistry
 from antiphon.facts.catalog import build_fact_registry
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import (
@@ -209,11 +209,21 @@ class Difference(NamedTuple):
     record: FactRecord
 
 
+class ChainDifference(NamedTuple):
+    """A chain of which two journals hold different facts: how far each goes (0: not at all), and from which number on
+    they tell two stories (None: one is only behind)."""
+
+    info: ChainInfo
+    last_seqs: tuple[int, int]
+    forked_at: int | None
+
+
 class Comparison(NamedTuple):
     """How two journals differ: ``first`` is the earliest fact (by stamp) that only one holds, None when they are equal.
 
     ``missing`` counts the facts that the first lacks of the second, and the second of the first. ``forked`` names
-    chains of which they hold two stories.
+    chains of which they hold two stories. ``damaged`` and ``stray_counts`` are each side's own troubles: stretches of
+    its log that cannot be read, and facts behind such a hole.
     """
 
     fingerprints: tuple[str, str]
@@ -222,6 +232,9 @@ class Comparison(NamedTuple):
     missing: tuple[int, int]
     forked: tuple[str, ...]
     first: Difference | None
+    chains: tuple[ChainDifference, ...]
+    damage_counts: tuple[int, int]
+    stray_counts: tuple[int, int]
 
     @property
     def is_equal(self) -> bool:
@@ -252,7 +265,23 @@ def compare_journals(first: OfflineJournal, second: OfflineJournal) -> Compariso
         (len(only[1]), len(only[0])),
         tuple(sorted(forked)),
         min(differences, key=lambda difference: difference.record.stamp, default=None),
+        _differing_chains(sides, differing, only),
+        (len(first.damages), len(second.damages)),
+        (first.stray_count, second.stray_count),
     )
+
+
+def _differing_chains(
+    sides: Sequence[OfflineJournal], differing: Iterable[ChainId], only: Sequence[Sequence[FactRecord]]
+) -> tuple[ChainDifference, ...]:
+    found = []
+    for chain in sorted(differing):
+        info = next(state.info for side in sides if (state := side.index.chain(chain)) is not None)
+        firsts = [min((record.seq for record in mine if record.chain.chain == chain), default=None) for mine in only]
+        forked_at = None if firsts[0] is None or firsts[1] is None else max(firsts[0], firsts[1])
+        lasts = [side.index.head_of(chain).seq for side in sides]
+        found.append(ChainDifference(info, (lasts[0], lasts[1]), forked_at))
+    return tuple(found)
 
 
 def _records_of(journal: OfflineJournal, chains: set[Any]) -> dict[bytes, FactRecord]:

@@ -32,6 +32,7 @@ HOT_PATHS = (
     "growth",
     "idle",
     "reopen",
+    "history",
     "import_time",
     "choreography",
     "ack_retention",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .screen import JournalOption, JsonOption, clean, counted, show_time, write, write_json
+
+if TYPE_CHECKING:
+    from antiphon.app.offline import ChainDifference, Comparison
+
+_CHAINS_SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -60,10 +65,14 @@ def doctor(
     second: Annotated[Path, typer.Argument(metavar="B", help="Another one's.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two journals; exit code 1 when they differ, with the first fact (by time) that only one of them holds.
+    """Compare two journals, say how they differ and what would help; exit code 1 when they differ.
+
+    Chains are compared by how far each journal has them; facts are told apart where those differ, the first (by time)
+    that only one holds is named, and so are holes and damage.
 
     JSON: one object: equal, fingerprints [a, b], facts [a, b], namespaces (that differ), missing [in a, in b], forked
-    (chains), first_difference {held_by, fact_id, kind, at_ms, author, namespace, chain, seq} or null.
+    (chains), chains [{chain, namespace, author, last_seq [a, b], forked_at}], damages [a, b], strays [a, b], advice
+    [text], first_difference {held_by, fact_id, kind, at_ms, author, namespace, chain, seq} or null.
     """
     from antiphon.app.offline import compare_journals, open_offline
 
@@ -79,6 +88,19 @@ def doctor(
                 "namespaces": found.namespaces,
                 "missing": found.missing,
                 "forked": found.forked,
+                "chains": [
+                    {
+                        "chain": each.info.text,
+                        "namespace": each.info.namespace,
+                        "author": each.info.label,
+                        "last_seq": each.last_seqs,
+                        "forked_at": each.forked_at,
+                    }
+                    for each in found.chains
+                ],
+                "damages": found.damage_counts,
+                "strays": found.stray_counts,
+                "advice": advise(found, folders),
                 "first_difference": record
                 and {
                     "held_by": str(folders[found.first.holder if found.first else 0]),
@@ -97,8 +119,13 @@ def doctor(
             folders, found.fingerprints, found.fact_counts, found.missing, strict=True
         ):
             write(f"{folder}: {counted(count, 'fact')}, lacks {missing:,}, fingerprint {fingerprint}")
-        for chain in found.forked:
-            write(f"chain {chain} is told in two ways: its writer forked it, or a disk was rolled back")
+        for each in found.chains[:_CHAINS_SHOWN]:
+            write(
+                f"  chain {each.info.text[:8]} of {clean(each.info.label or each.info.authority[:8])} "
+                f"in {clean(each.info.namespace)}: {_compare_heads(each)}"
+            )
+        if len(found.chains) > _CHAINS_SHOWN:
+            write(f"  and {len(found.chains) - _CHAINS_SHOWN:,} more chains (--json lists all)")
         if found.first is not None:
             record = found.first.record
             write(
@@ -106,6 +133,39 @@ def doctor(
                 f"({record.fact_id.hex()[:12]}, "
                 f"number {record.seq} of chain {record.chain.text[:8]}), only in {folders[found.first.holder]}"
             )
-        write("equal" if found.is_equal else "they differ; antiphon sync makes them equal")
+        write("equal" if found.is_equal else "they differ")
+        for line in advise(found, folders):
+            write(f"- {line}")
     if not found.is_equal:
         raise typer.Exit(1)
+
+
+def _compare_heads(each: ChainDifference) -> str:
+    if each.forked_at is not None:
+        return f"two stories from number {each.forked_at} on (A up to {each.last_seqs[0]}, B up to {each.last_seqs[1]})"
+    first, second = (f"up to {last}" if last else "nothing of it" for last in each.last_seqs)
+    return f"A has {first}, B has {second}"
+
+
+def advise(found: Comparison, folders: tuple[Path, Path]) -> list[str]:
+    """What would help, most urgent first."""
+    lines = []
+    for folder, damages, strays in zip(folders, found.damage_counts, found.stray_counts, strict=True):
+        if damages:
+            lines.append(
+                f"{folder} has {counted(damages, 'place')} that cannot be read: antiphon verify --journal {folder} "
+                "names them, and syncing with a peer that holds the facts brings them again"
+            )
+        if strays:
+            lines.append(f"{folder} holds {counted(strays, 'fact')} behind a hole or twice, which are no members there")
+    lines += [
+        f"chain {chain} was written on two ways, as after a restored backup: both journals keep what they have; open "
+        "the one that was restored, and it begins a new chain"
+        for chain in found.forked
+    ]
+    if not found.is_equal:
+        lines.append(
+            f"antiphon serve --journal {folders[0]}, and antiphon sync ADDRESS --journal {folders[1]}, "
+            "give each what it lacks"
+        )
+    return lines

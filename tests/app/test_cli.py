@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -471,10 +472,25 @@ def test_doctor_finds_the_first_fact_that_only_one_holds(journal: Path, write_lo
     assert first["held_by"] == str(other)
     assert first["kind"] in ("chat.channel_created", "chat.message_imported", "contact.added")
     assert first["at_ms"] == 1_136_104_200_000
+    assert [chain["last_seq"] for chain in found["chains"]] in ([[9, 0], [0, 4]], [[0, 4], [9, 0]])
+    assert (found["damages"], found["strays"]) == ([0, 0], [0, 0])
+    assert any("antiphon sync" in line for line in found["advice"])
     text = run("doctor", journal, other)
     assert text.exit_code == 1
+    assert "A has up to 9, B has nothing of it" in text.stdout
     assert first["fact_id"][:12] in text.stdout
     assert run("doctor", journal, journal).exit_code == 0
+
+
+def test_doctor_names_damage_and_says_what_would_help(journal: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(journal, copy)
+    path = log_files(copy)[1]
+    path.write_bytes(path.read_bytes().replace(b"hello,", b"HELLO,", 1))
+    found = read_json("doctor", journal, copy, code=1)
+    assert found["damages"] == [0, 1]
+    assert ("antiphon verify" in found["advice"][0], "antiphon sync" in found["advice"][-1]) == (True, True)
+    assert f"- {copy} has 1 place" in run("doctor", journal, copy).stdout
 
 
 # --- journals that cannot be had ------------------------------------------------------------------------------------

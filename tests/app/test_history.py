@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.app.history import FactQuery, History, HistoryError, Result, open_history, query_owner, to_ms
+from antiphon.app.offline import compare_journals, open_offline
 from antiphon.facts import Fact, FactRecord, Namespace, Registration, canonical_bytes
 from antiphon.facts.registry import registration_of
 from antiphon.journal.errors import FormatTooNew, NotAJournal
@@ -552,3 +553,25 @@ def test_a_long_result_shows_its_first_rows_and_says_so(history: History) -> Non
 def test_a_query_is_a_value(history: History) -> None:
     assert history.facts("demo.*") == FactQuery(history, "demo.*")
     assert history.facts().as_of(5) == history.facts().as_of("1970-01-01T00:00:00.005")
+
+
+# Two journals
+
+
+def test_a_fork_is_named_with_the_number_where_two_stories_begin(tmp_path: Path) -> None:
+    logs = [Log(tmp_path / name) for name in ("a", "b")]
+    for log, text in zip(logs, ("here", "there"), strict=True):
+        ada, ben = LogAuthor(log.folder), LogAuthor(log.folder, "ben", number=2)
+        ada.say({"room": "lobby", "text": "hello"})
+        ben.say({"room": "lobby", "text": "hello"})
+        log.write(ada, ben)
+        ada.say({"room": "lobby", "text": text})
+        log.write(ada)
+        if text == "there":
+            ben.say({"room": "lobby", "text": "more"})
+            log.write(ben)
+        log.close()
+    found = compare_journals(*(open_offline(log.folder) for log in logs))
+    told = {each.info.label: (each.last_seqs, each.forked_at) for each in found.chains}
+    assert told == {"ada": ((3, 3), 3), "ben": ((2, 3), None)}
+    assert len(found.forked) == 1

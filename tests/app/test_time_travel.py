@@ -308,6 +308,30 @@ async def test_generic_facts_are_in_every_answer_and_fold_once_their_type_is_kno
         assert history.view(rooms) == await journal.snapshot(rooms)
 
 
+def secrets_in(history: History) -> list[Any]:
+    found = history.sql("SELECT payload->>'text' FROM history WHERE payload->>'room' = 'secret'").fetchall()
+    return [text for (text,) in found]
+
+
+@pytest.mark.asyncio
+async def test_an_erased_fact_leaves_every_answer_of_a_history_that_had_read_it(journal: Journal) -> None:
+    receipt = await journal.commit(Said(room="secret", text="hush", at_ms=NOON + 60))
+    with open_history(journal.path) as before:
+        assert secrets_in(before) == ["hush"]
+        await journal.erase(receipt, reason="said in error")
+        before.refresh()
+        with open_history(journal.path) as after:
+            for history in (before, after):
+                assert secrets_in(history) == []
+                assert "secret" not in history.view(rooms)
+                assert "hush" not in str(history.facts().with_hidden().fetchall())
+                (row,) = history.sql(
+                    "SELECT is_erased, hidden, payload FROM history WHERE fact_id = ?", [receipt.fact_id]
+                ).fetchall()
+                assert row == (True, None, None), "that it is erased says why it has no payload"
+            assert before.facts().with_hidden().fetchall() == after.facts().with_hidden().fetchall()
+
+
 @pytest.mark.parametrize(
     "sql",
     [
