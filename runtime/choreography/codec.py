@@ -1,0 +1,115 @@
+"""Messages as bytes: JSON for plain data, dataclasses and pydantic models, or whatever was registered for a class.
+
+What is read is checked against the class it is read as, without guessing: ``"1"`` is no number. What would not be read
+is not written. Knows no protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import orjson
+from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter
+from pydantic_core import PydanticSerializationError
+
+from .errors import MalformedMessage, SerializationFailed
+from .handler import Labelled, label_of
+
+# More than any message that people or protocols wait for; what is larger is a file.
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Codec(Protocol):
+    """How a message becomes bytes and comes back."""
+
+    def encode(self, message: object) -> bytes:
+        """The bytes of a message. Raises ``SerializationFailed``."""
+        ...
+
+    def decode(self, data: bytes, kind: type[object] | None, *, label: str) -> object:
+        """The message, as a *kind* or as plain data. Raises ``MalformedMessage``."""
+        ...
+
+
+class JsonCodec:
+    """JSON, at most ``bytes_max`` a message. Dataclasses and pydantic models are validated when they are read.
+
+    >>> codec = JsonCodec()
+    >>> codec.decode(codec.encode({"nights": 2}), None, label="Ask")
+    {'nights': 2}
+    """
+
+    def __init__(self, *, bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        # One a class that was met, so that a message costs a look-up: classes live as long as the program.
+        self._writers: dict[type[object], Callable[[Any], bytes]] = {}
+        self._readers: dict[type[object] | None, Callable[[bytes], object]] = {None: orjson.loads}
+
+    def register(self, kind: type[object], *, write: Callable[[Any], bytes], read: Callable[[bytes], object]) -> None:
+        """Give a class a codec of its own. *read* raises ValueError for what is not of it."""
+        self._writers[kind] = write
+        self._readers[kind] = read
+
+    def encode(self, message: object) -> bytes:
+        """See ``Codec``."""
+        if type(message) is Labelled:
+            if message.written is not None and message.written.codec is self:
+                return message.written.data
+            value = message.value
+        else:
+            value = message
+        write = self._writers.get(type(value)) or self._writer(type(value))
+        try:
+            data = write(value)
+        except (ValueError, TypeError, PydanticSerializationError) as problem:
+            raise SerializationFailed(label_of(message), str(problem)) from problem
+        if len(data) > self._bytes_max:
+            raise SerializationFailed(label_of(message), f"{len(data):,} bytes; at most {self._bytes_max:,} travel")
+        return data
+
+    def decode(self, data: bytes, kind: type[object] | None, *, label: str) -> object:
+        """See ``Codec``."""
+        if len(data) > self._bytes_max:
+            raise MalformedMessage(label, f"{len(data):,} bytes; at most {self._bytes_max:,} travel")
+        read = self._readers.get(kind) or self._reader(kind)
+        try:
+            return read(data)
+        except ValueError as problem:
+            raise MalformedMessage(label, str(problem)) from problem
+
+    def _writer(self, kind: type[object]) -> Callable[[Any], bytes]:
+        is_described = is_dataclass(kind) or issubclass(kind, BaseModel)
+        write = self._writers[kind] = _checked_writer(_adapter(kind)) if is_described else orjson.dumps
+        return write
+
+    def _reader(self, kind: type[object] | None) -> Callable[[bytes], object]:
+        assert kind is not None, "plain data has its reader from the beginning"
+        read = self._readers[kind] = partial(_adapter(kind).validator.validate_json, strict=True)
+        return read
+
+
+def _checked_writer(adapter: TypeAdapter[object]) -> Callable[[Any], bytes]:
+    """Reading back costs less than asking the serializer to be strict, and finds more: what validators forbid, too."""
+    write, read = adapter.serializer.to_json, adapter.validator.validate_json
+
+    def write_checked(value: object) -> bytes:
+        data = write(value, warnings=False)
+        read(data, strict=True)
+        return data
+
+    return write_checked
+
+
+def _adapter(kind: type[object]) -> TypeAdapter[object]:
+    try:
+        return TypeAdapter(kind)
+    except PydanticSchemaGenerationError as problem:
+        advice = "make it a dataclass or a pydantic model, or register a codec for it"
+        raise SerializationFailed(kind.__name__, advice) from problem
+
+
+JSON = JsonCodec()
+"""The codec of whoever names no other; give a ``JsonCodec`` of your own to register classes."""

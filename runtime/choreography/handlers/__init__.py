@@ -1,0 +1,1 @@
+"""What carries messages, and what only looks: in memory, over connections, recording, and nothing at all."""

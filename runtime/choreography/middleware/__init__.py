@@ -1,0 +1,1 @@
+"""Handlers around handlers: traces, counts, retries, planted faults, extension effects. Each is one and wraps one."""
