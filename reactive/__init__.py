@@ -16,6 +16,10 @@ from .access import Public as Public
 from .access import QueryDenied as QueryDenied
 from .access import check_access as check_access
 from .commit import PendingCommit as PendingCommit
+from .deltas import Delta as Delta
+from .deltas import DeltaGap as DeltaGap
+from .deltas import DeltaLog as DeltaLog
+from .deltas import Mirror as Mirror
 from .derived import LiveSignal as LiveSignal
 from .errors import BackPressure as BackPressure
 from .errors import CycleDetected as CycleDetected
@@ -30,6 +34,11 @@ from .errors import TypeMismatch as TypeMismatch
 from .hub import SignalHub as SignalHub
 from .hub import SignalOwner as SignalOwner
 from .hub import SignalStatistics as SignalStatistics
+from .patch import Operation as Operation
+from .patch import PatchRefused as PatchRefused
+from .patch import apply_patch as apply_patch
+from .patch import diff as diff
+from .patch import to_document as to_document
 from .predicate import FactPredicate as FactPredicate
 from .query import BoundSignal as BoundSignal
 from .query import Inputs as Inputs
