@@ -88,6 +88,8 @@ class LogFrame(NamedTuple):
     position: LogPosition
     notes: tuple[LocalNote, ...] = ()
     """What its other local lines say; one that was copied forward may be met twice, and means one thing."""
+    damages: tuple[LogDamage, ...] = ()
+    """Runs of it that cannot be read, of chains whose introduction was damaged."""
 
     @property
     def records(self) -> list[FactRecord]:
@@ -232,6 +234,7 @@ def read_frames(
         else:
             cursor.follow(frame)
             yield frame
+            yield from frame.damages
         at = end
     if expected_end is not None and cursor.position.frame_hash != expected_end and not cursor.is_doubtful:
         cursor.is_doubtful = True
@@ -317,7 +320,12 @@ def _parse_frame(data: bytes, offset: int, number: int, cursor: LogCursor) -> Lo
         cursor.position.fact_count + sum(len(run.records) for run in reading.runs),
     )
     return LogFrame(
-        tuple(reading.runs), tuple(reading.chains), tuple(reading.registrations), position, tuple(reading.notes)
+        tuple(reading.runs),
+        tuple(reading.chains),
+        tuple(reading.registrations),
+        position,
+        tuple(reading.notes),
+        tuple(reading.damages),
     )
 
 
@@ -333,6 +341,7 @@ class _FrameReading:
         self.chains: list[ChainInfo] = []
         self.registrations: list[Registration] = []
         self.notes: list[LocalNote] = []
+        self.damages: list[LogDamage] = []
         self.open_facts: list[tuple[bytes, ParsedLine]] = []
         self.not_understood = ""
         self._open_at = 0
@@ -369,13 +378,14 @@ class _FrameReading:
     def _close_run(self, seal_line: bytes, end: int) -> None:
         seal = parse_seal_line(seal_line)
         known = self._heads.get(seal.chain) or self._cursor.chains.get(seal.chain)
-        if known is None:
-            raise LogDamaged(f"facts of chain {seal.chain.hex()[:8]}, which no line before introduces")
-        info, head = known
         if not self.open_facts:
             raise LogDamaged("a seal without facts")
         parsed = [part for _, part in self.open_facts]
         lines = [line for line, _ in self.open_facts]
+        if known is None:
+            self._pass_over(seal, parsed, end)
+            return
+        info, head = known
         # A seal says where its run begins, so a chain can be picked up again behind a damaged frame.
         previous = Head(seal.from_seq, seal.from_id, head.hlc if seal.from_seq == head.seq else 0)
         ids = link_ids(previous.fact_id, parsed)
@@ -397,6 +407,17 @@ class _FrameReading:
         records = build_records(info, lines, parsed, ids)
         self.runs.append(LoggedRun(info, records, seal, row))
         self._heads[info.chain] = (info, Head(seal.to_seq, FactId(seal.to_id), records[-1].hlc))
+        self.entries.extend(ids)
+        self.open_facts = []
+
+    def _pass_over(self, seal: Seal, parsed: Sequence[ParsedLine], end: int) -> None:
+        """A run of a chain whose introduction was damaged: nobody can say whose it is, but its neighbours are whole."""
+        text = seal.chain.hex()[:8]
+        ids = link_ids(FactId(seal.from_id), parsed)
+        if (seal.to_seq, seal.to_id) != (seal.from_seq + len(ids), ids[-1]):
+            raise LogDamaged(f"a seal of chain {text} does not fit the facts before it")
+        reason = f"facts of chain {text}, which no line before introduces"
+        self.damages.append(LogDamage(self._number, self._open_at, end - self._open_at, reason))
         self.entries.extend(ids)
         self.open_facts = []
 

@@ -196,6 +196,7 @@ class World:
             if not await node.wait_open():
                 raise Violation(f"{node.name} does not open again: {self.trace[-3:]}")
         self.say("mended")
+        self._collect_losses()
 
     async def _converge(self) -> None:
         """All replicas agree within a few rounds, and show the same."""

@@ -330,6 +330,29 @@ def test_a_local_line_is_kept_for_its_owner_and_is_no_fact(tmp_path: Path) -> No
     assert read(tmp_path) == (["one", "two"], [])
 
 
+def test_a_damaged_introduction_costs_its_own_chain_and_no_other(tmp_path: Path) -> None:
+    # Found by the simulator: one sector held all that introduced a chain, and a later frame that had a run of it was
+    # left out whole, with another chain's facts in it.
+    log = Log(tmp_path)
+    log.append("one")
+    introduced = file_path(tmp_path, 1).stat().st_size
+    ada, ben = log.author, ChainWriter("ben")
+    mixed = [ada.seal(Draft("test.said", 1, b'{"text":"two"}', None)), ben.seal(Draft("test.said", 1, b"{}", None))]
+    built = build_frame(log.previous, mixed, chains=[ben.chain.info], registrations=())
+    log.writer.append([built.data], LogPosition(0, 0, built.frame_hash, log.count + 3))
+    path = file_path(tmp_path, 1)
+    data = bytearray(path.read_bytes())
+    start = data.index(b'{"chain"')
+    data[start : introduced - 400] = b"\0" * (introduced - 400 - start)
+    path.write_bytes(data)
+    frames = list(read_log(tmp_path, LogCursor.at_start()))
+    kept = [run.info.label for frame in frames if isinstance(frame, LogFrame) for run in frame.runs]
+    reasons = [damage.reason for damage in frames if isinstance(damage, LogDamage)]
+    assert kept == ["ben"]
+    assert len(reasons) == 2
+    assert reasons[1] == f"facts of chain {ada.chain.info.text[:8]}, which no line before introduces"
+
+
 def test_a_newer_format_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     log = Log(tmp_path)
     log.append("one")
