@@ -71,6 +71,8 @@ class Swarm:
     links: tuple[tuple[int, int], ...]
     work_s: float
     work_jitter_s: float
+    log_file_bytes: int
+    """How large a log file grows before the next one is begun."""
 
 
 def draw_swarm(random: Random, switches: Switches = DEFAULT_SWITCHES) -> Swarm:
@@ -93,6 +95,7 @@ def draw_swarm(random: Random, switches: Switches = DEFAULT_SWITCHES) -> Swarm:
         links=_draw_links(random, node_count),
         work_s=random.choice((0.0, 0.0002, 0.002, 0.02)),
         work_jitter_s=random.choice((0.0, 0.001, 0.01)),
+        log_file_bytes=random.choice((2_000, 30_000, 8 * 1024 * 1024)),
     )
 
 

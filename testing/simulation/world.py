@@ -19,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
+from unittest.mock import patch
 
 from antiphon.facts import AntiphonError, Fact, FactId, FactRecord, hlc_ms
 from antiphon.facts.time import SKEW_MS_MAX
@@ -119,7 +120,8 @@ class World:
 
     def run(self) -> Outcome:
         """From the first start to the verdict."""
-        with _memory_folder() as folder, asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+        small_files = patch("antiphon.journal.stores.log.FILE_BYTES_MAX", self.swarm.log_file_bytes)
+        with small_files, _memory_folder() as folder, asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             try:
                 runner.run(self._live(folder))
             except Violation as problem:
