@@ -79,6 +79,8 @@ class Platter:
     """Files whose name is not safe yet."""
     removed: dict[Path, bytes] = field(default_factory=dict)
     """Files whose end is not safe yet."""
+    renamed: list[tuple[Path, Path]] = field(default_factory=list)
+    """Renamings (from, to) that are not safe yet."""
 
     def lose_power(self) -> None:
         """Keep what was synced and some of what was not, and come up in another boot."""
@@ -87,6 +89,9 @@ class Platter:
             # Without its folder's sync a name may or may not have reached the disk.
             if random.random() < 0.5 and path.exists():
                 path.unlink()
+        for source, target in reversed(self.renamed):
+            if random.random() < 0.5 and target.exists() and not source.exists():
+                target.rename(source)
         for path, data in sorted(self.removed.items()):
             if random.random() < 0.5 and not path.exists():
                 path.write_bytes(data)
@@ -178,6 +183,7 @@ class Platter:
         self.synced.clear()
         self.made.clear()
         self.removed.clear()
+        self.renamed.clear()
 
     def _change_boot(self) -> None:
         lock = self.folder / "LOCK"
@@ -291,6 +297,7 @@ class VirtualDisk(Disk):
         self._fail(self._platter.faults.sync_error, errno.EIO)
         platter = self._platter
         platter.made = {path for path in platter.made if path.parent != folder}
+        platter.renamed = [pair for pair in platter.renamed if pair[1].parent != folder]
         platter.removed = {path: data for path, data in platter.removed.items() if path.parent != folder}
 
     def close(self, descriptor: int) -> None:
@@ -308,6 +315,15 @@ class VirtualDisk(Disk):
             platter.removed[path] = path.read_bytes()[: platter.synced.get(path)]
         platter.synced.pop(path, None)
         super().remove(path)
+
+    def rename(self, path: Path, target: Path) -> None:
+        """As ``Disk``; the old name may come back until the folder is synced."""
+        if self._dies():
+            self._die()
+        self._begin("rename", b"")
+        self._fail(self._platter.faults.sync_error, errno.EIO)
+        super().rename(path, target)
+        self._platter.renamed.append((path, target))
 
     def _begin(self, call: str, data: bytes) -> None:
         if self._process is not None and self._process.is_dead:

@@ -251,17 +251,6 @@ def _guard_drops() -> Patches:
     return [patch.object(JournalEngine, "ingest", mutant)]
 
 
-@_bug("one run that is known already rejects the batch it comes in")
-def _duplicate_rejects_batch() -> Patches:
-    ingest = JournalEngine.ingest
-
-    async def mutant(self: Any, runs: Sequence[Any]) -> IngestResult:
-        known = [run for run in runs if self.index.head_of(run.info.chain).seq >= run.first_seq]
-        return await ingest(self, known if known else runs)
-
-    return [patch.object(JournalEngine, "ingest", mutant)]
-
-
 @_bug("nobody looks at a seal's signature")
 def _seal_not_checked() -> Patches:
     modules = [module for module in (chain_module, ingest_module, engine_module) if hasattr(module, "is_seal_valid")]

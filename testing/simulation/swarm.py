@@ -28,13 +28,14 @@ FEATURES: tuple[tuple[float, Mapping[str, int]], ...] = (
     (0.2, {"cut": 2, "heal": 3}),
     (0.2, {"reset": 2}),
     (0.3, {"jump": 3}),
+    (0.05, {"seal": 5}),  # real Parquet, written by a real DuckDB: dear, and so rare
 )
 # What a switch may leave out.
 OPTIONAL: Mapping[str, tuple[tuple[float, Mapping[str, int]], ...]] = {
     "rot": ((0.2, {"rot": 5, "kill": 3}),),
-    "restore": ((0.2, {"backup": 6, "restore": 6}),),
+    "restore": ((0.2, {"backup": 4, "restore": 4, "relive": 4}),),
     "adversary": ((0.2, {"forge": 6}), (0.2, {"stray": 2})),
-    "forks": ((0.3, {"equivocate": 4}), (0.2, {"image": 6, "roll_back": 6})),
+    "forks": ((0.3, {"equivocate": 4}), (0.2, {"image": 4, "roll_back": 4, "relive_unnoticed": 4})),
 }
 
 # Most runs are short: a bug that needs few steps is found sooner, and a short failure is read sooner.

@@ -317,6 +317,12 @@ class World:
         if node is not None:
             self._do(node, node.look(), "look")
 
+    async def seal(self) -> None:
+        """Closed log files become Parquet."""
+        node = self._pick_up()
+        if node is not None:
+            self._do(node, self._seal(node), "seal")
+
     async def restart(self) -> None:
         """A dead machine comes back."""
         node = self._pick_down()
@@ -376,6 +382,14 @@ class World:
         """A backup replaces a folder."""
         await self._put_back(in_place=False)
 
+    async def relive(self) -> None:
+        """A folder is copied, others learn what is written next, and then the copy takes the folder's place."""
+        await self._relive(in_place=False)
+
+    async def relive_unnoticed(self) -> None:
+        """The same with a volume's image; nothing in the folder tells."""
+        await self._relive(in_place=True)
+
     async def roll_back(self) -> None:
         """A volume goes back to an older image of itself; nothing in the folder tells."""
         await self._put_back(in_place=True)
@@ -431,6 +445,15 @@ class World:
         if node.engine is engine:
             self._judge_reading(node, words, result.records)
 
+    async def _seal(self, node: Node) -> None:
+        assert node.engine is not None, "it was up when this began"
+        try:
+            sealed = await node.engine.keeper.seal()
+        except AntiphonError as problem:
+            self.say(f"{node.name} seals nothing: {type(problem).__name__}")
+        else:
+            self.say(f"{node.name} sealed {len(sealed)} files")
+
     async def _sync(self, node: Node, peer: Node) -> None:
         told = await node.sync(peer.address)
         self.say(f"{node.name}>{peer.name} {told}")
@@ -467,6 +490,26 @@ class World:
         self.say(f"{node.name} goes back to {'an image' if in_place else 'a backup'}")
         node.platter.put_back(self.random.choice(node.images), in_place=in_place)
         node.is_damaged = True
+
+    async def _relive(self, *, in_place: bool) -> None:
+        node = self._pick_up()
+        if node is None or node.engine is None:
+            return
+        peer = self.random.choice([other for other in self.nodes if other is not node])
+        node.images.append(node.platter.take_image())
+        work = node.spawn(self._commit_and_sync(node, peer), name="last words")
+        if await settle([work], timeout_s=COMMANDS_S_MAX) or not node.is_up:
+            return
+        node.die(is_power=False)
+        self.say(f"{node.name} goes back to {'an image' if in_place else 'a backup'} of a moment ago")
+        node.platter.put_back(node.images[-1], in_place=in_place)
+        node.is_damaged = True
+        node.start()
+        await node.wait_open()
+
+    async def _commit_and_sync(self, node: Node, peer: Node) -> None:
+        await self._commit(node, self._draw_facts(node, 2))
+        await self._sync(node, peer)
 
     # The oracle
 
@@ -636,6 +679,7 @@ COMMANDS = {
         "die_in_call",
         "stop",
         "look",
+        "seal",
         "restart",
         "partition",
         "cut",
@@ -646,6 +690,8 @@ COMMANDS = {
         "backup",
         "restore",
         "roll_back",
+        "relive",
+        "relive_unnoticed",
         "forge",
         "stray",
         "equivocate",

@@ -64,6 +64,22 @@ def test_a_removal_that_was_not_synced_may_be_taken_back(tmp_path: Path) -> None
     assert fates == {True, False}
 
 
+def test_a_renaming_that_was_not_synced_may_be_taken_back(tmp_path: Path) -> None:
+    for is_synced, expected in ((False, {True, False}), (True, {True})):
+        fates = set()
+        for seed in range(20):
+            platter = platter_in(tmp_path, seed)
+            disk, staged = VirtualDisk(platter), tmp_path / "log" / f"staged-{is_synced}-{seed}"
+            staged.write_bytes(BIG)
+            target = staged.with_suffix(".done")
+            disk.rename(staged, target)
+            if is_synced:
+                disk.sync_folder(staged.parent)
+            platter.lose_power()
+            fates.add(target.exists())
+        assert fates == expected
+
+
 @pytest.mark.parametrize(
     ("fault", "number"), [("write_error", errno.EIO), ("full", errno.ENOSPC), ("sync_error", errno.EIO)]
 )
