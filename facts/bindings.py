@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .encoding import FactRecord
 from .fact import Fact
-from .registry import FactRegistry
+from .registry import Decoded, FactRegistry
 
 GENERIC = "generic"
 """The sub-type of what no rule names: a foreign kind, a newer version, a payload that cannot be read."""
@@ -51,7 +51,11 @@ def reduce_record(registry: FactRegistry, record: FactRecord, *, context_id: str
 
     Generic for a kind that is not registered, a payload that cannot be read, and a fact of another context.
     """
-    decoded = registry.decode(record)
+    return binding_of_decoded(registry.decode(record), record, context_id=context_id)
+
+
+def binding_of_decoded(decoded: Decoded, record: FactRecord, *, context_id: str) -> Binding:
+    """As ``reduce_record``, of what was decoded already."""
     if not isinstance(decoded, Fact) or record.chain.namespace != context_id:
         return Binding(GENERIC, context_id, record.kind, ())
     return binding_of(decoded, context_id=context_id)

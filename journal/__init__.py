@@ -133,6 +133,7 @@ if TYPE_CHECKING:
     from .lattices.registers import LWWMap, LWWRegister, Write
     from .lattices.sets import GSet, ORSet
     from .propagation import PropagationTracker
+    from .reduction import ChannelEpoch, ContextMismatch, RelationalState, reduce_context
 
 # CRDTs are loaded on first use: 43 ms that a journal without them need not wait for.
 _HOMES = {
@@ -190,6 +191,10 @@ _HOMES = {
     "JoinValue": "lattice",
     "Joinable": "lattice",
     "JournalStateCodec": "crdt.codec",
+    "ChannelEpoch": "reduction",
+    "ContextMismatch": "reduction",
+    "RelationalState": "reduction",
+    "reduce_context": "reduction",
     "LWWMap": "lattices.registers",
     "LWWRegister": "lattices.registers",
     "Leak": "budgets",
@@ -328,6 +333,10 @@ __all__ = [
     "JournalIndex",
     "JournalState",
     "JournalStateCodec",
+    "ChannelEpoch",
+    "ContextMismatch",
+    "RelationalState",
+    "reduce_context",
     "KeySigner",
     "LWWMap",
     "LWWRegister",

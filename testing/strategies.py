@@ -13,6 +13,7 @@ from itertools import pairwise
 from hypothesis import strategies as st
 
 from antiphon.facts import (
+    AfterLink,
     AuthorityId,
     ChainId,
     ChainInfo,
@@ -497,6 +498,84 @@ def histories(draw: st.DrawFn, facts: st.SearchStrategy[Fact], *, count_max: int
         is_forged = actor is None or draw(st.integers(min_value=0, max_value=7)) == 7
         signer = draw(_authorities) if is_forged or actor is None else actor
         history.append(commit_by(signer, fact, hlc=draw(st.integers(min_value=1, max_value=4)), seq=seq))
+    return history
+
+
+def _home_invitations() -> st.SearchStrategy[Fact]:
+    """Invitations to `HOME`, and their answers."""
+    about = {"context_id": st.just(HOME), "invitation_id": st.sampled_from(["i0", "i1", "i2"])}
+    return st.one_of(
+        st.builds(
+            InvitationSent,
+            **about,
+            sender_id=_authorities,
+            receiver_id=_authorities,
+            invitation_type=st.builds(ChannelInvitation, home_id=st.sampled_from([HOME, HOME, HOME, "elsewhere"])),
+            sent_at=_times,
+            expires_at=st.none() | _times,
+        ),
+        st.builds(InvitationAccepted, **about, acceptor_id=_authorities, accepted_at=_times),
+        st.builds(InvitationAccepted, **about, acceptor_id=_authorities, accepted_at=_times),
+        st.builds(InvitationCancelled, **about, canceller_id=_authorities, cancelled_at=_times),
+    )
+
+
+def _home_messages() -> st.SearchStrategy[Fact]:
+    """What is said in `HOME`, taken back, and who joins."""
+    place = {"context_id": st.just(HOME), "channel_id": st.just("general")}
+    about = place | {"message_id": _messages}
+    sent = st.builds(
+        MessageSent,
+        **about,
+        sender_id=_authorities,
+        sender_name=_names,
+        text=_texts,
+        sent_at=_times,
+        reply_to=st.none(),
+    )
+    return st.one_of(
+        sent,
+        sent,
+        st.builds(MessageDeleted, **about, deleter_id=_authorities, deleted_at=_times),
+        st.builds(
+            MembershipChanged,
+            **place,
+            participant_id=_authorities,
+            participant_name=_names,
+            event=_events,
+            changed_at=_times,
+        ),
+    )
+
+
+@st.composite
+def home_histories(draw: st.DrawFn, *, with_messages: bool = False, count_max: int = 25) -> list[Fact]:
+    """Committed facts of `HOME`, in an order in which they may have been said.
+
+    Each author has one chain and names some of what was said before, in ``basis`` or in the header; about one in eight
+    is signed by somebody else than it names.
+    """
+    parts = [moderation_facts(), moderation_facts(), moderation_facts(), _home_invitations()]
+    facts = st.one_of(*parts, *([_home_messages()] * 3 if with_messages else []))
+    history: list[Fact] = []
+    heads = dict.fromkeys(AUTHORITIES, 0)
+    count = draw(st.integers(min_value=0, max_value=count_max))
+    for fact in draw(st.lists(facts, min_size=count, max_size=count)):
+        actor = actor_of(fact) or ADA
+        signer = actor if draw(st.integers(min_value=0, max_value=7)) else draw(_authorities)
+        seen = draw(st.sets(st.sampled_from(history), max_size=2)) if history else set()
+        if "basis" in type(fact).model_fields and draw(st.booleans()):
+            fact = fact.model_copy(update={"basis": tuple(sorted(each.record.fact_id.hex() for each in seen))})
+            seen = set()
+        heads[signer] += 1
+        placed = commit_by(signer, fact, hlc=draw(st.integers(min_value=1, max_value=4)), seq=heads[signer])
+        record = placed.record
+        after = tuple(
+            AfterLink(each.record.chain.chain, each.record.seq, each.record.fact_id[:16])
+            for each in sorted(seen, key=lambda each: each.record.fact_id)
+            if each.record.chain.chain != record.chain.chain
+        )
+        history.append(with_record(fact, record._replace(after=after)))
     return history
 
 

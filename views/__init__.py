@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .contacts import ContactsSignalView
     from .contacts_state import AmbiguousContact, Contact, ContactNotFound, ContactsState
     from .datalog_query import DatalogQuery
+    from .homes import HomesSignalView
+    from .homes_state import Conduct, Home, HomesState, Kick, Pin, Sanction, Standing
     from .invitations import InvitationsSignalView
     from .invitations_state import Invitation, InvitationsState
     from .opening import Opener, SealedText
@@ -31,13 +33,14 @@ if TYPE_CHECKING:
         ViewQuery,
     )
     from .registers import FoldStatistics
-    from .signals import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
+    from .signals import CHAT_SIGNAL, CONTACTS_SIGNAL, HOMES_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
 
 __all__ = [
     "APP_QUERIES",
     "APP_VIEWS",
     "CHAT_SIGNAL",
     "CONTACTS_SIGNAL",
+    "HOMES_SIGNAL",
     "INVITATIONS_SIGNAL",
     "UNREAD_COUNT_SIGNAL",
     "AmbiguousContact",
@@ -56,6 +59,14 @@ __all__ = [
     "DatalogQuery",
     "FoldStatistics",
     "FoldView",
+    "Conduct",
+    "Home",
+    "HomesSignalView",
+    "HomesState",
+    "Kick",
+    "Pin",
+    "Sanction",
+    "Standing",
     "Invitation",
     "InvitationsQuery",
     "InvitationsSignalView",
@@ -82,9 +93,11 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
             "contacts": "ContactsSignalView",
             "contacts_state": "AmbiguousContact Contact ContactNotFound ContactsState",
             "datalog_query": "DatalogQuery",
+            "homes": "HomesSignalView",
+            "homes_state": "Conduct Home HomesState Kick Pin Sanction Standing",
             "invitations": "InvitationsSignalView",
             "invitations_state": "Invitation InvitationsState",
-            "signals": "CHAT_SIGNAL CONTACTS_SIGNAL INVITATIONS_SIGNAL UNREAD_COUNT_SIGNAL",
+            "signals": "CHAT_SIGNAL CONTACTS_SIGNAL HOMES_SIGNAL INVITATIONS_SIGNAL UNREAD_COUNT_SIGNAL",
             "opening": "Opener SealedText",
             "queries": "APP_QUERIES ChannelsQuery ChatQuery ContactsQuery InvitationsQuery MessagesQuery "
             "SearchMessagesQuery UnreadQuery ViewQuery",

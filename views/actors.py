@@ -11,13 +11,13 @@ from types import MappingProxyType
 from antiphon.facts import Fact
 from antiphon.facts.fact import get_record
 
-from . import chat, contacts, invitations
+from . import chat, contacts, homes, invitations
 from .registers import ActorOf, is_signed_by
 
 _ACTORS: Mapping[str, ActorOf] = MappingProxyType(
     {
         kind: rule[0]
-        for rules in (chat._RULES, contacts._RULES, invitations._RULES)
+        for rules in (chat._RULES, contacts._RULES, homes._RULES, invitations._RULES)
         for kind, rule in rules.items()
         if rule[0] is not None
     }

@@ -11,8 +11,9 @@ from antiphon.reactive import Signal, View
 
 from .chat import ChatSignalView, UnreadCountView
 from .contacts import ContactsSignalView
+from .homes import HomesSignalView
 from .invitations import InvitationsSignalView
-from .signals import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
+from .signals import CHAT_SIGNAL, CONTACTS_SIGNAL, HOMES_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
 
 
 class AppView(NamedTuple):
@@ -29,7 +30,8 @@ def _unread(_: AuthorityId) -> View[Fact, Any]:
 
 APP_VIEWS: Mapping[str, AppView] = MappingProxyType(
     {
-        CHAT_SIGNAL.signal_id: AppView(ChatSignalView, ChatSignalView(AuthorityId("")).state),
+        HOMES_SIGNAL.signal_id: AppView(HomesSignalView, HomesSignalView(AuthorityId("")).state),
+        CHAT_SIGNAL.signal_id: AppView(ChatSignalView, ChatSignalView(AuthorityId("")).state, (HOMES_SIGNAL,)),
         CONTACTS_SIGNAL.signal_id: AppView(ContactsSignalView, ContactsSignalView(AuthorityId("")).state),
         INVITATIONS_SIGNAL.signal_id: AppView(InvitationsSignalView, InvitationsSignalView(AuthorityId("")).state),
         UNREAD_COUNT_SIGNAL.signal_id: AppView(_unread, 0, (CHAT_SIGNAL,)),

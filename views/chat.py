@@ -47,12 +47,15 @@ from antiphon.facts.protocol import (
 from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
 
 from .chat_state import Channel, ChannelKey, ChatState, Message
+from .gate import ChannelGate
+from .homes_state import Home, HomesState
 from .message_log import MessageEntry, MessageLog
 from .opening import Opener
 from .registers import ActorOf, FoldStatistics, Register, is_after, latest, newer
 from .signals import CHAT_SIGNAL, UNREAD_COUNT_SIGNAL
 
 CHAT_VIEW_ID = "signals:chat"
+_HOMES_VIEW_ID = "signals:homes"
 
 
 class ChatSignalView:
@@ -65,8 +68,12 @@ class ChatSignalView:
     ('app:chat', 0)
     """
 
-    def __init__(self, authority: AuthorityId, *, opener: Opener | None = None) -> None:
+    def __init__(
+        self, authority: AuthorityId, *, opener: Opener | None = None, is_closed_to_strangers: bool = True
+    ) -> None:
         self._authority = authority
+        self._is_closed = is_closed_to_strangers
+        self._homes = HomesState()
         self._opener = opener
         self._folds: dict[tuple[str, str], _ChannelFold] = {}
         self._reopened: dict[tuple[str, str], _ChannelFold] = {}
@@ -89,8 +96,8 @@ class ChatSignalView:
 
     @property
     def depends_on(self) -> tuple[str, ...]:
-        """No other view."""
-        return ()
+        """The homes view, which says whose messages are shown in a home."""
+        return (_HOMES_VIEW_ID,)
 
     @property
     def signal(self) -> Signal[ChatState]:
@@ -107,6 +114,9 @@ class ChatSignalView:
     def update(self, batch: Batch[Fact], /) -> ChatState | Unchanged:
         """Fold a window; the new snapshot, or ``UNCHANGED`` when a screen would look the same."""
         touched, self._reopened = self._reopened, {}
+        homes = batch.inputs.get(_HOMES_VIEW_ID)
+        if isinstance(homes, HomesState) and homes is not self._homes:
+            self._judge_by(homes, touched)
         for fact in batch.facts:
             record = get_record(fact)
             rule = _RULES.get(record.kind)
@@ -146,8 +156,20 @@ class ChatSignalView:
     def _fold_of(self, key: tuple[str, str]) -> _ChannelFold:
         fold = self._folds.get(key)
         if fold is None:
-            fold = self._folds[key] = _ChannelFold(ChannelKey(*key), self._authority, self._opener)
+            fold = _ChannelFold(ChannelKey(*key), self._authority, self._opener, is_closed=self._is_closed)
+            self._folds[key] = fold
+            if fold.gate is not None:
+                fold.judge_by(self._homes.home(key[0]))
         return fold
+
+    def _judge_by(self, homes: HomesState, touched: dict[tuple[str, str], _ChannelFold]) -> None:
+        """Look again at the channels of the homes that changed; O(channels) and the messages of those."""
+        before, self._homes = self._homes, homes
+        for key, fold in self._folds.items():
+            home = homes.home(key[0]) if fold.gate is not None else None
+            if fold.gate is not None and home is not before.home(key[0]):
+                fold.judge_by(home)
+                touched[key] = fold
 
     def _settle(self, fold: _ChannelFold) -> bool:
         """Bring one channel up to date; whether a screen would show a difference."""
@@ -208,10 +230,15 @@ class UnreadCountView:
 class _ChannelFold:
     """All that is known of one channel, known to exist or not."""
 
-    def __init__(self, key: ChannelKey, owner: str, opener: Opener | None) -> None:
+    def __init__(self, key: ChannelKey, owner: str, opener: Opener | None, *, is_closed: bool) -> None:
         self.key = key
-        self.log = MessageLog(owner, key.channel_id, context_id=key.context_id, opener=opener)
         self.home_owner = home_owner(key.context_id)
+        self.gate = (
+            None
+            if self.home_owner is None
+            else ChannelGate(owner=self.home_owner, viewer=owner, channel_id=key.channel_id, is_closed=is_closed)
+        )
+        self.log = MessageLog(owner, key.channel_id, context_id=key.context_id, opener=opener, gate=self.gate)
         self.members = _Members(owner)
         self.owner = owner
         self.first_created: tuple[Stamp, str, bool] | None = None  # stamp, creator, whether a direct message
@@ -301,10 +328,21 @@ class _ChannelFold:
         self.log.deliver(fact.message_id, fact.delivery_status)
 
     def take_deleted(self, fact: MessageDeleted, record: FactRecord) -> None:
-        self.log.delete(fact.message_id, deleter=fact.deleter_id)
+        self.log.delete(fact.message_id, deleter=fact.deleter_id, at=record.at)
 
     def take_membership(self, fact: MembershipChanged, record: FactRecord) -> None:
-        self.members.say(fact.participant_id, record.stamp, is_joining=fact.event == "joined")
+        is_joining = fact.event == "joined"
+        self.members.say(fact.participant_id, record.stamp, is_joining=is_joining)
+        if self.gate is not None and is_joining and self.gate.note_joined(fact.participant_id, record.stamp):
+            self.log.judge_anew({fact.participant_id})
+
+    def judge_by(self, home: Home | None) -> None:
+        """Hide and show by what the home holds now about each person."""
+        assert self.gate is not None, "only a home judges"
+        people = self.gate.use(home)
+        if people:
+            self.log.judge_anew(people)
+            self.members.kick({person: stamp for person in self.gate.kicked() if (stamp := self.gate.kick_of(person))})
 
     def take_imported_membership(self, fact: MembershipImported, record: FactRecord) -> None:
         stamp = _place_of_import(fact, record)
@@ -371,6 +409,7 @@ class _Members:
         self.owner = owner
         self.said: dict[str, Register[bool]] = {}
         self.heard: dict[str, Register[bool]] = {}
+        self.kicked: dict[str, Stamp] = {}
         self.founders: Register[frozenset[str]] | None = None
         self.listed: Register[frozenset[str]] | None = None
         self.order: list[str] = []
@@ -391,6 +430,11 @@ class _Members:
     def list_all(self, stamp: Stamp, members: frozenset[str]) -> None:
         before, self.listed = self.listed, newer(self.listed, stamp, members)
         self.is_stale = self.is_stale or self.listed is not before
+
+    def kick(self, kicked: dict[str, Stamp]) -> None:
+        """Know exactly these kicks from now on: each is a word that its target left."""
+        self.touched |= {who for who in self.kicked.keys() | kicked if self.kicked.get(who) != kicked.get(who)}
+        self.kicked = kicked
 
     def say(self, participant: str, stamp: Stamp, *, is_joining: bool) -> None:
         self.said[participant] = newer(self.said.get(participant), stamp, is_joining)
@@ -434,6 +478,8 @@ class _Members:
             statements.append(self.heard[participant])
         if self.listed is not None:
             statements.append((self.listed[0], participant in self.listed[1]))
+        if participant in self.kicked:
+            statements.append((self.kicked[participant], False))
         return max(statements)[1] if statements else False
 
 

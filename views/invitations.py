@@ -302,6 +302,12 @@ class _InvitationFold:
         """Whether the offer is between others."""
         return self.offer is not None and not self._concerns_owner(self.offer, self._resolution(self.offer))
 
+    @property
+    def accepted_by(self) -> str | None:
+        """Who accepted it, if that is how it ended."""
+        answer = None if self.offer is None else self._resolution(self.offer)
+        return answer.actor if answer is not None and answer.rank == _ACCEPTED else None
+
     def draw(self, now_ms: int) -> _Drawn | None:
         """The invitation as a screen shows it and where; None while there is no offer that concerns the owner."""
         offer, stamp = self.offer, self.offer_stamp

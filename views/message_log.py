@@ -12,7 +12,7 @@ them back to the screen.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 from antiphon.facts import Stamp
@@ -20,6 +20,7 @@ from antiphon.facts.chat import DeliveryStatus
 
 from .chat_state import MESSAGE_COUNT_MAX, DeliveryState, Message
 from .finality import Finality
+from .gate import ChannelGate
 from .opening import Opener, SealedText, open_sealed
 
 MessageEntry = tuple[
@@ -83,6 +84,7 @@ class MessageLog:
         "_edits",
         "_entries",
         "_fresh",
+        "_gate",
         "_hidden_until",
         "_is_tail_changed",
         "_is_tail_stale",
@@ -98,8 +100,17 @@ class MessageLog:
         "unread_count",
     )
 
-    def __init__(self, owner: str, channel_id: str, *, context_id: str = "", opener: Opener | None = None) -> None:
+    def __init__(
+        self,
+        owner: str,
+        channel_id: str,
+        *,
+        context_id: str = "",
+        opener: Opener | None = None,
+        gate: ChannelGate | None = None,
+    ) -> None:
         self._owner = owner
+        self._gate = gate
         self._channel_id = channel_id
         self._context_id = context_id
         self._opener = opener
@@ -114,7 +125,7 @@ class MessageLog:
         self._hidden_until: int | None = None
         self._pending_hidden_until: int | None = None
         self._edits: dict[str, dict[str, _Edits]] = {}
-        self._deleters: dict[str, set[str]] = {}
+        self._deleters: dict[str, set[tuple[str, int]]] = {}  # who, and when
         self._own_reads: set[str] = set()
         self._readers: dict[str, set[str]] = {}
         self._delivery: dict[str, int] = {}
@@ -136,9 +147,10 @@ class MessageLog:
             if self._is_by_another(message_id, editor)
         )
         return edits + sum(
-            self._is_by_another(message_id, deleter)
+            not self._may_delete(entry, who, at)
             for message_id, deleters in self._deleters.items()
-            for deleter in deleters
+            if (entry := self._entries.get(message_id)) is not None
+            for who, at in deleters
         )
 
     def say(self, entry: MessageEntry) -> None:
@@ -158,12 +170,28 @@ class MessageLog:
         self._edits.setdefault(message_id, {}).setdefault(editor, _Edits()).add(stamp, text)
         self._dirty.add(message_id)
 
-    def delete(self, message_id: str, *, deleter: str) -> None:
+    def delete(self, message_id: str, *, deleter: str, at: int) -> None:
         """Take a deletion, kept for ever."""
-        self._deleters.setdefault(message_id, set()).add(deleter)
+        self._deleters.setdefault(message_id, set()).add((deleter, at))
         entry = self._entries.get(message_id)
-        if entry is not None and entry[_AUTHOR] == deleter:
+        if entry is not None and self._may_delete(entry, deleter, at):
             self._take_out(entry)
+
+    def judge_anew(self, people: Set[str]) -> None:
+        """Look again at what *people* said and deleted, since their rights changed; O(messages of the channel)."""
+        for message_id, deleters in self._deleters.items():
+            if any(who in people for who, _ in deleters) and message_id in self._entries:
+                self._place_anew(self._entries[message_id])
+        for entry in self._entries.values():
+            if entry[_AUTHOR] in people:
+                self._place_anew(entry)
+
+    def _place_anew(self, entry: MessageEntry) -> None:
+        if self._place_of(entry) is None:
+            self._fresh[entry[_MESSAGE_ID]] = entry
+        elif not self._is_visible(entry):
+            self._take_out(entry)
+            self._dirty.add(entry[_MESSAGE_ID])
 
     def read(self, message_id: str, *, reader: str) -> None:
         """Take a read receipt, kept until its message is known."""
@@ -274,7 +302,13 @@ class MessageLog:
     def _is_visible(self, entry: MessageEntry) -> bool:
         if self._hidden_until is not None and entry[0] <= self._hidden_until:
             return False
-        return entry[_AUTHOR] not in self._deleters.get(entry[_MESSAGE_ID], ())
+        if self._gate is not None and self._gate.is_hidden(entry[_AUTHOR], entry[0]):
+            return False
+        deleters = self._deleters.get(entry[_MESSAGE_ID])
+        return deleters is None or not any(self._may_delete(entry, who, at) for who, at in deleters)
+
+    def _may_delete(self, entry: MessageEntry, who: str, at: int) -> bool:
+        return who == entry[_AUTHOR] or (self._gate is not None and self._gate.may_delete(who, at))
 
     def _is_own(self, entry: MessageEntry) -> bool:
         return entry[_AUTHOR] == self._owner == entry[_SENDER]
