@@ -50,6 +50,10 @@ class KindSummary(NamedTuple):
 class KindList(tuple[KindSummary, ...]):
     """The kinds of a history, as a table in a notebook."""
 
+    def __repr__(self) -> str:
+        used = [f"{kind.kind} {kind.fact_count:,}" for kind in self if kind.fact_count]
+        return f"<KindList: {', '.join(used) or 'no facts'}; {len(self) - len(used)} kinds without facts>"
+
     def _repr_html_(self) -> str:
         return html_table(("kind", "view", "version", "facts"), self, shown=len(self))
 
@@ -113,6 +117,8 @@ class History:
 
     def facts(self, pattern: str = "*") -> FactQuery:
         """The facts whose kind matches *pattern*, in which ``*`` stands for any text: ``"demo.*"``."""
+        if not isinstance(pattern, str):
+            raise HistoryError(f"facts takes a kind or a pattern such as 'demo.*'; got {pattern!r}")
         return FactQuery(self, pattern)
 
     def sql(self, query: str, parameters: Parameters = None) -> Result:
@@ -122,8 +128,14 @@ class History:
         SQL is wrong or would change anything.
         """
         self._check_open()
-        with told():
-            return Result.of_snapshot(self._connection, query, parameters)
+        try:
+            with told():
+                return Result.of_snapshot(self._connection, query, parameters)
+        except HistoryError as problem:
+            named = [f"kind {kind} is the view {name}" for kind, name in self._tables.views.items() if kind in query]
+            if not named or "does not exist" not in str(problem):
+                raise
+            raise HistoryError(f"{problem}\n{', '.join(named)}") from problem
 
     def timeline(
         self, by: By = "kind", *, every: Step | None = None, pattern: str = "*", query: FactQuery | None = None

@@ -428,6 +428,14 @@ def test_an_error_while_rows_are_computed_is_told(history: History) -> None:
             fetch()
 
 
+def test_a_kind_that_is_named_like_a_table_is_told_its_view(history: History) -> None:
+    with pytest.raises(HistoryError, match=r"kind demo.message_sent is the view demo_message_sent"):
+        history.sql("SELECT * FROM demo.message_sent")
+    with pytest.raises(HistoryError, match=r"a kind or a pattern such as 'demo.\*'; got 5"):
+        history.facts(5)  # type: ignore[arg-type]
+    assert repr(history.kinds()).startswith("<KindList: demo.message_sent 2, journal.chain_opened 1; 0 kinds")
+
+
 def test_show_tables_lists_what_is_worth_asking(history: History) -> None:
     listed = [row[0] for row in history.sql("SHOW TABLES").fetchall()]
     assert listed == ["demo_message_sent", "fact_types", "history", "journal_chain_opened"]
