@@ -27,7 +27,7 @@ from antiphon.journal import (
     is_seal_valid,
     read_log,
 )
-from antiphon.journal.stores.folder import LOCK_FILE
+from antiphon.journal.stores.folder import LOCK_FILE, closed_at
 from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, part_paths
 from antiphon.reactive import Signal
 from antiphon.views.actors import why_hidden
@@ -182,6 +182,11 @@ def verify_log(journal: OfflineJournal) -> Verification:
             LogDamage(run.row.file_number, run.row.offset, run.row.length, reason) for reason in _faults_of(run)
         )
     damages.extend(journal.damages)
+    end, closed = journal.cursor.position, closed_at(journal.folder)
+    if closed is not None and closed != end.frame_hash:
+        # By itself a log cannot tell damage to its last frame from a write that was never finished.
+        reason = "the log ends before the frame at which the journal was closed"
+        damages.append(LogDamage(end.file_number, end.offset, 0, reason))
     damages.sort(key=lambda damage: (damage.file_number, damage.offset))
     return Verification(
         journal.index.fact_count,

@@ -85,6 +85,9 @@ NOTE_ITEM_BYTES = 68
 # A person reads the first few; a view that fails on everything must not fill the memory with sentences.
 PROBLEMS_MAX = 100
 
+# Folding so many facts again takes half a second; writing a view's state down, a few milliseconds.
+CHECKPOINT_FACTS = 50_000
+
 RunListener = Callable[[Sequence[RunRow]], None]
 
 
@@ -255,6 +258,7 @@ class JournalEngine:
             file_number=writer.synced.file_number,
         )
         self._forgetting: asyncio.Future[None] | None = None
+        self._facts_since_kept = 0
         self._listeners: list[RunListener] = []
         self._parked: dict[tuple[ChainId, int], ParkedRun] = {}
         self._ingesting = asyncio.Lock()
@@ -670,6 +674,10 @@ class JournalEngine:
         self.follower.offer(records, item.position, rows, cargo.registrations, cargo.chains, cargo.hidden, cargo.notes)
         for listener in tuple(self._listeners):
             listener(rows)
+        self._facts_since_kept += len(records)
+        if self._facts_since_kept >= CHECKPOINT_FACTS:
+            self._facts_since_kept = 0
+            self._loop.call_soon(self._keep_checkpoints_soon)
 
     def _take_erasures(self, records: Sequence[FactRecord]) -> None:
         """Let views, files and tables forget what erasures among *records* name and have the right to."""
@@ -768,6 +776,18 @@ class JournalEngine:
         return None if is_stale else found
 
     async def _keep_checkpoints(self) -> None:
+        save = self._checkpoint_saver()
+        if save is not None:
+            with suppress(StoreUnavailable):  # the next opening folds the history instead
+                await self.follower.run(save)
+
+    def _keep_checkpoints_soon(self) -> None:
+        """Keep the views' states while the journal is at work, so that one that is killed opens as fast."""
+        save = None if self._is_closed or self._has_unerased else self._checkpoint_saver()
+        if save is not None:
+            self.follower.submit(save)
+
+    def _checkpoint_saver(self) -> Callable[[DuckdbFollower], None] | None:
         kept = self.views.checkpoints()
         root, position = bytes.fromhex(self.index.fingerprint()), self.index.fact_count
 
@@ -782,9 +802,7 @@ class JournalEngine:
                     position=position,
                 )
 
-        if kept:
-            with suppress(StoreUnavailable):  # the next opening folds the history instead
-                await self.follower.run(save)
+        return save if kept else None
 
     def read_history(self, after_position: int) -> tuple[list[PlacedRun], Callable[[RunRow], bytes]]:
         """Every durable run in log order behind the first *after_position* facts, for a view that wakes up."""

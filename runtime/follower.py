@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -103,6 +104,16 @@ class FollowerService:
             self._timer = self._loop.call_later(FOLLOW_MS / 1000, self._due)
         if len(waiting.records) >= FOLLOW_FACTS_MAX and self._applying is None:
             self._start()
+
+    def submit(self, work: Callable[[DuckdbFollower], None]) -> None:
+        """Do *work* on DuckDB's thread when its turn comes; when DuckDB cannot be had it is left undone."""
+        self._loop.run_in_executor(self._thread, self._do, work)
+
+    def _do(self, work: Callable[[DuckdbFollower], None]) -> None:
+        """On DuckDB's thread."""
+        if self._database is not None:
+            with suppress(StoreUnavailable):
+                work(self._database)
 
     def erase(self, fact_ids: Sequence[bytes]) -> asyncio.Future[None]:
         """Take payloads out of DuckDB, behind everything offered so far; fails with ``StoreUnavailable`` when it

@@ -10,8 +10,10 @@ import errno
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Literal, NamedTuple
 
 from antiphon.journal import Disk
@@ -177,3 +179,143 @@ class MortalDisk(Disk):
             super().write(descriptor, data[: int(len(data) * self._share)])
             os.kill(os.getpid(), signal.SIGKILL)
         super().write(descriptor, data)
+
+
+class DiskChange(NamedTuple):
+    """One change to a folder as it was asked for: ``data`` are the bytes written, ``target`` where a rename went."""
+
+    operation: Literal["create", "write", "sync", "sync_folder", "rename", "remove"]
+    path: str
+    data: bytes = b""
+    target: str = ""
+
+
+class RecordingDisk(Disk):
+    """A disk that keeps every change below *folder*, for power-loss images: see ``draw_image``.
+
+    Files that somebody else wrote (a segment, by DuckDB) are taken in whole when they are synced.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._paths: dict[int, str] = {}
+        self._sizes: dict[str, int] = {}
+        self.changes: list[DiskChange] = []
+
+    def open_append(self, path: Path) -> int:
+        """As ``Disk``, recorded."""
+        descriptor = super().open_append(path)
+        self._note(descriptor, path)
+        self._keep(DiskChange("create", self._name(path)))
+        return descriptor
+
+    def open_existing(self, path: Path) -> int:
+        """As ``Disk``."""
+        descriptor = super().open_existing(path)
+        self._note(descriptor, path)
+        return descriptor
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """As ``Disk``, recorded."""
+        path = self._paths[descriptor]
+        with self._lock:
+            self._sizes[path] = self._sizes.get(path, 0) + len(data)
+        self._keep(DiskChange("write", path, bytes(data)))
+        super().write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        """As ``Disk``, recorded when it is done."""
+        path = self._paths[descriptor]
+        if path not in self._sizes:
+            self._keep(DiskChange("create", path))
+            self._keep(DiskChange("write", path, (self._folder / path).read_bytes()))
+        super().sync(descriptor)
+        self._keep(DiskChange("sync", path))
+
+    def sync_folder(self, folder: Path) -> None:
+        """As ``Disk``, recorded when it is done."""
+        super().sync_folder(folder)
+        self._keep(DiskChange("sync_folder", self._name(folder)))
+
+    def rename(self, path: Path, target: Path) -> None:
+        """As ``Disk``, recorded."""
+        self._keep(DiskChange("rename", self._name(path), target=self._name(target)))
+        super().rename(path, target)
+
+    def remove(self, path: Path) -> None:
+        """As ``Disk``, recorded."""
+        self._keep(DiskChange("remove", self._name(path)))
+        super().remove(path)
+
+    def _keep(self, change: DiskChange) -> None:
+        with self._lock:
+            self.changes.append(change)
+
+    def _note(self, descriptor: int, path: Path) -> None:
+        self._paths[descriptor] = self._name(path)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._folder).as_posix()
+
+
+def draw_image(changes: Sequence[DiskChange], random: Random, *, sector_bytes: int = 512) -> dict[str, bytes]:
+    """What a disk may hold when the power goes after *changes*: path to bytes.
+
+    Everything synced is there. Of what was written since, any sectors may have arrived and others not (they read as
+    zeroes), in any order; of entries made, renamed or removed since their folder was synced, the first few.
+
+    >>> changes = [DiskChange("create", "log/1"), DiskChange("write", "log/1", b"x")]
+    >>> draw_image(changes, Random(1)) in ({}, {"log/1": b""}, {"log/1": b"x"}, {"log/1": bytes(1)})
+    True
+    """
+    contents: dict[int, bytearray] = {}
+    durable: dict[int, int] = {}
+    names: dict[str, int] = {}
+    pending: dict[str, list[tuple[str | None, str, int]]] = {}
+    current: dict[str, int] = {}
+
+    def change_entry(path: str, removed: str | None, file: int) -> None:
+        pending.setdefault(path.rpartition("/")[0], []).append((removed, path, file))
+
+    for change in changes:
+        match change.operation:
+            case "create":
+                file = len(contents)
+                contents[file], durable[file], current[change.path] = bytearray(), 0, file
+                change_entry(change.path, None, file)
+            case "write":
+                contents[current[change.path]] += change.data
+            case "sync":
+                file = current[change.path]
+                durable[file] = len(contents[file])
+            case "rename":
+                current[change.target] = current.pop(change.path)
+                change_entry(change.target, change.path, current[change.target])
+            case "remove":
+                file = current.pop(change.path)
+                change_entry(change.path, change.path, -1)
+            case "sync_folder":
+                _apply_entries(names, pending.pop(change.path, []))
+    for entries in pending.values():
+        _apply_entries(names, entries[: random.randint(0, len(entries))])
+    return {path: _torn(contents[file], durable[file], random, sector_bytes) for path, file in names.items()}
+
+
+def _apply_entries(names: dict[str, int], entries: Sequence[tuple[str | None, str, int]]) -> None:
+    for removed, path, file in entries:
+        if removed is not None:
+            names.pop(removed, None)
+        if file >= 0:
+            names[path] = file
+
+
+def _torn(content: bytearray, durable: int, random: Random, sector_bytes: int) -> bytes:
+    """A file of which only the first *durable* bytes are certain: its length, too, may be any beyond them."""
+    length = random.choice((durable, len(content), random.randint(durable, len(content))))
+    data = bytearray(content[:length])
+    for start in range(durable - durable % sector_bytes, length, sector_bytes):
+        if random.random() < 0.5:
+            first = max(start, durable)
+            data[first : start + sector_bytes] = bytes(len(data[first : start + sector_bytes]))
+    return bytes(data)

@@ -203,6 +203,16 @@ def _open_locked(
     )
 
 
+def closed_at(path: Path) -> str | None:
+    """The hash of the frame at which a journal was closed; None while it is open, or when it was left uncleanly."""
+    try:
+        with (path / LOCK_FILE).open("rb") as file:
+            leave = _read_leave(_read_lock(file.fileno()))
+    except OSError:
+        return None
+    return leave.frame if leave is not None and leave.is_clean else None
+
+
 def check_label(label: str | None) -> None:
     """Refuse a display name that an opening fact could not carry."""
     if label is None:

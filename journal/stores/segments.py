@@ -218,7 +218,9 @@ class SegmentStore:
                     continue
                 if not is_torn:
                     run = _stored_run(info, gathered)
-                    if run.start >= after:
+                    if run is None:
+                        yield LogDamage(info.number, 0, info.end, "a run's place or its chain is not what was written")
+                    elif run.start >= after:
                         yield run
                 gathered = []
                 is_torn = False
@@ -267,6 +269,8 @@ class SegmentStore:
         count = row.last_seq - row.first_seq + 1
         rows = self._fetch(_query(info, segment_path(self.folder, number)), (last - count + 1, last), number)
         run = _stored_run(info, rows)
+        if run is None:
+            return {}
         try:
             return {run.start: _text_of(run.lines, check_run(run).seal)}
         except SegmentDamaged:
@@ -325,9 +329,12 @@ def _query(info: SegmentInfo, path: Path) -> str:
     return _READ.format(header=HEADER_SQL, chains=f"[{chains}]", path=quote_text(str(path)))
 
 
-def _stored_run(info: SegmentInfo, rows: Sequence[tuple[object, ...]]) -> StoredRun:
-    """The rows of one run; the last of them tells about it."""
+def _stored_run(info: SegmentInfo, rows: Sequence[tuple[object, ...]]) -> StoredRun | None:
+    """The rows of one run; the last of them tells about it. None when damage left something out."""
     chain, _, _, start, length, previous, signature, frame_end, frame_hash = rows[-1]
+    whole = (chain, start, length, previous, signature, *(cell for row in rows for cell in row[1:3]))
+    if None in whole or (frame_end is None) != (frame_hash is None) or not 1 <= chain <= len(info.chains):  # type: ignore[operator]
+        return None
     return StoredRun(
         info.chains[chain - 1],  # type: ignore[operator]  # rows are untyped; their columns are of these types
         start,  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""``antiphon erase``: a payload is taken back from the shell."""
+"""``antiphon erase`` and ``antiphon compact``: taking back and tidying from the shell."""
 
 import asyncio
 import json
@@ -41,3 +41,37 @@ def test_erase_takes_a_payload_back_and_the_log_says_so(tmp_path: Path) -> None:
     ]
     assert run("verify", "--journal", folder)[0] == 0
     assert run("erase", "0" * 64, "--journal", folder)[0] == 2
+
+
+def test_compact_says_what_it_would_win_and_then_wins_it(tmp_path: Path) -> None:
+    folder = str(tmp_path / "journal")
+    make_journal(tmp_path / "journal")
+    done = json.loads(run("compact", "--journal", folder, "--json")[1])
+    assert (done["done"], done["damaged"]) == (True, [])
+    assert done["segment_bytes"] == sum(each["segment_bytes"] for each in done["files"]) > 0
+    kinds = {each["kind"]: each for each in done["kinds"]}
+    assert (kinds["test.uttered"]["facts"], kinds["test.uttered"]["erased"]) == (3, 0)
+    planned = json.loads(run("compact", "--journal", folder, "--dry-run", "--json")[1])
+    assert (planned["done"], planned["files"]) == (False, [])
+    assert run("verify", "--journal", folder)[0] == 0
+    assert run("query", "select text from test_uttered order by seq", "--journal", folder)[1].split()[-3:] == [
+        "one",
+        "two",
+        "three",
+    ]
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    make_journal(folder)
+
+    async def close_a_file() -> None:
+        async with Journal.open(folder) as journal:
+            await journal.engine.start_file()
+
+    asyncio.run(close_a_file())
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    planned = json.loads(run("compact", "--journal", str(folder), "--dry-run", "--json")[1])
+    assert [each["facts"] for each in planned["files"]] == [4]
+    assert {each["kind"]: each["facts"] for each in planned["kinds"]} == {"test.uttered": 3, "journal.chain_opened": 1}
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -9,6 +9,7 @@ from antiphon import Fact, Journal, open_history, view
 from antiphon.app.offline import open_offline, verify_log
 from antiphon.journal.stores import log as log_module
 from antiphon.journal.stores.log import log_files, segment_files
+from antiphon.runtime import engine as engine_module
 from antiphon.runtime import keeper as keeper_module
 
 
@@ -22,6 +23,15 @@ def notes(state: tuple[str, ...], fact: Any) -> tuple[str, ...]:
 
 
 pytestmark = pytest.mark.asyncio
+
+folded: list[str] = []
+
+
+@view(Noted, initial=0, version=1)
+def count_notes(state: int, fact: Any) -> int:
+    folded.append(fact.text)
+    return state + 1
+
 
 TEXTS = tuple(f"note {number}" for number in range(400))
 
@@ -139,3 +149,39 @@ async def test_small_closed_files_stay_log_files_until_asked(tmp_path: Path) -> 
         (sealed,) = await journal.engine.keeper.seal()
         assert (sealed.number, sealed.fact_count) == (1, 401)
         assert sealed.segment_bytes < sealed.log_bytes / 2
+
+
+@pytest.mark.usefixtures("small_files")
+async def test_a_scrub_reads_everything_again_and_names_what_is_damaged(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    async with Journal.open(folder, author="ada") as journal:
+        await fill(journal)
+        await journal.engine.keeper.seal()
+        await journal.commit_all([Noted(text=text) for text in TEXTS[:200]], flush=True)
+        await journal.engine.start_file()
+        sound = await journal.engine.keeper.scrub()
+        assert (sound.fact_count, sound.damages) == (601, ())
+        path = segment_files(folder)[3]
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3] ^= 4
+        path.write_bytes(data)
+        found = await journal.engine.keeper.scrub()
+        assert {damage.file_number for damage in found.damages} == {3}
+        assert any("log file 3" in told for told in journal.problems)
+        assert path.read_bytes() == data, "what is damaged is kept"
+
+
+async def test_a_journal_that_was_killed_opens_from_what_its_views_kept_while_it_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "CHECKPOINT_FACTS", 200)
+    folder = tmp_path / "journal"
+    journal = await Journal.open(folder, author="ada")
+    assert await journal.snapshot(count_notes) == 0
+    await fill(journal)
+    await journal.sql("select 1")
+    journal.engine._abandon()  # as a kill would leave it
+    folded.clear()
+    async with Journal.open(folder) as again:
+        assert await again.snapshot(count_notes) == 400
+        assert len(folded) < 200, "only the tail was folded"
