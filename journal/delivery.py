@@ -168,9 +168,10 @@ class DeliveryPolicies:
             return self.for_kind(fact.fact_type.kind).requires_ack(fact)
         return fact.kind in self.for_kind(fact.kind).ack_kinds
 
-    def tracks_anything(self) -> bool:
-        """Whether any registered policy could ask for acknowledgements."""
-        return bool(self._policies)
+    @property
+    def ack_kinds(self) -> frozenset[str]:
+        """Every kind that a registered policy wants acknowledged by its name."""
+        return frozenset(kind for policy in self._policies.values() for kind in policy.ack_kinds)
 
 
 class TrackedItem(NamedTuple):

@@ -162,6 +162,10 @@ class AckKeeper(Protocol):
         """Keep what a peer says to hold."""
         ...
 
+    def note_agreed(self, journal_id: str, fact_count: int, /) -> None:
+        """A peer and this journal held the same when this one had *fact_count* facts."""
+        ...
+
 
 class EngineStatistics(NamedTuple):
     """The insides of an engine."""
@@ -400,6 +404,11 @@ class JournalEngine:
         """Keep what a peer acknowledged, if an account is kept."""
         if self.acks is not None:
             self.acks.take(acks)
+
+    def note_agreed(self, journal_id: str, fact_count: int) -> None:
+        """A peer holds the first *fact_count* facts of this journal."""
+        if self.acks is not None:
+            self.acks.note_agreed(journal_id, fact_count)
 
     def note(self, *notes: LocalNote) -> None:
         """Write local lines with the next frame, within 5 ms; they are kept by this node and never leave it."""

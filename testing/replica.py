@@ -74,6 +74,7 @@ class MemoryReplica:
         self._parked: dict[tuple[ChainId, int], ParkedRun] = {}
         self._listeners: list[RunListener] = []
         self.acks: list[Acks] = []
+        self.agreed: dict[str, int] = {}
 
     @property
     def journal_id(self) -> str:
@@ -131,6 +132,10 @@ class MemoryReplica:
     def take_acks(self, acks: Acks, /) -> None:
         """Remember what a peer acknowledged."""
         self.acks.append(acks)
+
+    def note_agreed(self, journal_id: str, fact_count: int, /) -> None:
+        """Remember with whom it agreed, and on how much."""
+        self.agreed[journal_id] = fact_count
 
     def add_run_listener(self, listener: RunListener, /) -> Callable[[], None]:
         """Call *listener* with the rows of each window; the result removes it again."""

@@ -108,6 +108,20 @@ def load_tracked(connection: duckdb.DuckDBPyConnection) -> list[TrackedAcks]:
     return list(found.values())
 
 
+def load_unacked(
+    connection: duckdb.DuckDBPyConnection, peer: str, kinds: Iterable[str], *, after: int, upto: int
+) -> list[bytes]:
+    """Facts of *kinds* by others than *peer*, at the log's positions after..upto, that *peer* has not acknowledged."""
+    rows = connection.execute(
+        "SELECT fact_id FROM internal.facts JOIN internal.chains USING (chain_number) "
+        f"WHERE position > ? AND position <= ? AND kind IN (SELECT f {_TEXTS}) AND authority <> ? "
+        "AND fact_id NOT IN (SELECT fact_id FROM internal.fact_acks WHERE peer = ?) "
+        "AND fact_id NOT IN (SELECT fact_id FROM internal.acks_dropped) ORDER BY position",
+        [after, upto, orjson.dumps(sorted(kinds)).decode(), peer, peer],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
 def load_peers(connection: duckdb.DuckDBPyConnection) -> list[PeerRow]:
     """Every peer that is remembered."""
     return [PeerRow(*row) for row in connection.execute("SELECT * FROM internal.peers ORDER BY address").fetchall()]

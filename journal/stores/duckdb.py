@@ -24,7 +24,7 @@ from antiphon.facts import ChainInfo, FactRecord, LocalViolation, Registration
 
 from ..errors import StoreUnavailable
 from ..frame import LocalNote
-from .accounts import PeerRow, TrackedAcks, load_acks, load_peers, load_tracked
+from .accounts import PeerRow, TrackedAcks, load_acks, load_peers, load_tracked, load_unacked
 from .position import LOG_START, LogPosition, RunRow
 from .tables import (
     RESULT_TABLE,
@@ -278,6 +278,11 @@ class DuckdbFollower:
         """Every fact with acknowledgements."""
         with self._guarded():
             return load_tracked(self._connection)
+
+    def load_unacked(self, peer: str, kinds: Iterable[str], *, after: int, upto: int) -> list[bytes]:
+        """Facts of *kinds* at the log's positions after..upto that *peer* has not acknowledged."""
+        with self._guarded():
+            return load_unacked(self._connection, peer, kinds, after=after, upto=upto)
 
     def load_peers(self) -> list[PeerRow]:
         """Every peer that is remembered."""

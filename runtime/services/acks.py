@@ -89,6 +89,9 @@ class AckAccount:
         self._engine = engine
         self._clock = clock
         self._listeners: list[AckListener] = []
+        # By journal: what it is known to hold and was not yet looked at (facts, time), and what was.
+        self._agreed: dict[str, tuple[int, int]] = {}
+        self._covered: dict[str, int] = {}
 
     def add_listener(self, listener: AckListener) -> Callable[[], None]:
         """Call *listener* on the loop with each ``AckReceived``; the result removes it again."""
@@ -115,11 +118,16 @@ class AckAccount:
         for listener in tuple(self._listeners):
             listener(AckReceived(peer, acks.acked_at, acks.fact_ids))
 
+    def note_agreed(self, journal_id: str, fact_count: int) -> None:
+        """Both sides held the same: an acknowledgement that was lost with its connection is made good when asked."""
+        if fact_count > self._covered.get(journal_id, 0):
+            self._agreed[journal_id] = (fact_count, self._clock.now_ms())
+
     # What is asked
 
     async def of(self, fact_ids: Collection[FactId]) -> dict[FactId, Acknowledgment]:
         """Who acknowledged each of *fact_ids*, with everything that was taken before; O(answer) and one scan."""
-        await self._engine.flush()
+        await self._settle()
         wanted = list(fact_ids)
         found = await self._engine.follower.run(lambda database: database.load_acks(wanted))
         return {fact_id: Acknowledgment(found.get(fact_id, {})) for fact_id in wanted}
@@ -140,7 +148,7 @@ class AckAccount:
         *consistency* brings agreement by hexadecimal fact id, *expected* whoever ought to acknowledge a fact of a kind;
         by default the policy's own ``peers``. An acknowledgement that comes later is not kept again.
         """
-        await self._engine.flush()
+        await self._settle()
         tracked = await self._engine.follower.run(lambda database: database.load_tracked())
         known = consistency if consistency is not None else ConsistencyMap()
         items = [
@@ -158,6 +166,28 @@ class AckAccount:
         self._drop(plan, now_ms)
         await self._engine.flush()
         return AckGcReport(len(plan.dropped), plan.ack_count, plan.kept_count, plan.dropped_by_domain)
+
+    async def _settle(self) -> None:
+        """Make everything that is known durable, agreements included; one scan for each peer that agreed since."""
+        authorities = {state.info.device: state.info.authority for state in self._engine.index.chains()}
+        for journal_id, (upto, at_ms) in tuple(self._agreed.items()):
+            peer = authorities.get(journal_id)
+            if not peer or peer == self._engine.authority:
+                continue  # who that is will be known when it has said anything
+            after, kinds = self._covered.get(journal_id, 0), self.policies.ack_kinds
+            await self._engine.flush()
+            missing = await self._engine.follower.run(
+                lambda database, peer=peer, after=after, upto=upto, kinds=kinds: database.load_unacked(  # type: ignore[misc]
+                    peer, kinds, after=after, upto=upto
+                )
+            )
+            for start in range(0, len(missing), ACKS_COUNT_MAX):
+                part = missing[start : start + ACKS_COUNT_MAX]
+                self._engine.note(build_acks_note(peer, acked_at=at_ms, fact_ids=part))
+            self._covered[journal_id] = max(upto, self._covered.get(journal_id, 0))
+            if self._agreed.get(journal_id) == (upto, at_ms):
+                del self._agreed[journal_id]
+        await self._engine.flush()
 
     def _drop(self, plan: AckGcPlan, now_ms: int) -> None:
         ids = [bytes.fromhex(item) for item in plan.dropped]

@@ -226,8 +226,8 @@ async def sync_with_peers(
 ) -> ManyPeersResult:
     """Sync with each of *peers* on its own, at most ``concurrent_max`` at once.
 
-    What fails with one disturbs no other. Peers that are backing off by their ``PeerBook`` are skipped, or would be
-    met again and again while they are away; the better score goes first.
+    What fails with one disturbs no other. By their ``PeerBook``, peers that are backing off, that are not trusted
+    enough or that were met within ``min_interval_s`` are skipped; the better score goes first.
     """
     now = {id(each): each.clock.now_ms() for each in peers}
     waiting = [each for each in peers if _may_meet(each, config, now[id(each)])]
@@ -258,7 +258,9 @@ async def sync_with_peers(
 def _may_meet(effects: AntiEntropyEffects, config: AntiEntropyConfig, now_ms: int) -> bool:
     if effects.peers is None:
         return True
-    return effects.peers.record(effects.peer).is_available(now_ms=now_ms, trust_min=config.trust_min)
+    record = effects.peers.record(effects.peer)
+    is_fresh = bool(record.last_seen) and now_ms - record.last_seen < config.min_interval_s * 1_000
+    return not is_fresh and record.is_available(now_ms=now_ms, trust_min=config.trust_min)
 
 
 def _standing(effects: AntiEntropyEffects) -> float:

@@ -25,6 +25,7 @@ from antiphon.journal.sync.messages import (
     IngestResult,
     MessageViolation,
     Refusal,
+    Root,
     decode,
     encode,
 )
@@ -85,6 +86,10 @@ class Replica(Protocol):
 
     def take_acks(self, acks: Acks, /) -> None:
         """Keep in the account, soon and durably, that a peer holds these facts; without an account do nothing."""
+        ...
+
+    def note_agreed(self, journal_id: str, fact_count: int, /) -> None:
+        """The peer *journal_id* held the same as this replica, when that had *fact_count* facts."""
         ...
 
     def add_run_listener(self, listener: RunListener, /) -> Callable[[], None]:
@@ -207,6 +212,8 @@ class SessionDriver:
         self._settings = settings
         self._on_change = on_change
         self._number = next(_SESSIONS)
+        # Facts here when the last ROOT was built, and when both sides last agreed.
+        self._told_count = self._agreed_count = 0
         self._outbox: deque[Send | ReadAndSend | Finish] = deque()
         self._is_sending = False
         self._is_mute = False
@@ -247,6 +254,17 @@ class SessionDriver:
         if self._trouble is not None:
             raise self._trouble
         return self._build_report(self._settings.elapsed_s() - started_s)
+
+    def _note_agreement(self) -> None:
+        """Tell the replica what both sides hold, when they have just compared and found it equal."""
+        session, peer = self.session, self.session.peer
+        is_settled = session.state is State.LIVE or (
+            self._report is not None and self._report.outcome is Outcome.AGREED
+        )
+        if peer is None or not (is_settled and session.is_agreed) or self._told_count <= self._agreed_count:
+            return
+        self._agreed_count = self._told_count
+        self._replica.note_agreed(peer.journal_id.hex(), self._agreed_count)
 
     def _tell_end(self) -> None:
         monitor, report = self._settings.monitor, self._report
@@ -358,6 +376,8 @@ class SessionDriver:
             else:
                 self._outbox.append(action)
                 self._has_outgoing.set()
+            if isinstance(action, Send) and isinstance(action.message, Root):
+                self._told_count = action.message.fact_count
             if isinstance(action, Finish):
                 self._report = action.report
         session = self.session
@@ -370,6 +390,7 @@ class SessionDriver:
             self._has_stirred.set()
         if self._patience_s() is not None:
             self._is_awaiting.set()
+        self._note_agreement()
         if self._on_change is not None:
             self._on_change(session)
         if self._settings.monitor is not None and session.state is not State.CLOSED:

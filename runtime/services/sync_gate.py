@@ -140,6 +140,9 @@ class GatedReplica:
         """The replica's."""
         self._replica.take_acks(acks)
 
+    def note_agreed(self, journal_id: str, fact_count: int, /) -> None:
+        """Nothing: they agreed on what the peer may see, which says nothing of the rest."""
+
     def add_run_listener(self, listener: RunListener, /) -> Callable[[], None]:
         """Tell of runs that may be seen."""
 

@@ -1,5 +1,6 @@
 """Acknowledgements: sent after the commit and never before it, kept as local lines, let go by policy, never facts."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,11 @@ from antiphon.journal import (
     read_log,
 )
 from antiphon.journal.stores.log import LogCursor, LogFrame
+from antiphon.journal.sync.messages import Acks
 from antiphon.runtime.services.acks import AckEvent, AckReceived, FullyAcked, RoutingFailed, route_acks
+from antiphon.runtime.services.sync import sync_once
+from antiphon.runtime.transports.memory import MemoryConnection, memory_pair
+from antiphon.runtime.transports.transport import ByteCounts, PeerLost
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -227,6 +232,52 @@ async def test_listeners_hear_of_acknowledgements(tmp_path: Path) -> None:
         assert (await ada.sync_with(ben)).is_success
         assert heard == [AckReceived(ben.authority, clock.ms, tuple(ids))]
         forget()
+
+
+class CutAtAcks:
+    """A connection that breaks just when acknowledgements would leave."""
+
+    def __init__(self, connection: MemoryConnection) -> None:
+        self.connection = connection
+        self.peer = connection.peer
+
+    @property
+    def counts(self) -> ByteCounts:
+        return self.connection.counts
+
+    async def send(self, *frames: bytes) -> None:
+        if any(frame[1] == Acks.kind for frame in frames):
+            self.connection.drop()
+            raise PeerLost("the line was cut")
+        await self.connection.send(*frames)
+
+    async def receive(self) -> bytes:
+        return await self.connection.receive()
+
+    async def close(self) -> None:
+        await self.connection.close()
+
+    def drop(self) -> None:
+        self.connection.drop()
+
+
+@pytest.mark.asyncio
+async def test_an_acknowledgement_that_was_lost_is_made_good_by_the_next_agreement(tmp_path: Path) -> None:
+    clock = Calendar()
+    async with pair(tmp_path, clock=clock) as (ada, ben):
+        await commit(ben, "so that ada knows whose journal it is", clock=clock)
+        ids = await commit(ada, "one", "two", clock=clock)
+        here, there = memory_pair()
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(sync_once(ada.engine, here))
+            group.create_task(sync_once(ben.engine, CutAtAcks(there)))
+        assert ben.fact_count >= 2
+        assert await acked_by(ada, ids) == [set(), set()]
+        assert (await ada.sync_with(ben)).is_success
+        assert await acked_by(ada, ids) == [{ben.authority}, {ben.authority}]
+        # What came after the agreement is not taken for granted.
+        later = await commit(ada, "three", clock=clock)
+        assert await acked_by(ada, later) == [set()]
 
 
 class AcksTold(Fact, kind="test_acks.told", version=1):

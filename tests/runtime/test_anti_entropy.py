@@ -678,6 +678,22 @@ def test_a_failing_peer_is_left_alone_for_three_hundred_seconds() -> None:
     assert virtual_time.run(main()) == [(1, 3), (0, 3), (0, 3), (1, 6)]
 
 
+def test_a_peer_that_was_just_met_is_not_met_again() -> None:
+    clock, book = Calendar(), PeerBook()
+    book.note_success("ben", now_ms=clock.ms)
+    road = Road(AWAY)
+
+    async def main() -> list[int]:
+        story = []
+        for later_ms in (29_999, 1):
+            clock.ms += later_ms
+            effects = along(road, replica(1), peers=book, clock=clock)
+            story.append(len((await sync_with_peers(ADA, CONFIG, [effects])).results))
+        return story
+
+    assert virtual_time.run(main()) == [0, 1]
+
+
 def test_a_peer_that_lies_loses_trust_and_one_that_is_away_does_not() -> None:
     away = PeerRecord("x").after_failure(now_ms=0)
     lying = PeerRecord("x").after_failure(now_ms=0, is_at_fault=True)
