@@ -25,6 +25,8 @@ CLOSING_OPEN = b'{"frame":'
 _CLOSING = re.compile(
     rb'\{"frame":\{"count":(0|[1-9][0-9]{0,9}),"hash":"([0-9a-f]{64})","previous":"([0-9a-f]{64})"\}\}'
 )
+# A hash that a flipped bit made no hash of must not become what the next frame is built on.
+_HASH = re.compile("[0-9a-f]{64}")
 _TAG = re.compile(rb'\{"([a-z_]+)(\?)?":')
 _KNOWN_TAGS = frozenset({b"chain", b"e", b"file", b"frame", b"h", b"local", b"seal"})
 
@@ -103,6 +105,8 @@ def parse_file_header(line: bytes) -> FileHeader:
         raise InvalidLine(f"not a log file's first line: {line[:120]!r}") from problem
     if build_file_header(header) != line or header.format != FORMAT_NUMBER:
         raise InvalidLine(f"not the canonical first line of a log file: {line[:120]!r}")
+    if not _HASH.fullmatch(header.previous_frame):
+        raise InvalidLine(f"the first line of a log file names no frame: {header.previous_frame[:70]!r}")
     return header
 
 

@@ -59,12 +59,15 @@ BUGS: dict[str, Bug] = {}
 
 
 def hunt(name: str, *, seeds: int = SEEDS_MAX, switches: Switches = DEFAULT_SWITCHES) -> Catch | None:
-    """Plant a bug and live through *seeds* until it is found; None when it is not."""
-    with planted(name):
-        for seed in range(seeds):
+    """Plant a bug and live through *seeds* until it is found; None when it is not.
+
+    A seed counts only when it is good without the bug: otherwise it found another one.
+    """
+    for seed in range(seeds):
+        with planted(name):
             outcome = run_seed(seed, switches)
-            if outcome.problems:
-                return Catch(seed, outcome.problems[0].partition("\n")[0])
+        if outcome.problems and run_seed(seed, switches).is_good:
+            return Catch(seed, outcome.problems[0].partition("\n")[0])
     return None
 
 
