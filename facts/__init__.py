@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         MessageRead,
         MessageSent,
         MessageSentSealed,
+        note_to_self,
     )
     from .contacts import (
         ContactAdded,
@@ -218,6 +219,7 @@ __all__ = [
     "MessageRead",
     "MessageSent",
     "MessageSentSealed",
+    "note_to_self",
     "ContactAdded",
     "ContactRemoved",
     "ContactRenamed",
@@ -295,7 +297,7 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
             "chat": (
                 "ChannelClosed ChannelCreated ChannelUpdated MembershipChanged MembershipImported MessageDeleted "
                 "MessageDeliveryUpdated MessageEdited MessageEditedSealed MessageImported MessageRead "
-                "MessageSent MessageSentSealed"
+                "MessageSent MessageSentSealed note_to_self"
             ),
             "contacts": (
                 "ContactAdded ContactRemoved ContactRenamed FriendshipAccepted FriendshipProposed "

@@ -219,6 +219,15 @@ class MembershipImported(Fact, kind="chat.membership_imported", version=1, conte
     line: int
 
 
+def note_to_self(authority: str) -> tuple[str, str]:
+    """The context and the channel in which *authority* writes to itself: always the same two, the same for nobody else.
+
+    >>> note_to_self("0f" * 16)
+    ('note.0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f', 'note-to-self')
+    """
+    return f"note.{authority}", "note-to-self"
+
+
 CHAT_FACTS: tuple[type[Fact], ...] = (
     ChannelCreated,
     ChannelClosed,
