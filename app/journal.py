@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
     from antiphon.runtime.services.acks import AckAccount
     from antiphon.runtime.services.gates import SyncGate
-    from antiphon.runtime.services.session_driver import SyncSettings
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
 
     from .history import Result
@@ -351,12 +350,7 @@ class Journal:
         self._check_open()
         if not isinstance(other, Journal):
             raise LocalViolation(f"sync_with takes another open Journal; got {other!r}")
-        return await sync_in_process(
-            self._engine,
-            other._engine,
-            settings=self._sync_settings(),
-            second_settings=other._sync_settings(),
-        )
+        return await sync_in_process(self._engine, other._engine)
 
     async def sync(self, address: str) -> SyncReport:
         """Exchange what is missing with a serving journal at ``tcp://host:port``, both ways, once."""
@@ -364,12 +358,7 @@ class Journal:
 
         self._check_open()
         _check_address("sync", address)
-        return await sync_address(self._engine, address, settings=self._sync_settings())
-
-    def _sync_settings(self, gate: SyncGate | None = None) -> SyncSettings:
-        from antiphon.runtime.services.session_driver import SyncSettings
-
-        return SyncSettings(monitor=self._engine.sync_monitor, gate=gate)
+        return await sync_address(self._engine, address)
 
     def register_delivery_policy(self, domain: str, policy: DeliveryPolicy) -> None:
         """Let *policy* say which facts of *domain* (``"chat"``) are acknowledged by peers, and how long that is kept.
@@ -393,11 +382,12 @@ class Journal:
         With a *gate* nothing is told to a peer before the gate has let it in, and contexts that it does not show do not
         exist for that peer; without one, whoever connects sees everything.
         """
+        from antiphon.runtime.services.session_driver import SyncSettings
         from antiphon.runtime.services.sync import serve
 
         self._check_open()
         _check_address("serve", address)
-        return serve(self._engine, address, settings=self._sync_settings(gate))
+        return serve(self._engine, address, settings=SyncSettings(gate=gate))
 
     def link(self, address: str) -> Link:
         """Stay in touch with a serving journal until left; reconnects by itself: ``async with journal.link(…) as
@@ -406,7 +396,7 @@ class Journal:
 
         self._check_open()
         _check_address("link", address)
-        return link(self._engine, address, settings=self._sync_settings())
+        return link(self._engine, address)
 
     # Life
 

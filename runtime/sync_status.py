@@ -6,7 +6,7 @@ Follows every session of one journal, whoever began it. It tells; it decides not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from antiphon.reactive import Signal, SignalHub
 
@@ -40,6 +40,16 @@ class SessionMonitor(Protocol):
 
     def end(self, session: int, peer: str, *, received: int, sent: int, reason: str, is_success: bool) -> None:
         """A session ended."""
+        ...
+
+
+@runtime_checkable
+class Monitored(Protocol):
+    """A replica that wants to be told how its sessions go, whoever began them."""
+
+    @property
+    def sync_monitor(self) -> SessionMonitor:
+        """Who is told."""
         ...
 
 

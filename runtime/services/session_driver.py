@@ -47,7 +47,7 @@ from antiphon.journal.sync.session import (
 from ..clock import monotonic_seconds
 from ..entropy import system_random
 from ..resilience import Delays, ExponentialWithJitter, RateLimits, RetryPolicy, Timing
-from ..sync_status import SessionMonitor
+from ..sync_status import Monitored
 from ..transports.tcp import connect, listen
 from ..transports.transport import Connect, Connection, Listen, PeerLost
 from .gates import SyncGate
@@ -130,7 +130,6 @@ class SyncSettings:
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # frozen
     gate: SyncGate | None = None
     rates: RateLimits | None = RateLimits()  # noqa: RUF009  # a NamedTuple cannot change
-    monitor: SessionMonitor | None = None
 
     @property
     def timing(self) -> Timing:
@@ -212,6 +211,7 @@ class SessionDriver:
         self._settings = settings
         self._on_change = on_change
         self._number = next(_SESSIONS)
+        self._monitor = replica.sync_monitor if isinstance(replica, Monitored) else None
         # Facts here when the last ROOT was built, and when both sides last agreed.
         self._told_count = self._agreed_count = 0
         self._outbox: deque[Send | ReadAndSend | Finish] = deque()
@@ -267,7 +267,7 @@ class SessionDriver:
         self._replica.note_agreed(peer.journal_id.hex(), self._agreed_count)
 
     def _tell_end(self) -> None:
-        monitor, report = self._settings.monitor, self._report
+        monitor, report = self._monitor, self._report
         if monitor is None:
             return
         account = self.session.statistics()
@@ -393,9 +393,9 @@ class SessionDriver:
         self._note_agreement()
         if self._on_change is not None:
             self._on_change(session)
-        if self._settings.monitor is not None and session.state is not State.CLOSED:
+        if self._monitor is not None and session.state is not State.CLOSED:
             account = session.statistics()
-            self._settings.monitor.follow(
+            self._monitor.follow(
                 self._number,
                 self._connection.peer,
                 received=account.received,

@@ -84,13 +84,7 @@ async def _reach(address: str, settings: SyncSettings) -> Connection:
         raise problem.last from None
 
 
-async def sync_in_process(
-    first: Replica,
-    second: Replica,
-    *,
-    settings: SyncSettings = DEFAULT_SETTINGS,
-    second_settings: SyncSettings | None = None,
-) -> SyncReport:
+async def sync_in_process(first: Replica, second: Replica, *, settings: SyncSettings = DEFAULT_SETTINGS) -> SyncReport:
     """The same session between two replicas of this process; the report is the first one's."""
     if first is second:
         raise LocalViolation("a journal cannot sync with itself; name two journals")
@@ -98,7 +92,7 @@ async def sync_in_process(
     try:
         async with asyncio.TaskGroup() as group:
             here = group.create_task(sync_once(first, ends[0], settings=settings))
-            group.create_task(sync_once(second, ends[1], settings=second_settings or settings))
+            group.create_task(sync_once(second, ends[1], settings=settings))
     except BaseExceptionGroup as problems:
         raise problems.exceptions[0] from problems
     return here.result()

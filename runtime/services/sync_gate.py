@@ -26,6 +26,7 @@ from antiphon.journal.sync.messages import (
 )
 from antiphon.journal.sync.session import SyncSession
 
+from ..sync_status import Monitored, SessionMonitor
 from ..transports.transport import ByteCounts, Connection, PeerLost
 from .gates import Admission, PeerClaim, SendGuard, SyncGate
 from .session_driver import Replica, RunListener, SessionDriver, SyncSettings
@@ -113,6 +114,13 @@ class GatedReplica:
     def index(self) -> JournalIndex:
         """What the session is shown."""
         return cast("JournalIndex", self.gated)
+
+    @property
+    def sync_monitor(self) -> SessionMonitor:
+        """The replica's; ``AttributeError`` when it has none."""
+        if not isinstance(self._replica, Monitored):
+            raise AttributeError("this replica is not monitored")
+        return self._replica.sync_monitor
 
     @property
     def journal_id(self) -> str:

@@ -54,6 +54,7 @@ from antiphon.runtime.services.sync import serve
 from antiphon.runtime.services.sync_config import AntiEntropyConfig
 from antiphon.runtime.services.sync_errors import RETRYABLE_CODES, SyncErrorCode, SyncFailure, sync_failure
 from antiphon.runtime.services.watched import host_of
+from antiphon.runtime.sync_status import SYNC_STATUS_SIGNAL
 from antiphon.runtime.transports.memory import MemoryConnection, memory_pair
 from antiphon.runtime.transports.tcp import listen
 from antiphon.runtime.transports.transport import Connection, PeerLost, PeerUnreachable
@@ -196,6 +197,7 @@ async def test_two_journals_of_one_process_meet_over_memory(tmp_path: Path) -> N
             )
         assert asking.result()[0].is_success()
         assert ada.fingerprint == ben.fingerprint
+        assert [journal.read(SYNC_STATUS_SIGNAL).state for journal in (ada, ben)] == ["synced", "synced"]
 
 
 def test_a_coordinator_of_somebody_else_is_refused() -> None:
