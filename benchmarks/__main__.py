@@ -36,6 +36,7 @@ HOT_PATHS = (
     "import_time",
     "choreography",
     "ack_retention",
+    "reactive",
 )
 # Where no terminal says how wide it is: the table on one screen, a figure on two lines.
 TABLE_WIDTH = 150

@@ -463,7 +463,8 @@ class SignalHub:
 
 def check_state(signal: Signal[T], value: object) -> None:
     """Raise `TypeMismatch` when `value` cannot be a state of `signal`."""
-    if not signal.accepts(value):
+    types = signal.runtime_types
+    if types and not isinstance(value, types):
         raise TypeMismatch(signal.signal_id, seen=f"a {type(value).__name__}", expected=signal.type_name)
 
 

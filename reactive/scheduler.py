@@ -434,18 +434,19 @@ class SchedulerCore(Generic[F, C]):
         heap = [(node.position, node) for node in (chosen | stirred if stirred else chosen)]
         heapify(heap)
         changed: list[Node[F]] = []
-        changed_ids = _NOTHING
+        changed_ids: set[str] = set()
         while heap:
             _, node = heappop(heap)
             if not nodes.is_registered(node):  # a view that ran before took it out
                 continue
-            batch = Batch(self._batch_id, chosen.get(node, _NO_FACTS), now_ms, changed_ids, self._inputs)
+            before = frozenset(changed_ids) if node.depends_on or node.reads else _NOTHING
+            batch = Batch(self._batch_id, chosen.get(node, _NO_FACTS), now_ms, before, self._inputs)
             if not self._run_view(node, batch):
                 continue
             changed.append(node)
-            changed_ids |= {node.view_id}
+            changed_ids.add(node.view_id)
             waiting = nodes.dependants(node.view_id)
-            if node in stirred:
+            if stirred and node in stirred:
                 waiting = [*waiting, *nodes.readers(node.view_id)]
             for other in waiting:
                 if other not in chosen and other not in stirred:

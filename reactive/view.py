@@ -20,7 +20,8 @@ S = TypeVar("S")
 class Batch(NamedTuple, Generic[F]):
     """What one view sees of one batch: the facts of its kinds in order of arrival, perhaps none.
 
-    There are none when it runs because a view it depends on changed (`changed`), or because its wake-up is due.
+    There are none when it runs because a view it depends on changed, or because its wake-up is due. `changed` names the
+    views that changed before it in this batch, for a view that depends on others or reads them.
     `inputs` holds the newest snapshot of every view by id, already with this batch for all that ran before.
     """
 
