@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.services.acks import AckAccount
     from antiphon.runtime.services.gates import SyncGate
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
+    from antiphon.runtime.witness import Quarantined
 
     from .history import Result
 
@@ -188,6 +189,19 @@ class Journal:
     def problems(self) -> tuple[str, ...]:
         """What was found wrong when the journal was opened or since, and what was done about it."""
         return self._engine.problems
+
+    @property
+    def evidence(self) -> tuple[Quarantined, ...]:
+        """The last 256 things that peers sent since the opening and that were refused: who, why, and the first bytes.
+
+        The first 64 are kept in the log as well (``OfflineJournal.evidence``); nothing of it leaves this node.
+        """
+        return self._engine.quarantine.kept
+
+    @property
+    def forked_chains(self) -> dict[str, int]:
+        """The chains (hex) of which two stories are kept, and the number from which on they differ."""
+        return {chain.hex(): seq for chain, seq in self._engine.index.forked().items()}
 
     def statistics(self) -> EngineStatistics:
         """A frozen record of the insides."""

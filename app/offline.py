@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +27,12 @@ from antiphon.journal import (
     is_journal,
     is_seal_valid,
     read_log,
+    read_run_bytes,
 )
 from antiphon.journal.stores.folder import LOCK_FILE, closed_at
 from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, part_paths
 from antiphon.reactive import Signal
+from antiphon.runtime.witness import Quarantined, read_quarantined
 from antiphon.views.actors import why_hidden
 from antiphon.views.provenance import AppViewReplay
 
@@ -46,8 +49,8 @@ class HiddenFact(NamedTuple):
 class OfflineJournal:
     """A journal's log as far as it was read; ``read_runs`` reads on.
 
-    ``damages`` are stretches that cannot be read; ``strays`` counts facts that do not continue their chain and so are
-    no members (copies made by a repair, or what lay behind damage).
+    ``damages`` are stretches that cannot be read; ``stray_count`` counts facts that stand in the log a second time
+    (copies made by a repair).
     """
 
     folder: Path
@@ -56,6 +59,10 @@ class OfflineJournal:
     damages: list[LogDamage] = field(default_factory=list)
     frame_count: int = 0
     stray_count: int = 0
+    evidence: list[Quarantined] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.index.read_run = partial(read_run_bytes, self.folder)
 
     def read_frames(self) -> Iterator[LogFrame]:
         """The frames that were written since the last call, each with only those of its runs that became members.
@@ -69,9 +76,10 @@ class OfflineJournal:
                     self.damages.append(item)
                 continue
             self.frame_count += 1
+            self.evidence.extend(found for note in item.notes if (found := read_quarantined(note)) is not None)
             for info in item.chains:
                 self.index.introduce(info)
-            yield item._replace(runs=tuple(run for run in item.runs if self._is_admitted(run)))
+            yield item._replace(runs=tuple(self._admit(item)))
 
     def has_grown(self) -> bool:
         """Whether there may be something to read: two looks at file sizes, whatever the journal holds."""
@@ -87,15 +95,16 @@ class OfflineJournal:
         for frame in self.read_frames():
             yield from frame.runs
 
-    def _is_admitted(self, run: LoggedRun) -> bool:
-        """Whether a run continues its chain, as the journal decides when it opens: what stands behind a damaged
-        stretch, or is there twice because it was repaired, is not a member."""
-        self.index.introduce(run.info)
-        if self.index.classify(run.row) is Continuation.NEXT:
-            self.index.admit(run.row, hlc=run.records[-1].hlc)
-            return True
-        self.stray_count += len(run.records)
-        return False
+    def _admit(self, frame: LogFrame) -> Iterator[LoggedRun]:
+        """The runs that are members, as the journal decides when it opens: what is there twice, because it was
+        repaired or sealed twice, counts once."""
+        for run in frame.runs:
+            self.index.introduce(run.info)
+            if self.index.classify(run.row) is Continuation.KNOWN:
+                self.stray_count += len(run.records)
+                continue
+            repeated = self.index.admit(run.row, hlc=run.records[-1].hlc, records=run.records)
+            yield run._replace(records=run.records[repeated:])
 
     def read_records(self) -> Iterator[FactRecord]:
         """The facts that became members since the last call, in log order."""

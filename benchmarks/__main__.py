@@ -34,6 +34,7 @@ HOT_PATHS = (
     "reopen",
     "history",
     "import_time",
+    "anti_entropy",
     "choreography",
     "ack_retention",
     "reactive",

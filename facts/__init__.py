@@ -23,7 +23,7 @@ from .errors import (
 )
 from .fact import Fact, FactMeta, FactType, take_back, upcast, with_record
 from .ids import DEFAULT_NAMESPACE, AuthorityId, ChainId, ChainInfo, FactId, Namespace, authority_id, chain_id
-from .journal_facts import ChainOpened, ErasedFact, FactsErased, HeadsMerged
+from .journal_facts import ChainOpened, ErasedFact, FactsErased, ForkProven, HeadsMerged
 from .lazy import lazy_names
 from .registry import Decoded, FactProblem, FactRegistry, GenericFact, Registration
 from .time import Clock, HlcTime, OrderTime, Stamp, hlc_ms, next_hlc
@@ -167,6 +167,7 @@ __all__ = [
     "FactRecord",
     "FactRegistry",
     "FactType",
+    "ForkProven",
     "GenericFact",
     "HeadsMerged",
     "HlcTime",

@@ -9,7 +9,7 @@ from .chat import CHAT_FACTS
 from .contacts import CONTACT_FACTS
 from .fact import Fact
 from .invitations import INVITATION_FACTS
-from .journal_facts import ChainOpened, FactsErased, HeadsMerged
+from .journal_facts import ChainOpened, FactsErased, ForkProven, HeadsMerged
 from .moderation import MODERATION_FACTS
 from .protocol import PROTOCOL_FACTS
 from .registry import FactRegistry
@@ -17,6 +17,7 @@ from .registry import FactRegistry
 STANDARD_FACTS: tuple[type[Fact], ...] = (
     ChainOpened,
     FactsErased,
+    ForkProven,
     HeadsMerged,
     *CHAT_FACTS,
     *CONTACT_FACTS,

@@ -51,3 +51,17 @@ class FactsErased(Fact, kind="journal.erased", version=1, context="namespace"):
     facts: tuple[ErasedFact, ...]
     namespace: str
     reason: str = ""
+
+
+class ForkProven(Fact, kind="journal.fork_proven", version=1, context="namespace"):
+    """A chain's writer told two stories from ``seq`` on: the evidence, kept for everybody.
+
+    ``chain`` is lowercase hex, ``proof`` the base64 of 296 bytes that convince whoever has the namespace (see
+    ``journal.forks``): the chain's key and nonce, the fact that both seals continue, and the two seals. Both branches
+    stay visible; only what grants or takes rights is void from there on.
+    """
+
+    chain: str
+    namespace: str
+    proof: str
+    seq: int

@@ -1,58 +1,227 @@
 """What the journal holds, without the facts themselves: chains, heads, roots and where each sealed run lies.
 
-Costs O(chains + runs) of memory and nothing O(facts); every question below is O(1) or O(chains). It decides what
-continues a chain and what a peer lacks; it reads and writes nothing.
+A chain is a tree of sealed runs: one gap-free line for an honest writer on a healthy disk, several heads where it
+forked, a hole where a damaged frame took runs away. Costs O(chains + runs) of memory and nothing O(facts), but for
+forked chains (see ``ForkedIds``); every question below is O(1), O(log runs) or O(chains). It decides what continues a
+chain and what a peer lacks, and writes nothing.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
+from typing import NamedTuple
 
-from antiphon.facts import ChainId, ChainInfo, FactId, FactRecord, Namespace
+from antiphon.facts import AfterLink, ChainId, ChainInfo, FactId, FactRecord, InvalidLine, Namespace, parse_line
+from antiphon.facts.ids import NO_FACT
 
-from .chain import CHAIN_START, Head
+from .chain import CHAIN_START, RUN_FACTS_MAX, Head, link_ids
+from .errors import LogDamaged
+from .sketch import RunSketch, run_item
 from .stores.position import RunRow
 
 ROOT_PREFIX = b"antiphon.root.1"
 FINGERPRINT_PREFIX = b"antiphon.fingerprint.1"
 EMPTY_ROOT = bytes(32)
 
+ReadRun = Callable[[RunRow], bytes]
+
 
 class Continuation(Enum):
     """How a run stands to what the journal holds of its chain."""
 
     NEXT = "next"
+    """It continues a head."""
+    FORK = "fork"
+    """It continues a fact that something else continues already."""
     KNOWN = "known"
     GAP = "gap"
-    FORK = "fork"
+    """What it continues is not held."""
+
+
+class Hole(NamedTuple):
+    """Facts that are missing although later ones of their chain are held: ``to_id`` is the last of them."""
+
+    chain: ChainId
+    from_seq: int
+    to_seq: int
+    to_id: FactId
+
+
+@dataclass(slots=True)
+class ForkedIds:
+    """The ids of a forked chain's facts from ``from_seq`` on.
+
+    Two seals may cover the same facts, and each must count once. About 100 bytes a fact, for forked chains only, and
+    only once a run came that could repeat some.
+    """
+
+    from_seq: int
+    ids: set[bytes]
 
 
 @dataclass(slots=True)
 class ChainState:
-    """One chain as far as this journal holds it; ``runs`` are in order of seq."""
+    """One chain as far as this journal holds it; ``runs`` are in order of their first number.
+
+    ``head`` is the foremost of ``heads`` (by id: the sealed facts that no held run continues). ``fork_seq`` is the
+    first number that two runs give to a successor of one fact; 0 while there is one story only.
+    """
 
     info: ChainInfo
     head: Head = CHAIN_START
     runs: list[RunRow] = field(default_factory=list)
     links: dict[ChainId, int] = field(default_factory=dict)
     """Other chains' numbers that this chain's facts name in ``after``."""
+    heads: dict[bytes, Head] = field(default_factory=dict)
+    fork_seq: int = 0
+    base: Head | None = None
+    """Where the chain begins when what came before was collapsed; None when it begins at its opening."""
+    _ends: dict[bytes, RunRow] = field(default_factory=dict)
+    _twins: dict[bytes, list[RunRow]] = field(default_factory=dict)
+    _waiting: dict[bytes, list[RunRow]] = field(default_factory=dict)
+    """Runs that are held and do not hang together with the chain's start, by the fact that they continue."""
+    _loose: set[bytes] = field(default_factory=set)
+    """Where those runs end."""
+    _forked: ForkedIds | None = None
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether the writer sealed two stories."""
+        return self.fork_seq > 0
+
+    @property
+    def has_hole(self) -> bool:
+        """Whether facts are missing before others that are held."""
+        return bool(self._waiting)
+
+    @property
+    def start(self) -> Head:
+        """What the chain's first run continues."""
+        return self.base or CHAIN_START
+
+    def holes(self) -> list[Hole]:
+        """What is missing before runs that are held, in order."""
+        found = []
+        for fact_id, runs in self._waiting.items():
+            if fact_id in self._ends:
+                continue
+            first = runs[0].first_seq
+            place = bisect_left(self.runs, first, key=_first_seq)
+            before = [run.last_seq for run in self.runs[max(0, place - 8) : place] if run.last_seq < first]
+            from_seq = max(before, default=self.start.seq) + 1
+            found.append(Hole(self.info.chain, min(from_seq, first - 1), first - 1, FactId(fact_id)))
+        return sorted(found, key=lambda hole: (hole.to_seq, hole.to_id))
+
+    def has_sealed(self, seq: int, fact_id: bytes) -> bool:
+        """Whether the seal of a member ends in this fact; *fact_id* in full or cut. O(log runs), plus the branches."""
+        if seq <= self.start.seq:
+            return (seq, fact_id) == (0, NO_FACT[: len(fact_id)]) if self.base is None else True
+        width = len(fact_id)
+        for place in range(bisect_right(self.runs, seq, key=_first_seq) - 1, -1, -1):
+            run = self.runs[place]
+            if run.last_seq == seq and run.last_id[:width] == fact_id:
+                return run.last_id not in self._loose
+            if run.first_seq <= seq - RUN_FACTS_MAX or not self.is_forked:
+                return False
+        return False
+
+    def _holds(self, run: RunRow) -> bool:
+        held = self._ends.get(run.last_id)
+        if held is None:
+            return False
+        start = (run.first_previous_id, run.first_seq)
+        twins = self._twins.get(run.last_id, ())
+        return any((each.first_previous_id, each.first_seq) == start for each in (held, *twins))
+
+    def _knows(self, seq: int, fact_id: bytes) -> bool:
+        """Whether a run may continue this fact."""
+        if (seq, fact_id) == self.start[:2]:
+            return True
+        held = self._ends.get(fact_id)
+        return held is not None and held.last_seq == seq
+
+    def holds_end(self, fact_id: bytes) -> bool:
+        """Whether a held seal ends in this fact, be it behind a hole."""
+        return fact_id in self._ends or fact_id == self.start.fact_id
+
+    def is_member(self, run: RunRow) -> bool:
+        """Whether a held run hangs together with the chain's start, so that others can take it in."""
+        return run.last_id not in self._loose
+
+    def _is_continued(self, fact_id: bytes) -> bool:
+        if fact_id == self.start.fact_id:
+            return bool(self.runs) and self.runs[0].first_previous_id == fact_id
+        is_inside = fact_id in self._ends and fact_id not in self.heads and fact_id not in self._loose
+        return fact_id in self._waiting or is_inside
+
+    def _insert(self, run: RunRow, hlc: int) -> list[RunRow]:
+        """Hold a run; the runs that hang together with the chain's start from now on are returned."""
+        previous_id = run.first_previous_id
+        if self._is_continued(previous_id):
+            self.fork_seq = min(self.fork_seq or run.first_seq, run.first_seq)
+        is_loose = not self._knows(run.first_seq - 1, previous_id) or previous_id in self._loose
+        is_twin = run.last_id in self._ends
+        if not self.runs or run.first_seq > self.runs[-1].first_seq:
+            self.runs.append(run)
+        else:
+            insort(self.runs, run, key=_first_seq)
+        if is_twin:
+            self._twins.setdefault(run.last_id, []).append(run)
+        else:
+            self._ends[run.last_id] = run
+        if is_loose:
+            self._waiting.setdefault(previous_id, []).append(run)
+            if not is_twin:
+                self._loose.add(run.last_id)
+            return []
+        joined = self._join(run, hlc, is_twin=is_twin)
+        if len(self.heads) == 1:
+            self.head = next(iter(self.heads.values()))
+        else:
+            self.head = max(self.heads.values(), key=lambda head: (head.seq, head.fact_id))
+        return joined
+
+    def _join(self, run: RunRow, hlc: int, *, is_twin: bool) -> list[RunRow]:
+        """Make members of a run that continues one, and of all that waited for it."""
+        joined = []
+        queue = [(run, hlc, not is_twin)]
+        while queue:
+            each, clock, is_new_end = queue.pop()
+            # Two seals may end in one fact: the first of them to join brings it, with all that waited for it.
+            was_member = not is_new_end and each.last_id not in self._loose
+            joined.append(each)
+            self.heads.pop(each.first_previous_id, None)
+            self._loose.discard(each.last_id)
+            if was_member:
+                continue
+            followers = self._waiting.pop(each.last_id, [])
+            if not followers:
+                self.heads[each.last_id] = Head(each.last_seq, FactId(each.last_id), clock)
+            # A run's row keeps no clock: 0 stands for one that is read back when it is needed.
+            queue.extend((one, 0, False) for one in followers)
+        return joined
 
 
 class JournalIndex:
     """Chains by namespace, their heads and the roots over them.
 
     ``root`` and ``fingerprint`` are cached until a head moves. Single owner: only the journal's loop calls it.
+    *read_run* reads a held run's bytes back; it is used for forked chains only, whose runs may overlap.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read_run: ReadRun | None = None) -> None:
         self._chains: dict[ChainId, ChainState] = {}
         self._namespaces: dict[Namespace, dict[ChainId, ChainState]] = {}
         self._roots: dict[Namespace, bytes] = {}
+        self._sketches: dict[Namespace, RunSketch] = {}
+        self._broken: set[ChainId] = set()
+        self.read_run = read_run
         self.fact_count = 0
+        self.repeated_count = 0
         self.hlc_seen = 0
 
     def chain(self, chain: ChainId) -> ChainState | None:
@@ -79,45 +248,174 @@ class JournalIndex:
             state.info = info
         return state
 
-    def classify(self, run: RunRow) -> Continuation:
-        """Say whether a run continues its chain, is already held, leaves a gap, or contradicts what is held."""
-        state = self._chains.get(ChainId(run.chain))
-        head = state.head if state else CHAIN_START
-        if run.first_seq == head.seq + 1:
-            return Continuation.NEXT if run.first_previous_id == head.fact_id else Continuation.FORK
-        if run.first_seq > head.seq + 1:
-            return Continuation.GAP
-        if run.first_seq < 1 or run.last_seq < run.first_seq:
-            return Continuation.FORK  # numbers that no chain has
-        return Continuation.KNOWN if self._holds(run) else Continuation.FORK
+    def set_base(self, info: ChainInfo, base: Head) -> ChainState:
+        """Let a chain begin behind *base*: what came before was collapsed into it. Before its first run only."""
+        state = self.introduce(info)
+        assert not state.runs, "a base stands before the first run"
+        state.base = state.head = base
+        state.heads = {base.fact_id: base}
+        self._roots.pop(info.namespace, None)
+        return state
 
-    def admit(self, run: RunRow, *, hlc: int, records: Iterable[FactRecord] = ()) -> None:
-        """Make the next run of a chain a member; *records* are looked at for their causal links only."""
+    def classify(self, run: RunRow) -> Continuation:
+        """Say whether a run continues its chain, is already held, leaves a gap, or contradicts what is held. O(1)."""
+        state = self._chains.get(ChainId(run.chain))
+        if run.first_seq < 1 or run.last_seq < run.first_seq:
+            return Continuation.GAP  # numbers that no chain has
+        if state is None:
+            is_start = (run.first_seq, run.first_previous_id) == (1, NO_FACT)
+            return Continuation.NEXT if is_start else Continuation.GAP
+        if state._holds(run):
+            return Continuation.KNOWN
+        if not state._knows(run.first_seq - 1, run.first_previous_id):
+            return Continuation.KNOWN if run.last_seq <= state.start.seq else Continuation.GAP
+        return Continuation.FORK if state._is_continued(FactId(run.first_previous_id)) else Continuation.NEXT
+
+    def admit(self, run: RunRow, *, hlc: int, records: Sequence[FactRecord] = ()) -> int:
+        """Make a run a member: the next of its chain, another branch, or one behind a hole.
+
+        Of *records* the causal links and, in a forked chain, the ids are looked at. Returns how many of the first of
+        them were members already under another seal: 0 but for chains whose writer sealed facts twice.
+        """
         state = self._chains[ChainId(run.chain)]
-        assert run.first_seq == state.head.seq + 1, "only the next run of a chain is admitted"
-        assert run.first_previous_id == state.head.fact_id, "a run continues the head it names"
-        state.head = Head(run.last_seq, FactId(run.last_id), hlc)
-        state.runs.append(run)
+        assert not state._holds(run), "a run is admitted once"
+        is_first_fork = not state.is_forked
+        joined = state._insert(run, hlc)
+        repeated = self._count_repeated(state, run, records) if state.is_forked else 0
+        if state.is_forked and is_first_fork:
+            self._broken.add(state.info.chain)
         for record in records:
             for link in record.after:
                 state.links[link.chain] = max(link.seq, state.links.get(link.chain, 0))
+        if state.has_hole:
+            self._broken.add(state.info.chain)
+        elif not state.is_forked:
+            self._broken.discard(state.info.chain)
         self._roots.pop(state.info.namespace, None)
-        self.fact_count += run.last_seq - run.first_seq + 1
+        sketch = self._sketches.get(state.info.namespace)
+        if sketch is not None:
+            for each in joined:
+                sketch.add(run_item(each), each)
+        self.fact_count += run.last_seq - run.first_seq + 1 - repeated
+        self.repeated_count += repeated
+        self.hlc_seen = max(self.hlc_seen, hlc)
+        return repeated
+
+    def set_clock(self, chain: ChainId, hlc: int) -> None:
+        """Tell the HLC of a chain's only head, which a run's row does not keep."""
+        state = self._chains[chain]
+        if len(state.heads) == 1 and not state.has_hole:
+            state.head = state.head._replace(hlc=hlc)
+            state.heads = {state.head.fact_id: state.head}
         self.hlc_seen = max(self.hlc_seen, hlc)
 
     def clocks(self) -> Iterator[int]:
-        """Each chain's last HLC."""
-        return (state.head.hlc for state in self._chains.values())
+        """Each head's HLC."""
+        return (head.hlc for state in self._chains.values() for head in state.heads.values())
+
+    # Forks and holes
+
+    def forked(self, namespace: Namespace | None = None) -> dict[ChainId, int]:
+        """The chains with two stories, and the number from which on they differ."""
+        return {
+            chain: state.fork_seq
+            for chain in self._broken
+            if (state := self._chains[chain]).is_forked and namespace in (None, state.info.namespace)
+        }
+
+    def holes(self, namespace: Namespace | None = None) -> list[Hole]:
+        """What is missing before runs that are held. O(chains with a hole or a fork)."""
+        return [
+            hole
+            for chain in sorted(self._broken)
+            if (state := self._chains[chain]).has_hole and namespace in (None, state.info.namespace)
+            for hole in state.holes()
+        ]
+
+    def siblings(self, chain: ChainId) -> tuple[RunRow, RunRow] | None:
+        """Two held runs that continue one fact: the earliest fork of *chain*, the smaller ids first; or None."""
+        state = self._chains.get(chain)
+        if state is None or not state.is_forked:
+            return None
+        place = bisect_left(state.runs, state.fork_seq, key=_first_seq)
+        after: dict[bytes, list[RunRow]] = {}
+        for run in state.runs[place:]:
+            if run.first_seq != state.fork_seq:
+                break
+            after.setdefault(run.first_previous_id, []).append(run)
+        twins = min(
+            sorted(runs, key=lambda run: (run.last_id, run.last_seq))[:2] for runs in after.values() if len(runs) > 1
+        )
+        return twins[0], twins[1]
+
+    def unread(self, run: RunRow) -> list[RunRow]:
+        """The held runs whose ids are needed before *run* is admitted, since it may repeat facts of theirs.
+
+        Empty unless it forks its chain or the chain is forked. Read them off the loop and hand the ids to
+        ``learn_ids``, or ``admit`` reads them itself.
+        """
+        state = self._chains.get(ChainId(run.chain))
+        if state is None:
+            return []
+        is_fork = self.classify(run) is Continuation.FORK
+        if not is_fork and not state.is_forked:
+            return []
+        fork_seq = min(state.fork_seq or run.first_seq, run.first_seq) if is_fork else state.fork_seq
+        return self._unread_of(state, fork_seq)
+
+    def learn_ids(self, run: RunRow, rows: Sequence[RunRow], ids: Iterable[bytes]) -> None:
+        """Take in the ids of the facts of *rows*, which ``unread(run)`` named."""
+        state = self._chains[ChainId(run.chain)]
+        first = min((row.first_seq for row in rows), default=run.first_seq)
+        forked = state._forked or ForkedIds(first, set())
+        forked.from_seq = min(forked.from_seq, first, run.first_seq)
+        forked.ids.update(ids)
+        state._forked = forked
+
+    def has_fact(self, chain: ChainId, fact_id: bytes) -> bool:
+        """Whether a forked chain's fact is a member, as far as ``learn_ids`` was told."""
+        state = self._chains.get(chain)
+        return state is not None and state._forked is not None and fact_id in state._forked.ids
+
+    def read_ids(self, row: RunRow) -> list[FactId]:
+        """The ids of a held run's facts, hashed again from its bytes. Raises ``LogDamaged``."""
+        ids = link_ids(FactId(row.first_previous_id), [parse_line(line) for line in self._read_lines(row)])
+        if not ids or ids[-1] != row.last_id:
+            raise LogDamaged(f"log file {row.file_number}, bytes {row.offset}..: not what was sealed")
+        return ids
+
+    def head_before(self, run: RunRow) -> Head | None:
+        """The fact that *run* continues, with its HLC; None when it is not held. O(1), or one read of a run that is
+        not a head. Raises ``LogDamaged``."""
+        state = self._chains.get(ChainId(run.chain))
+        if state is None:
+            return CHAIN_START if (run.first_seq, run.first_previous_id) == (1, NO_FACT) else None
+        if not state._knows(run.first_seq - 1, run.first_previous_id):
+            return None
+        if (run.first_seq - 1, run.first_previous_id) == state.start[:2]:
+            return state.start
+        head = state.heads.get(run.first_previous_id)
+        if head is not None and head.hlc:
+            return head
+        held = state._ends[run.first_previous_id]
+        return Head(held.last_seq, FactId(held.last_id), parse_line(self._read_lines(held)[-1]).header.hlc)
+
+    def has(self, link: AfterLink) -> bool:
+        """Whether a causal link's fact is a member. A link names a sealed fact, by its number and its id's half."""
+        state = self._chains.get(link.chain)
+        return state is not None and state.has_sealed(link.seq, link.short_id)
+
+    # Agreement
 
     def root(self, namespace: Namespace) -> bytes:
-        """Hash of the sorted heads: equal on replicas that hold the same facts of *namespace*. O(chains) when a head
-        moved."""
+        """Hash of the sorted heads: equal on replicas that hold the same members of *namespace*, since a head commits
+        to all before it and what lies behind a hole counts when the hole is filled. O(chains) when a head moved."""
         cached = self._roots.get(namespace)
         if cached is None:
             heads = sorted(
-                chain + state.head.seq.to_bytes(8, "big") + state.head.fact_id
+                entry
                 for chain, state in self._namespaces.get(namespace, {}).items()
-                if state.head.seq
+                for entry in _root_of(chain, state)
             )
             cached = sha256(ROOT_PREFIX + b"".join(heads)).digest() if heads else EMPTY_ROOT
             self._roots[namespace] = cached
@@ -135,21 +433,72 @@ class JournalIndex:
             digest.update(len(name).to_bytes(2, "big") + name + root)
         return digest.hexdigest()
 
+    def sketch(self, namespace: Namespace) -> RunSketch:
+        """The coded symbols over the runs of *namespace*; built when first asked for (~2 µs a run), kept from then
+        on."""
+        sketch = self._sketches.get(namespace)
+        if sketch is None:
+            runs = [run for state in self.chains(namespace) for run in state.runs if state.is_member(run)]
+            sketch = self._sketches[namespace] = RunSketch.over({run_item(run): run for run in runs})
+        return sketch
+
     def runs_after(self, chain: ChainId, seq: int) -> list[RunRow]:
-        """The runs that hold facts after *seq*, in order; O(log runs) plus the answer."""
+        """The member runs that hold facts after *seq*, of every branch, in order; O(log runs) plus the answer."""
         state = self._chains.get(chain)
         if state is None:
             return []
-        first = bisect_right(state.runs, seq, key=lambda run: run.last_seq)
-        return state.runs[first:]
+        # A run spans at most so many numbers, so none that begins further back reaches behind seq.
+        first = bisect_right(state.runs, seq - RUN_FACTS_MAX, key=_first_seq)
+        last = bisect_right(state.runs, seq, key=_first_seq)
+        found = [run for run in state.runs[first:last] if run.last_seq > seq] + state.runs[last:]
+        return [run for run in found if state.is_member(run)] if state.has_hole else found
 
     def head_of(self, chain: ChainId) -> Head:
-        """The head that the next run of *chain* must continue."""
+        """The foremost head of *chain*; its start when nothing of it is held."""
         state = self._chains.get(chain)
         return state.head if state else CHAIN_START
 
-    def _holds(self, run: RunRow) -> bool:
-        state = self._chains[ChainId(run.chain)]
-        at = bisect_right(state.runs, run.first_seq - 1, key=lambda held: held.last_seq)
-        held = state.runs[at]
-        return (held.first_seq, held.last_seq, held.last_id) == (run.first_seq, run.last_seq, run.last_id)
+    # Helpers
+
+    def _count_repeated(self, state: ChainState, run: RunRow, records: Sequence[FactRecord]) -> int:
+        if not records:
+            state._forked = None  # read from a table: the ids are fetched when they are needed
+            return 0
+        rows = [row for row in self._unread_of(state, state.fork_seq) if row is not run]
+        if state._forked is None or rows:
+            self.learn_ids(run, rows, (fact_id for row in rows for fact_id in self.read_ids(row)))
+        assert state._forked is not None, "learned just now"
+        ids = state._forked.ids
+        repeated = 0
+        for record in records:
+            if record.fact_id not in ids:
+                break
+            repeated += 1
+        ids.update(record.fact_id for record in records[repeated:])
+        return repeated
+
+    def _unread_of(self, state: ChainState, fork_seq: int) -> list[RunRow]:
+        rows = [row for row in state.runs[self._place_of(state, fork_seq) :] if row.last_seq >= fork_seq]
+        known_from = state._forked.from_seq if state._forked else None
+        return [row for row in rows if known_from is None or row.first_seq < known_from]
+
+    def _place_of(self, state: ChainState, seq: int) -> int:
+        return bisect_right(state.runs, seq - 1 - RUN_FACTS_MAX, key=_first_seq)
+
+    def _read_lines(self, row: RunRow) -> list[bytes]:
+        assert self.read_run is not None, "an index over a log is given the means to read it"
+        lines = self.read_run(row).split(b"\n")[: row.last_seq - row.first_seq + 1]
+        try:
+            parse_line(lines[-1])
+        except (InvalidLine, IndexError) as problem:
+            raise LogDamaged(f"log file {row.file_number}, bytes {row.offset}..: {problem}") from problem
+        return lines
+
+
+def _root_of(chain: ChainId, state: ChainState) -> Iterator[bytes]:
+    for head in state.heads.values():
+        yield chain + head.seq.to_bytes(8, "big") + head.fact_id
+
+
+def _first_seq(run: RunRow) -> int:
+    return run[1]

@@ -7,6 +7,7 @@ commit and is written for speed: about 3 µs a fact, plus 20 µs a seal.
 from __future__ import annotations
 
 from binascii import b2a_base64
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -39,7 +40,7 @@ from .frame import (
     frame_hash,
     line_hash,
 )
-from .index import JournalIndex
+from .index import ChainState, JournalIndex
 from .stores.position import RunRow
 
 
@@ -60,7 +61,8 @@ class Draft(NamedTuple):
 class OwnChain:
     """A chain that this journal writes: its working head runs ahead of what is durable by the windows in flight.
 
-    ``fresh`` are the chains whose facts arrived since this one last named their heads; ``covered`` what it has named.
+    ``fresh`` are the chains whose facts arrived since this one last named their heads; ``covered`` what it has named,
+    by number and, since a forked chain has several facts of one number, by id.
     """
 
     info: ChainInfo
@@ -68,35 +70,54 @@ class OwnChain:
     is_introduced: bool = False
     fresh: set[ChainId] = field(default_factory=set)
     covered: dict[ChainId, int] = field(default_factory=dict)
+    covered_heads: dict[ChainId, set[bytes]] = field(default_factory=dict)
 
     def uncovered(self, index: JournalIndex) -> tuple[AfterLink, ...]:
         """The heads that the next fact must name: fresh, not named yet, and not named by another of them."""
         states = [state for chain in self.fresh if (state := index.chain(chain)) is not None]
         return tuple(
             sorted(
-                AfterLink(state.info.chain, state.head.seq, state.head.fact_id[:16])
+                AfterLink(state.info.chain, head.seq, head.fact_id[:16])
                 for state in states
-                if self.covered.get(state.info.chain, 0) < state.head.seq
-                and not any(
-                    other.links.get(state.info.chain, 0) >= state.head.seq for other in states if other is not state
-                )
+                for head in state.heads.values()
+                if head.seq and self._is_uncovered(state, head, states)
             )
         )
 
-    def cover(self, links: Iterable[AfterLink]) -> None:
+    def _is_uncovered(self, state: ChainState, head: Head, fresh: Sequence[ChainState]) -> bool:
+        if state.is_forked or state.has_hole:  # numbers say nothing here
+            return head.fact_id[:16] not in self.covered_heads.get(state.info.chain, ())
+        chain = state.info.chain
+        return self.covered.get(chain, 0) < head.seq and not any(
+            other.links.get(chain, 0) >= head.seq for other in fresh if other is not state
+        )
+
+    def cover(self, links: Sequence[AfterLink]) -> None:
         """Note that all of *links* have been named, so that nothing is fresh any more."""
+        times = Counter(link.chain for link in links)
         for link in links:
             self.covered[link.chain] = link.seq
+            if times[link.chain] > 1 or link.chain in self.covered_heads:
+                self.covered_heads.setdefault(link.chain, set()).add(link.short_id)
         self.fresh.clear()
 
 
 class SealedRun(NamedTuple):
-    """A run ready for the log: its facts, their bytes with the seal line, and what they add to the frame's hash."""
+    """A run ready for the log: its facts, their bytes with the seal line, and what they add to the frame's hash.
+
+    The first ``repeated`` facts are members already, under another seal of a chain whose writer sealed them twice.
+    """
 
     records: tuple[FactRecord, ...]
     text: bytes
     entries: tuple[bytes, ...]
     seal: Seal
+    repeated: int = 0
+
+    @property
+    def new_records(self) -> tuple[FactRecord, ...]:
+        """The facts that this run makes members."""
+        return self.records[self.repeated :] if self.repeated else self.records
 
     def row(self, *, file_number: int, offset: int) -> RunRow:
         """Where the run lies once its bytes are at *offset*."""

@@ -24,6 +24,7 @@ from antiphon.facts import (
     ChainInfo,
     Clock,
     Fact,
+    FactId,
     FactProblem,
     FactRecord,
     FactRegistry,
@@ -42,6 +43,7 @@ from antiphon.facts import (
 from antiphon.facts.ids import NAMESPACE_LENGTH_MAX
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import (
+    Continuation,
     Draft,
     JournalClosed,
     JournalFolder,
@@ -56,14 +58,18 @@ from antiphon.journal import (
     build_frame,
     is_seal_valid,
     open_chain,
+    read_members,
     read_run_bytes,
     seal_run,
     with_links,
 )
 from antiphon.journal.chain import RUN_FACTS_MAX, parse_seal_line
 from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, ErasureClaim
+from antiphon.journal.forks import ForkProof
 from antiphon.journal.frame import LocalNote
-from antiphon.journal.ingest import Ingest, ParkedRun
+from antiphon.journal.index import Hole
+from antiphon.journal.ingest import Ingest
+from antiphon.journal.parking import Parking
 from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.tables import ViewCheckpoint
 from antiphon.journal.sync.messages import Acks, IncomingRun, IngestResult
@@ -76,12 +82,15 @@ from .keeper import Erasing, Keeper
 from .sync_status import SyncMonitor
 from .threads import SYSTEM_THREADS, Threads
 from .view_host import CheckpointKey, ViewHost
+from .witness import ForkWitness, Quarantine
 
 # What a line adds to its payload: header, salt, punctuation.
 LINE_OVERHEAD_BYTES = 190
 # A local line without its lists, and a fact id in one of them.
 NOTE_BYTES = 256
 NOTE_ITEM_BYTES = 68
+# Reading so many runs takes less than a window; more are read in a thread.
+RUNS_READ_INLINE_MAX = 4
 # A person reads the first few; a view that fails on everything must not fill the memory with sentences.
 PROBLEMS_MAX = 100
 
@@ -206,6 +215,7 @@ class JournalEngine:
     ) -> None:
         self.folder = folder
         self.index = index
+        index.read_run = self.read_run
         self.registry = registry
         self.follower = follower
         self.namespace = namespace
@@ -264,7 +274,9 @@ class JournalEngine:
         self._forgetting: asyncio.Future[None] | None = None
         self._facts_since_kept = 0
         self._listeners: list[RunListener] = []
-        self._parked: dict[tuple[ChainId, int], ParkedRun] = {}
+        self._parking = Parking()
+        self.quarantine = Quarantine(self.note, clock.now_ms)
+        self._witness = ForkWitness(self, self.commit)
         self._ingesting = asyncio.Lock()
         self._window_count = 0
         self._refused = 0
@@ -363,8 +375,8 @@ class JournalEngine:
 
     # Facts in: runs of peers
 
-    async def ingest(self, runs: Sequence[IncomingRun]) -> IngestResult:
-        """Verify runs from a peer, make the members durable in one frame, and say what became of each.
+    async def ingest(self, runs: Sequence[IncomingRun], *, peer: str = "") -> IngestResult:
+        """Verify runs from *peer*, make the members durable in one frame, and say what became of each.
 
         Membership is decided by header, links and seal alone; what views must not show is a member all the same.
         """
@@ -372,11 +384,19 @@ class JournalEngine:
         async with self._ingesting:
             self._check_open()
             self._yield_rolled_back_chains(runs)
+            await self._read_what_may_repeat(runs)
             in_flight = [chain.info.chain for chain in self._own.values()]
-            ingest = Ingest(self.index, self._parked, in_flight, erasures=self.erasures)
+            ingest = Ingest(self.index, self._parking, in_flight, peer=peer, erasures=self.erasures)
             result = ingest.take(runs)
             self._refused += len(result.refused)
+            for evidence in ingest.evidence:
+                self.quarantine.keep_run(peer, evidence)
+            holes = self.index.holes() if ingest.runs else []
             durable = await self._write_foreign(ingest) if ingest.runs else []
+            self._tell_repaired(holes, peer)
+        if ingest.runs:
+            self._witness.note(each for each in durable if isinstance(each, Fact))
+            await self._witness.look({run.seal.chain for run in ingest.runs})
         # Only now, when they are durable; and only to whoever sent them, which a parked run of another peer is not.
         if self.acks is None or not durable:
             return result
@@ -388,11 +408,59 @@ class JournalEngine:
             own = self._own.get(run.info.namespace)
             if own is None or own.info.chain != run.info.chain or own.head != self.index.head_of(own.info.chain):
                 continue
-            if _sealed_until(run, own.info.public_key) > own.head.seq:
+            row = _row_if_sealed(run, own.info.public_key)
+            if row is not None and self.index.classify(row) is not Continuation.KNOWN:
                 self._freeze(own)
                 self.note_problem(
-                    f"a peer holds more of chain {own.info.text[:8]} than this journal: it was frozen, a new one opens"
+                    f"a peer holds facts of chain {own.info.text[:8]} that this journal does not: it was frozen, a new "
+                    "one opens"
                 )
+
+    async def _read_what_may_repeat(self, runs: Sequence[IncomingRun]) -> None:
+        """Before a fork comes in: the ids of the facts behind it, since two seals may cover the same. In a thread."""
+        for run in runs:
+            row = _row_of(run)
+            rows = self.index.unread(row) if row is not None else []
+            if row is not None and len(rows) > RUNS_READ_INLINE_MAX:
+                with suppress(LogDamaged, StoreUnavailable):  # told again, and answered, by whoever needs them
+                    self.index.learn_ids(row, rows, await asyncio.to_thread(self._read_ids, rows))
+
+    def _tell_repaired(self, before: Sequence[Hole], peer: str) -> None:
+        """Name what a peer's runs brought back."""
+        left = {(hole.chain, hole.to_id) for hole in self.index.holes()} if before else set()
+        for hole in before:
+            if (hole.chain, hole.to_id) not in left:
+                source = f" by {peer}" if peer else ""
+                self.note_problem(
+                    f"facts {hole.from_seq}..{hole.to_seq} of chain {hole.chain.hex()[:8]}, lost here, were repaired"
+                    f"{source}"
+                )
+
+    async def witness(self, proof: ForkProof) -> None:
+        """Keep a peer's proof that a chain is forked, as a fact, unless one is kept already."""
+        self._check_open()
+        await self._witness.keep(proof)
+
+    def refuse_bytes(self, peer: str, reason: str, data: bytes) -> None:
+        """Keep a piece of what a peer sent that was no message."""
+        self.quarantine.keep(peer, reason, data)
+
+    async def read_kind(self, kind: str) -> list[FactRecord]:
+        """Every member of one kind, from DuckDB, or from the log while that is not to be had."""
+        try:
+            return await self.follower.run(lambda database: list(database.facts_of([kind])))
+        except StoreUnavailable:
+            placed, read = self.read_history(0)
+            return await asyncio.to_thread(
+                lambda: list(read_members(placed, read, kinds=frozenset({kind}), on_damage=self._on_damage))
+            )
+
+    def decode_fact(self, record: FactRecord) -> object:
+        """A record as its type, or as the problem that it has."""
+        return self.registry.decode(record)
+
+    def _read_ids(self, rows: Sequence[RunRow]) -> list[FactId]:
+        return [fact_id for row in rows for fact_id in self.index.read_ids(row)]
 
     # Runs out: peers and links
 
@@ -428,7 +496,7 @@ class JournalEngine:
             sync_count=self._commits.sync_count,
             pending_frames=self._commits.pending_count,
             pending_facts=self._window.pending_count,
-            parked_runs=len(self._parked),
+            parked_runs=len(self._parking),
             refused_runs=self._refused,
             problems=self.problems,
         )
@@ -643,7 +711,7 @@ class JournalEngine:
         cargo.offsets = frame.run_offsets
         if cargo.registrations:
             self.registry.remember(cargo.registrations)
-        count = sum(len(run.records) for run in cargo.runs)
+        count = sum(len(run.records) - run.repeated for run in cargo.runs)
         self._commits.submit(Outgoing(frame.data, frame.frame_hash, count, cargo, cargo.starts_file))
 
     def _close_notes(self, notes: list[LocalNote]) -> None:
@@ -664,11 +732,12 @@ class JournalEngine:
             row = run.row(file_number=item.file_number, offset=item.offset + offset)
             last = run.records[-1]
             self.index.introduce(last.chain)
-            self.index.admit(row, hlc=last.hlc, records=run.records)
+            repeated = self.index.admit(row, hlc=last.hlc, records=run.records)
+            assert repeated == run.repeated, "what a frame counts is what the index counts"
             if last.hlc > self._hlc_seen and self._is_near(last.hlc):
                 self._hlc_seen = last.hlc
             rows.append(row)
-            records.extend(run.records)
+            records.extend(run.new_records)
             if cargo.is_foreign:
                 own = self._own.get(last.chain.namespace)
                 if own is not None and own.info.chain != last.chain.chain:
@@ -750,7 +819,7 @@ class JournalEngine:
         hidden: dict[int, str] = {}
         place = 0
         for run in batch.runs:
-            for record in run.records:
+            for record in run.new_records:
                 decoded = self.registry.decode(record)
                 durable.append(decoded if isinstance(decoded, Fact) else record)
                 if isinstance(decoded, Fact):
@@ -779,8 +848,8 @@ class JournalEngine:
             )
         except StoreUnavailable:
             return None
-        if found is None or found.position > self.index.fact_count or self._has_unerased:
-            return None
+        if found is None or found.position > self.index.fact_count or self._has_unerased or self.index.repeated_count:
+            return None  # where facts stand in the log twice, a position does not say which runs came before
         is_stale = found.position == self.index.fact_count and found.root.hex() != self.index.fingerprint()
         return None if is_stale else found
 
@@ -936,10 +1005,23 @@ def _runs_of(drafts: list[Draft], *, own_count: int) -> Iterable[list[Draft]]:
     return (drafts[:lead], drafts[lead:])
 
 
-def _sealed_until(run: IncomingRun, public_key: bytes) -> int:
-    """The number up to which a run of this journal's own chain is sealed; 0 when the seal is not its own."""
+def _row_of(run: IncomingRun) -> RunRow | None:
+    """What a run claims to be, when its seal fits it; nothing is verified."""
     try:
         seal = parse_seal_line(run.seal_line)
     except InvalidLine:
-        return 0
-    return seal.to_seq if seal.chain == run.info.chain and is_seal_valid(seal, public_key) else 0
+        return None
+    if (seal.chain, seal.from_seq, seal.from_id, seal.to_seq) != (
+        run.info.chain,
+        run.first_seq - 1,
+        run.first_previous_id,
+        run.last_seq,
+    ):
+        return None
+    return RunRow(seal.chain, run.first_seq, run.last_seq, seal.from_id, seal.to_id, 0, 0, 0)
+
+
+def _row_if_sealed(run: IncomingRun, public_key: bytes) -> RunRow | None:
+    """A run that the owner of *public_key* really sealed."""
+    row = _row_of(run)
+    return row if row is not None and is_seal_valid(parse_seal_line(run.seal_line), public_key) else None

@@ -7,9 +7,10 @@ Reads everything before it writes anything. The blocking half runs in a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from antiphon.facts import (
@@ -28,7 +29,6 @@ from antiphon.facts.catalog import build_fact_registry
 from antiphon.journal import (
     Continuation,
     Disk,
-    Head,
     JournalFolder,
     JournalIndex,
     LogCursor,
@@ -40,6 +40,7 @@ from antiphon.journal import (
     StoreUnavailable,
     open_folder,
     read_log,
+    read_run_bytes,
     sync_existing,
 )
 from antiphon.journal.erasure import DEFAULT_RIGHT, ERASURE_KIND, ErasureBook, ErasureRight
@@ -216,7 +217,8 @@ def _recover(
     find_database: OpenDatabase,
 ) -> _Recovered:
     folder = open_folder(path, label=author, random_bytes=random_bytes, may_create=may_create)
-    recovered = _Recovered(folder, JournalIndex(), LogCursor.at_start(journal=folder.journal_id), [], None)
+    index = JournalIndex(partial(read_run_bytes, folder.path))
+    recovered = _Recovered(folder, index, LogCursor.at_start(journal=folder.journal_id), [], None)
     try:
         if folder.has_new_keys:
             recovered.problems.append(
@@ -286,9 +288,14 @@ def _resume(recovered: _Recovered) -> bool:
     if not _reaches(folder, position):
         return False
     index = _load_index(database)
+    if index.forked() and index.fact_count > position.fact_count:
+        # What two seals cover counts once.
+        index.repeated_count = index.fact_count - position.fact_count
+        index.fact_count = position.fact_count
     if index.fact_count != position.fact_count:
         return False
     recovered.index = index
+    index.read_run = partial(read_run_bytes, folder)
     recovered.registrations.extend(database.load_registrations())
     recovered.erasures.extend(database.facts_of_kind(ERASURE_KIND))
     recovered.cursor = _cursor_at(position, index, folder=recovered.folder)
@@ -311,9 +318,8 @@ def _load_index(database: DuckdbFollower) -> JournalIndex:
     for row in database.load_runs():
         index.admit(row, hlc=0)
     for chain in stored:
-        state = index.introduce(chain.info)
-        state.head = Head(chain.last_seq, chain.last_id, chain.last_hlc)
-        index.hlc_seen = max(index.hlc_seen, chain.last_hlc)
+        index.introduce(chain.info)
+        index.set_clock(chain.info.chain, chain.last_hlc)
     for link in database.load_links():
         chain_state = index.chain(ChainId(link.chain))
         if chain_state is not None:
@@ -329,14 +335,12 @@ def _cursor_at(position: LogPosition, index: JournalIndex, *, folder: JournalFol
 def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
     folder = recovered.folder.path
     gathered: list[LogFrame] = []
+    damages: list[LogDamage] = []
     count = 0
     for frame in read_log(folder, recovered.cursor):
         if isinstance(frame, LogDamage):
             recovered.is_damaged = True
-            recovered.problems.append(
-                f"log file {frame.file_number}, bytes {frame.offset}..{frame.offset + frame.length}: {frame.reason}; "
-                "sync with a peer that holds these facts"
-            )
+            damages.append(frame)
             continue
         recovered.registrations.extend(frame.registrations)
         admitted = _admit(recovered.index, frame)
@@ -347,6 +351,7 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
             _apply_or_go_on(recovered, gathered, registry)
             gathered, count = [], 0
     _apply_or_go_on(recovered, gathered, registry)
+    recovered.problems.extend(_tell_damage(damages, recovered.index))
     # What the log holds twice (a repair's copy) counts once, so that positions mean members everywhere.
     position = recovered.cursor.position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
     if position.file_number:
@@ -358,6 +363,19 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
         )
 
 
+def _tell_damage(damages: Iterable[LogDamage], index: JournalIndex) -> Iterator[str]:
+    """Name each damaged place, and what is known to be missing for it."""
+    holes = index.holes()
+    advice = (
+        "sync with a peer that holds these facts" if holes else "no chain has a gap, so it was repaired or was last"
+    )
+    for damage in damages:
+        place = f"log file {damage.file_number}, bytes {damage.offset}..{damage.offset + damage.length}"
+        yield f"{place}: {damage.reason}; {advice}"
+    for hole in holes:
+        yield f"facts {hole.from_seq}..{hole.to_seq} of chain {hole.chain.hex()[:8]} are missing; peers are asked first"
+
+
 def _apply_or_go_on(recovered: _Recovered, frames: list[LogFrame], registry: FactRegistry) -> None:
     try:
         _apply(recovered.database, frames, registry)
@@ -366,16 +384,16 @@ def _apply_or_go_on(recovered: _Recovered, frames: list[LogFrame], registry: Fac
 
 
 def _admit(index: JournalIndex, frame: LogFrame) -> LogFrame:
-    """Admit a frame's runs; what does not continue its chain (behind a damaged frame, or a repair's copy) is left
-    out."""
+    """Admit a frame's runs, those behind a damaged frame too; a repair's copy of what is held is left out, and so are
+    facts that another seal made members before."""
     admitted = []
     for info in frame.chains:
         index.introduce(info)
     for run in frame.runs:
         index.introduce(run.info)
-        if index.classify(run.row) is Continuation.NEXT:
-            index.admit(run.row, hlc=run.records[-1].hlc, records=run.records)
-            admitted.append(run)
+        if index.classify(run.row) is not Continuation.KNOWN:
+            repeated = index.admit(run.row, hlc=run.records[-1].hlc, records=run.records)
+            admitted.append(run._replace(records=run.records[repeated:]))
     return frame._replace(runs=tuple(admitted))
 
 
@@ -405,6 +423,7 @@ def _catch_up(folder: JournalFolder, database: DuckdbFollower, registry: FactReg
     Not beyond: a frame that is being written may yet turn out to be void.
     """
     index = _load_index(database)
+    index.read_run = partial(read_run_bytes, folder.path)
     cursor = _cursor_at(database.position, index, folder=folder)
     gathered: list[LogFrame] = []
     count = 0

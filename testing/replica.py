@@ -12,20 +12,24 @@ from random import Random
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from antiphon.facts import DEFAULT_NAMESPACE, ChainId, FactRecord, Namespace, canonical_bytes
+from antiphon.facts import DEFAULT_NAMESPACE, AfterLink, ChainId, FactRecord, InvalidLine, Namespace, canonical_bytes
 from antiphon.journal import (
+    Continuation,
     Draft,
     JournalIndex,
     OwnChain,
     RunRow,
     SealedRun,
+    is_seal_valid,
     open_chain,
     parse_run,
     seal_run,
     with_links,
 )
-from antiphon.journal.chain import RUN_FACTS_MAX
-from antiphon.journal.ingest import Ingest, ParkedRun
+from antiphon.journal.chain import RUN_FACTS_MAX, parse_seal_line
+from antiphon.journal.forks import ForkProof
+from antiphon.journal.ingest import Ingest
+from antiphon.journal.parking import Parking
 from antiphon.journal.sync.messages import Acks, IncomingRun, IngestResult
 
 RunListener = Callable[[Sequence[RunRow]], None]
@@ -60,7 +64,7 @@ class MemoryReplica:
     """
 
     def __init__(self, *, seed: int, label: str = "ada", wall_ms: int = 1_700_000_000_000) -> None:
-        self.index = JournalIndex()
+        self.index = JournalIndex(self.read_run)
         self.wall_ms = wall_ms
         self.ingest_count = 0
         self._random = Random(seed)
@@ -71,7 +75,9 @@ class MemoryReplica:
         self._own: dict[Namespace, OwnChain] = {}
         self._bytes: dict[int, bytes] = {}
         self._end = 0
-        self._parked: dict[tuple[ChainId, int], ParkedRun] = {}
+        self._parking = Parking()
+        self.proofs: dict[ChainId, ForkProof] = {}
+        self.refused_bytes: list[tuple[str, str, bytes]] = []
         self._listeners: list[RunListener] = []
         self.acks: list[Acks] = []
         self.agreed: dict[str, int] = {}
@@ -105,18 +111,38 @@ class MemoryReplica:
         for start in range(0, len(drafts), RUN_FACTS_MAX):
             self._publish([self._seal(own, drafts[start : start + RUN_FACTS_MAX])])
 
+    def commit_linked(self, text: str, link: AfterLink, *, namespace: Namespace = DEFAULT_NAMESPACE) -> None:
+        """Commit a fact that names *link* in ``after``, whether there is such a fact or not."""
+        draft = Draft("test.said", 1, canonical_bytes({"text": text}), None, (link,))
+        self._publish([self._seal(self._own[namespace], [draft])])
+
+    def leave_own_chains(self) -> None:
+        """Write no chain on; what is committed next opens new ones."""
+        self._own.clear()
+
+    def load(self, row: RunRow, data: bytes) -> None:
+        """Hold a run that was read elsewhere, whatever comes before it: what a damaged log leaves behind."""
+        state = self.index.chain(ChainId(row.chain))
+        assert state is not None, "introduce the chain first"
+        row = row._replace(offset=self._end)
+        records = parse_run(state.info, row, data)
+        self._bytes[self._end] = data
+        self._end += len(data)
+        self.index.admit(row, hlc=records[-1].hlc, records=records)
+
     def read_run(self, row: RunRow, /) -> bytes:
         """The bytes of a run, as they were sealed."""
         return self._bytes[row.offset]
 
-    async def ingest(self, runs: Sequence[IncomingRun], /) -> IngestResult:
+    async def ingest(self, runs: Sequence[IncomingRun], /, *, peer: str = "") -> IngestResult:
         """Verify runs and make members of the good ones."""
-        return self.ingest_nowait(runs)
+        return self.ingest_nowait(runs, peer=peer)
 
-    def ingest_nowait(self, runs: Sequence[IncomingRun]) -> IngestResult:
+    def ingest_nowait(self, runs: Sequence[IncomingRun], *, peer: str = "") -> IngestResult:
         """The same without a loop: nothing here waits for anything."""
         self.ingest_count += 1
-        ingest = Ingest(self.index, self._parked, [own.info.chain for own in self._own.values()])
+        self._yield_forked_chains(runs)
+        ingest = Ingest(self.index, self._parking, [own.info.chain for own in self._own.values()], peer=peer)
         result = ingest.take(runs)
         for info in ingest.introduced:
             self.index.introduce(info)
@@ -137,6 +163,14 @@ class MemoryReplica:
         """Remember with whom it agreed, and on how much."""
         self.agreed[journal_id] = fact_count
 
+    def refuse_bytes(self, peer: str, reason: str, data: bytes, /) -> None:
+        """Note that a peer sent what is no message."""
+        self.refused_bytes.append((peer, reason, data))
+
+    async def witness(self, proof: ForkProof, /) -> None:
+        """Note that a chain is forked."""
+        self.proofs[proof.info.chain] = proof
+
     def add_run_listener(self, listener: RunListener, /) -> Callable[[], None]:
         """Call *listener* with the rows of each window; the result removes it again."""
         self._listeners.append(listener)
@@ -147,13 +181,28 @@ class MemoryReplica:
 
     def facts(self) -> list[FactRecord]:
         """Every fact, in order of its stamp."""
-        records = [
-            record
+        records = {
+            record.fact_id: record
             for state in self.index.chains()
             for row in state.runs
             for record in parse_run(state.info, row, self.read_run(row))
-        ]
-        return sorted(records, key=lambda record: record.stamp)
+        }
+        return sorted(records.values(), key=lambda record: record.stamp)
+
+    def _yield_forked_chains(self, runs: Sequence[IncomingRun]) -> None:
+        """Stop writing an own chain of which a peer holds what this replica does not, as a journal does."""
+        for run in runs:
+            own = self._own.get(run.info.namespace)
+            if own is None or own.info.chain != run.info.chain:
+                continue
+            try:
+                seal = parse_seal_line(run.seal_line)
+            except InvalidLine:
+                continue
+            row = RunRow(seal.chain, seal.from_seq + 1, seal.to_seq, seal.from_id, seal.to_id, 0, 0, 0)
+            is_sealed = seal.chain == own.info.chain and is_seal_valid(seal, own.info.public_key)
+            if is_sealed and self.index.classify(row) is not Continuation.KNOWN:
+                del self._own[run.info.namespace]
 
     def _seal(self, own: OwnChain, drafts: Sequence[Draft]) -> SealedRun:
         return seal_run(

@@ -386,8 +386,8 @@ class _FrameReading:
             self._pass_over(seal, parsed, end)
             return
         info, head = known
-        # A seal says where its run begins, so a chain can be picked up again behind a damaged frame.
-        previous = Head(seal.from_seq, seal.from_id, head.hlc if seal.from_seq == head.seq else 0)
+        # A seal says where its run begins, so a chain can be picked up again behind a damaged frame or at a fork.
+        previous = Head(seal.from_seq, seal.from_id, head.hlc if seal.from_id == head.fact_id else 0)
         ids = link_ids(previous.fact_id, parsed)
         if (seal.to_seq, seal.to_id) != (seal.from_seq + len(ids), ids[-1]):
             raise LogDamaged(f"a seal of chain {info.text[:8]} does not fit the facts before it")

@@ -16,8 +16,10 @@ bytes instead of 16, and no state that two peers could disagree about.
 
 Kind 10 (ACKS) is optional: whoever keeps no account of acknowledgements never says it, and may ignore it when heard.
 
-Kinds 16-19 (SKETCH, BUCKETS, WANT, FORK: set reconciliation and fork evidence) and 20 (BASE: where a compacted chain
-starts) are reserved. Until they are spoken they decode to ``UnknownMessageKind``, like any other number.
+Kinds 16-19 and 21-23 are set reconciliation and fork evidence: PROBE asks for symbols, bucket digests or lists of
+items, SKETCH, BUCKETS and ITEMS answer, WANT asks for runs by item, FORK is a proof of 296 bytes, SERVED ends an
+answer. A symbol is 24 bytes and how far its count is from what chance expects, a byte or two. Kind 20 (BASE: where a
+compacted chain starts) is reserved; until it is spoken it decodes to ``UnknownMessageKind``, like any other number.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from antiphon.facts.ids import NAMESPACE_LENGTH_MAX
 
 from ..chain import RUN_FACTS_MAX, make_chain_info
 from ..errors import UnsealedBytes
+from ..forks import PROOF_BYTES
+from ..sketch import BUCKET_COUNT, CELLS_MAX, ITEM_BYTES, Bucket, Cell, expected_count
 
 WIRE_VERSION = 1
 PROTOCOL_NUMBER = 1
@@ -57,11 +61,19 @@ SEQ_MAX = 2**63 - 1
 # As many as the largest FACTS frame carries, so that one frame of facts is answered by one of acks: 32 KB.
 ACKS_COUNT_MAX = 1_000
 ACKNOWLEDGER_BYTES = 16
+# 4,096 symbols are 110 KiB.
+SKETCH_CELLS_MAX = 4_096
+WANT_ITEMS_MAX = 4_096
 
 _FRONTIER_ENTRY = struct.Struct(">32s16sQ32s")
 _NEED_RANGE = struct.Struct(">16sQQ")
 _RUN_HEAD = struct.Struct(">32s16sQ32sI")
 _ROOT = struct.Struct(">32sIQ")
+_PROBE = struct.Struct(">B16sII")
+_SKETCH = struct.Struct(">16sIIH")
+_CELL = struct.Struct(">16s8s")
+_BUCKET = struct.Struct(">H16s")
+_ITEMS = struct.Struct(">BIBH")
 _LIMITS = struct.Struct(">II")
 _ACKS_HEAD = struct.Struct(f">{ACKNOWLEDGER_BYTES}sQH")
 
@@ -235,7 +247,104 @@ class Acks:
     kind: ClassVar[int] = 10
 
 
-Message = Hello | Root | Roots | Frontier | Need | Facts | Done | Busy | Error | Acks
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A proof (``journal.forks``) that a chain of this namespace has two stories; told before anything else of it."""
+
+    namespace: Namespace
+    proof: bytes
+    kind: ClassVar[int] = 19
+
+
+class ProbeFor(IntEnum):
+    """What a PROBE asks for."""
+
+    CELLS = 0
+    BUCKETS = 1
+    ITEMS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Tell me of your runs: symbols ``start`` up to ``stop`` under ``salt``, the digests of all buckets, or bucket
+    ``start``'s items from place ``stop`` on."""
+
+    namespace: Namespace
+    wanted: ProbeFor
+    salt: bytes = bytes(16)
+    start: int = 0
+    stop: int = 0
+    kind: ClassVar[int] = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """Coded symbols from ``start`` on over my ``item_count`` runs."""
+
+    namespace: Namespace
+    salt: bytes
+    start: int
+    item_count: int
+    cells: tuple[Cell, ...]
+    kind: ClassVar[int] = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """How many runs I hold in each of 256 buckets (65,535 for more), and their digests."""
+
+    namespace: Namespace
+    buckets: tuple[Bucket, ...]
+    kind: ClassVar[int] = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A bucket's items in order, from place ``start`` on; ``is_last`` ends the list."""
+
+    namespace: Namespace
+    bucket: int
+    start: int
+    items: tuple[bytes, ...]
+    is_last: bool = True
+    kind: ClassVar[int] = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Runs that you hold and I do not, by item."""
+
+    namespace: Namespace
+    items: tuple[bytes, ...]
+    kind: ClassVar[int] = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """All of what you asked for last, by NEED or WANT, that I can send has been sent."""
+
+    kind: ClassVar[int] = 23
+
+
+Message = (
+    Hello
+    | Root
+    | Roots
+    | Frontier
+    | Need
+    | Facts
+    | Done
+    | Busy
+    | Error
+    | Acks
+    | Fork
+    | Probe
+    | Sketch
+    | Buckets
+    | Items
+    | Want
+    | Served
+)
 
 
 class IncomingRun(NamedTuple):
@@ -353,6 +462,44 @@ def _write_body(message: Message) -> Sequence[bytes]:
             return (head, *message.fact_ids)
         case Error():
             return (message.code.to_bytes(2, "big"), _text(_cut(message.text, ERROR_TEXT_BYTES_MAX)))
+        case Fork():
+            return (_text(message.namespace), message.proof)
+        case Probe():
+            head = _PROBE.pack(message.wanted, message.salt, message.start, message.stop)
+            return (_text(message.namespace), head)
+        case Sketch():
+            head = _SKETCH.pack(message.salt, message.start, message.item_count, len(message.cells))
+            return (_text(message.namespace), head, *_write_cells(message))
+        case Buckets():
+            return (
+                _text(message.namespace),
+                *(_BUCKET.pack(min(size, 0xFFFF), mark) for size, mark in message.buckets),
+            )
+        case Items():
+            head = _ITEMS.pack(message.bucket, message.start, message.is_last, len(message.items))
+            return (_text(message.namespace), head, *message.items)
+        case Served():
+            return ()
+        case Want():
+            return (_text(message.namespace), len(message.items).to_bytes(2, "big"), *message.items)
+
+
+def _write_cells(message: Sketch) -> Sequence[bytes]:
+    parts = []
+    for index, (items, check, total) in enumerate(message.cells, message.start):
+        parts.append(_CELL.pack(items.to_bytes(16, "big"), check.to_bytes(8, "big")))
+        off = total - expected_count(message.item_count, index)
+        parts.append(_varint(off * 2 if off >= 0 else -off * 2 - 1))
+    return parts
+
+
+def _varint(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)
 
 
 def _text(value: str) -> bytes:
@@ -423,6 +570,17 @@ class _Body:
         if count * item_bytes_min > self.left:
             raise MalformedMessage(f"a list of {count} items in {self.left} bytes")
         return count
+
+    def varint(self) -> int:
+        value = 0
+        for shift in range(0, 63, 7):
+            byte = self.number(1)
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if not byte and shift:
+                    raise MalformedMessage("a number is longer than it needs to be")
+                return value
+        raise MalformedMessage("a number of more than nine bytes")
 
     def expect_end(self) -> None:
         if self.left:
@@ -509,6 +667,58 @@ def _read_acks(body: _Body) -> Acks:
     return Acks(acknowledger, acked_at, tuple(FactId(body.take(32)) for _ in range(count)))
 
 
+def _read_fork(body: _Body) -> Fork:
+    return Fork(body.namespace(), body.take(PROOF_BYTES))
+
+
+def _read_probe(body: _Body) -> Probe:
+    namespace = body.namespace()
+    wanted, salt, start, stop = _PROBE.unpack(body.take(_PROBE.size))
+    if wanted > max(ProbeFor):
+        raise MalformedMessage(f"a probe asks for 0..{max(ProbeFor)}; got {wanted}")
+    if wanted == ProbeFor.CELLS and not 0 < stop - start <= SKETCH_CELLS_MAX:
+        raise MalformedMessage(f"symbols {start} up to {stop}; 1..{SKETCH_CELLS_MAX} may be asked for at once")
+    if wanted == ProbeFor.CELLS and stop > CELLS_MAX:
+        raise MalformedMessage(f"symbol {stop}; there are {CELLS_MAX}")
+    if wanted == ProbeFor.ITEMS and start >= BUCKET_COUNT:
+        raise MalformedMessage(f"bucket {start}; there are {BUCKET_COUNT}")
+    return Probe(namespace, ProbeFor(wanted), salt, start, stop)
+
+
+def _read_sketch(body: _Body) -> Sketch:
+    namespace = body.namespace()
+    salt, start, item_count, count = _SKETCH.unpack(body.take(_SKETCH.size))
+    if count > SKETCH_CELLS_MAX or start + count > CELLS_MAX or count * (_CELL.size + 1) > body.left:
+        raise MalformedMessage(f"{count} symbols from {start} on, in {body.left} bytes")
+    cells = []
+    for index in range(start, start + count):
+        items, check = _CELL.unpack(body.take(_CELL.size))
+        off = body.varint()
+        total = expected_count(item_count, index) + (-(off + 1) // 2 if off % 2 else off // 2)
+        cells.append(Cell(int.from_bytes(items, "big"), int.from_bytes(check, "big"), total))
+    return Sketch(namespace, salt, start, item_count, tuple(cells))
+
+
+def _read_buckets(body: _Body) -> Buckets:
+    namespace = body.namespace()
+    raw = body.take(_BUCKET.size * BUCKET_COUNT)
+    return Buckets(namespace, tuple(Bucket(*fields) for fields in _BUCKET.iter_unpack(raw)))
+
+
+def _read_items(body: _Body) -> Items:
+    namespace = body.namespace()
+    bucket, start, is_last, count = _ITEMS.unpack(body.take(_ITEMS.size))
+    if is_last > 1 or count > WANT_ITEMS_MAX or count * ITEM_BYTES > body.left:
+        raise MalformedMessage(f"a list of {count} items in {body.left} bytes")
+    return Items(namespace, bucket, start, tuple(body.take(ITEM_BYTES) for _ in range(count)), bool(is_last))
+
+
+def _read_want(body: _Body) -> Want:
+    namespace = body.namespace()
+    count = body.count(item_bytes_min=ITEM_BYTES, count_max=WANT_ITEMS_MAX)
+    return Want(namespace, tuple(body.take(ITEM_BYTES) for _ in range(count)))
+
+
 def _check_seq(seq: int) -> None:
     if not 1 <= seq <= SEQ_MAX:
         raise MalformedMessage(f"a fact's number is 1..{SEQ_MAX}; got {seq}")
@@ -525,4 +735,11 @@ _READERS: dict[int, Callable[[_Body], Message]] = {
     Busy.kind: lambda body: Busy(body.number(4)),
     Error.kind: _read_error,
     Acks.kind: _read_acks,
+    Fork.kind: _read_fork,
+    Probe.kind: _read_probe,
+    Sketch.kind: _read_sketch,
+    Buckets.kind: _read_buckets,
+    Items.kind: _read_items,
+    Want.kind: _read_want,
+    Served.kind: lambda body: Served(),
 }

@@ -3,20 +3,24 @@
 Knows nothing of sockets, tasks, clocks or stores; ``runtime/services/sync.py`` drives it, and expects of the transport
 that it keeps the order of messages and loses none while the connection lasts. A session proceeds in rounds:
 
-    GREETING ─ HELLO ─► COMPARING ─ ROOT ─► NAMING ─ ROOTS ─► EXPLORING ─ FRONTIER ─► PULLING ─ NEED, FACTS ─┐
-                            ▲                                                                                │
-                            └───────────────────── everything asked for has been ingested ◄──────────────────┘
+    GREETING ─ HELLO ─► COMPARING ─ ROOT ─► NAMING ─ ROOTS ─► EXPLORING ─ FORK, FRONTIER ─► PULLING ─ NEED, FACTS ─┐
+                            ▲                                                            PROBE, SKETCH, WANT, FACTS │
+                            └────────────────────── everything asked for has been ingested ◄───────────────────────┘
     COMPARING ─ equal roots ─► LIVE (both asked for it) or the end
 
 What each side compares are the two ROOTs that were *sent*, so both come to the same decision however many facts are
-committed meanwhile. A round that leaves both roots as they were has made no progress: a one-shot session ends as
-``DIVERGED``, a live one goes on pushing and can be asked to ``recheck``. Facts travel as sealed runs, in the sender's
-log order, which is a causal one.
+committed meanwhile. Facts travel as sealed runs. PULLING asks for holes first, then for what follows our heads. Where
+that cannot be enough (a chain forks, both frontiers are equal, or a namespace's two roots stayed as they were for a
+round, or differ for the third time: a fast path with always something to resend must not starve the thorough one), the
+namespace is repaired in the same round: the side with the smaller nonce asks for coded symbols (``repair.py``), asks
+for the runs it lacks and sends those that the other lacks. Both sides come to these decisions from words that both
+know. A round with repairs that leaves both roots as they were ends a one-shot session as ``DIVERGED``; a live one goes
+on pushing and can be asked to ``recheck``.
 
 Only what was asked for, or continues a known head in a live session, is handed on for verification. A peer is closed
 with an ERROR that names the reason when it breaks the order of words, sends bytes that are no message, has
-``REFUSALS_MAX`` runs refused, or spends more than it was granted. Set reconciliation for holes and forks will be a
-further state after PULLING; until then a forked chain is reported, and everything else converges.
+``REFUSALS_MAX`` runs refused, or spends more than it was granted. Of a forked chain both stories are exchanged, the
+proof first.
 """
 
 from __future__ import annotations
@@ -24,14 +28,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from itertools import groupby
+from hashlib import sha256
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from antiphon.facts import ChainId, ChainInfo, FactId, InvalidLine, Namespace, RemoteViolation, chain_id
 
 from ..chain import CHAIN_START, Seal, parse_seal_line
 from ..errors import UnsealedBytes
+from ..forks import ForkProof, read_proof
 from ..index import Continuation, JournalIndex
+from ..sketch import Cell, Difference, run_item
 from ..stores.position import RunRow
 from .messages import (
     DEFAULT_LIMITS,
@@ -42,28 +49,37 @@ from .messages import (
     NONCE_BYTES,
     PROTOCOL_NUMBER,
     ROOTS_ENTRIES_MAX,
+    WANT_ITEMS_MAX,
     Acks,
+    Buckets,
     Busy,
     Done,
     Error,
     ErrorCode,
     Facts,
+    Fork,
     Frontier,
     FrontierEntry,
     Hello,
     IncomingRun,
     IngestResult,
+    Items,
     Limits,
     Message,
     MessageViolation,
     Need,
     NeedRange,
+    Probe,
     Refusal,
     Root,
     Roots,
+    Served,
+    Sketch,
+    Want,
     WireRun,
     take_run_apart,
 )
+from .repair import Encode, Repair, Telling, rows_of
 
 # The reference configuration; a pair that needs more keeps writing faster than it exchanges.
 ROUNDS_MAX = 10
@@ -84,6 +100,16 @@ KNOWN_FACTS_FACTOR = 5
 IDLE_ROUNDS_MAX = 64
 # A full FRONTIER, FACTS with a thousand runs, and the largest run must fit whatever a peer accepts.
 PEER_FRAME_BYTES_MIN = 512 * 1024
+# Forks told of, each way: proofs of 300 bytes that cost 120 µs each.
+FORKS_MAX = 64
+# Runs that one repair moves each way; the next round finds the rest.
+REPAIRED_RUNS_MAX = 16_384
+# Questions in one round and namespace: symbols in growing steps, then pages of a bucket.
+PROBES_MAX = 4_096
+# After so many rounds that left a namespace different, suffixes alone are not trusted any more.
+PATIENT_ROUNDS = 2
+# Runs of forked chains on their way in, that are not to be pushed back.
+ECHOES_MAX = 4_096
 # Whoever is refused more often is told so by count alone.
 REFUSALS_KEPT_MAX = 64
 
@@ -100,14 +126,15 @@ class State(Enum):
     CLOSED = "closed"
 
 
-_ANY_TIME = frozenset({Need, Facts, Done, Error, Acks})
+_ANY_TIME = frozenset({Need, Facts, Served, Done, Error, Acks})
 
 TRANSITIONS: dict[State, frozenset[type[Message]]] = {
     State.GREETING: frozenset({Hello, Error, Busy}),
     State.COMPARING: _ANY_TIME | {Root},
     State.NAMING: _ANY_TIME | {Roots},
-    State.EXPLORING: _ANY_TIME | {Frontier},
-    State.PULLING: _ANY_TIME | {Root},  # the peer may be done with its pulling first
+    State.EXPLORING: _ANY_TIME | {Fork, Frontier},
+    # The peer may be done with its pulling first; it asks and answers about repairs when it is.
+    State.PULLING: _ANY_TIME | {Root, Probe, Sketch, Buckets, Items, Want},
     State.LIVE: _ANY_TIME | {Root},
     State.CLOSED: frozenset(),
 }
@@ -187,7 +214,21 @@ class Finish(NamedTuple):
     report: SessionReport
 
 
-Action = Send | ReadAndSend | Ingest | TakeAcks | Finish
+class ProveFork(NamedTuple):
+    """Read the seals of these two runs, prove the fork with them (``journal.forks``) and send it as FORK."""
+
+    namespace: Namespace
+    info: ChainInfo
+    rows: tuple[RunRow, RunRow]
+
+
+class Witness(NamedTuple):
+    """A peer has proven that a chain is forked: keep the evidence."""
+
+    proof: ForkProof
+
+
+Action = Send | ReadAndSend | Ingest | TakeAcks | Finish | Encode | ProveFork | Witness
 
 
 class SessionStatistics(NamedTuple):
@@ -267,15 +308,31 @@ class SyncSession:
         self._last_pair: tuple[bytes, bytes] | None = None
         self._local_roots: dict[Namespace, bytes] = {}
         self._remote_roots: dict[Namespace, bytes] = {}
+        self._stuck_roots: dict[Namespace, frozenset[bytes | None]] = {}
+        self._is_thorough = False
+        self._local_heads: dict[Namespace, _Heads] = {}
+        self._remote_heads: dict[Namespace, _Heads] = {}
         self._unexplored: set[Namespace] = set()
         self._peer_chain_count = 0
         # What we lack and asked for, and what is on its way in.
         self._needs: dict[ChainId, NeedRange] = {}
+        self._asked_for: dict[ChainId, NeedRange] = {}
         self._expected: dict[ChainId, tuple[int, FactId]] = {}
+        self._on_the_way: set[bytes] = set()
         self._arriving: Counter[ChainId] = Counter()
         self._backlog_bytes = 0
         self._set_aside: set[ChainId] = set()
-        self._forked: set[ChainId] = set()
+        self._suspects: set[ChainId] = set()
+        self._forked_before = frozenset(index.forked())
+        self._echoes: dict[bytes, None] = {}
+        # Repairs: what this side asks (or waits for the other to ask) about, and what it tells.
+        self._is_asker = False
+        self._repairs: dict[Namespace, Repair | None] = {}
+        self._wanted: set[bytes] = set()
+        self._tellings: dict[Namespace, Telling] = {}
+        self._probes: list[Probe] = []
+        self._told_forks: set[ChainId] = set()
+        self._heard_forks = 0
         # What the peer lacks and asked for, and what is on its way out.
         self._asked: list[NeedRange] = []
         self._serving: Counter[ChainId] = Counter()
@@ -306,7 +363,7 @@ class SyncSession:
     @property
     def is_transferring(self) -> bool:
         """Whether the peer owes us facts, or will first have to take in those that we sent this round."""
-        return bool(self._needs) or (self._moved > 0 and self._state is not State.LIVE)
+        return bool(self._needs or self._wanted) or (self._moved > 0 and self._state is not State.LIVE)
 
     @property
     def progress(self) -> int:
@@ -366,6 +423,9 @@ class SyncSession:
             if self._arriving[chain] <= 0:
                 del self._arriving[chain]
                 self._expected.pop(chain, None)
+        self._on_the_way.difference_update(map(_item_of, runs))
+        if result.parked_runs:
+            self._is_agreed = False
         self._received += result.admitted_facts
         self._moved += result.admitted_facts
         self._known += result.known_facts
@@ -374,10 +434,10 @@ class SyncSession:
         try:
             for refusal in result.refused:
                 self._refuse(refusal, ChainId(bytes.fromhex(refusal.chain)))
+            # Before the ROOT, so that a one-shot session does not end without them.
+            return [*(Send(acks) for acks in result.acks), *self._end_pulling()]
         except _Breach as problem:
             return self._break_off(problem.code, str(problem))
-        # Before the ROOT, so that a one-shot session does not end without them.
-        return [*(Send(acks) for acks in result.acks), *self._end_pulling()]
 
     def published(self, rows: Iterable[RunRow]) -> list[Action]:
         """Push runs that became durable here, whoever wrote them, to a live peer that is not known to have them."""
@@ -459,6 +519,20 @@ class SyncSession:
                 return self._finish(Outcome.LEFT, "the peer left")
             case Busy():
                 return self._finish(Outcome.BUSY, "the peer is busy", retry_after_ms=message.retry_after_ms)
+            case Fork():
+                return self._hear_fork(message)
+            case Probe():
+                return self._hear_probe(message)
+            case Sketch() | Buckets() | Items():
+                return self._hear_told(message)
+            case Want():
+                return self._hear_want(message)
+            case Served():
+                # A hole of ours may be one of theirs too: what did not come is not waited for.
+                self._progress += bool(self._needs or self._wanted)
+                self._needs.clear()
+                self._wanted.clear()
+                return self._end_pulling()
             case Error():
                 text = f"the peer ended the session ({message.code.name.lower()}): {printable(message.text)}"
                 return self._finish(Outcome.REFUSED_BY_PEER, text)
@@ -476,6 +550,7 @@ class SyncSession:
             raise _Breach(ErrorCode.UNSUPPORTED, text)
         self._progress += 1
         self._peer = hello
+        self._is_asker = self._hello.nonce < hello.nonce
         self._is_live = hello.is_live and self._hello.is_live
         self._state = State.COMPARING
         if self._local_root is not None:
@@ -494,7 +569,7 @@ class SyncSession:
             case State.COMPARING:
                 return self._compare()
             case _:
-                return []
+                return self._end_pulling()
 
     def _hear_roots(self, message: Roots) -> list[Action]:
         self._progress += bool(message.roots) or message.is_last
@@ -508,7 +583,12 @@ class SyncSession:
         self._state = State.EXPLORING
         self._unexplored = set(differing)
         self._peer_chain_count = 0
-        words: list[Action] = [Send(word) for name in differing for word in self._build_frontier(name)]
+        self._local_heads = {name: _heads_of(self._index, name) for name in differing}
+        self._remote_heads = {name: {} for name in differing}
+        words: list[Action] = []
+        for name in differing:
+            words.extend(self._tell_forks(name))
+            words.extend(Send(word) for word in self._build_frontier(name))
         return [*words, *self._end_exploring()]
 
     def _hear_frontier(self, message: Frontier) -> list[Action]:
@@ -532,16 +612,15 @@ class SyncSession:
         if not message.is_last:
             return []
         asked, self._asked = self._asked, []
-        repeated = [one for one in asked if self._serving[one.chain]]
-        if repeated or len({one.chain for one in asked}) < len(asked):
+        if any(self._serving[one.chain] for one in asked) or _do_overlap(asked):
             raise _Breach(ErrorCode.OVERSPENT, "a chain was asked for again while it was being sent")
-        rows = [
-            row
+        rows = {
+            run_item(row): row
             for one in asked
             for row in self._index.runs_after(one.chain, one.first_seq - 1)
             if row.first_seq <= one.last_seq
-        ]
-        return self._plan(rows, is_asked=True)
+        }
+        return [*self._plan(rows.values(), is_asked=True), Send(Served())]
 
     def _hear_facts(self, message: Facts) -> list[Action]:
         accepted: list[IncomingRun] = []
@@ -579,6 +658,7 @@ class SyncSession:
         self._state = State.COMPARING
         self._rounds_here = 0
         self._last_pair = None
+        self._stuck_roots = {}
         self._is_stale = False
         self._needs.clear()
         self._local_root = self._build_root()
@@ -599,7 +679,7 @@ class SyncSession:
             self._was_agreed = True
             return self._settle(Outcome.AGREED, "", is_agreed=True)
         pair = (local.fingerprint, remote.fingerprint)
-        if pair == self._last_pair:
+        if pair == self._last_pair and self._is_thorough:
             return self._settle(Outcome.DIVERGED, self._explain_difference(), is_agreed=False)
         if self._rounds_here > self._rounds_max:
             return self._settle(*self._judge_last_round(), is_agreed=False)
@@ -619,15 +699,15 @@ class SyncSession:
         return self._begin_round() if self._is_stale and not self._queued_runs else self._push()
 
     def _judge_last_round(self) -> tuple[Outcome, str]:
-        if self._is_clean and not self._forked:
+        if self._is_clean and not self._suspects:
             text = f"facts kept coming for {self._rounds_here} rounds; all that was there before is exchanged"
             return Outcome.CAUGHT_UP, text
         return Outcome.DIVERGED, self._explain_difference()
 
     def _explain_difference(self) -> str:
         reasons = []
-        if self._forked:
-            reasons.append(f"{len(self._forked)} chains are forked ({', '.join(_short(self._forked))})")
+        if self._suspects:
+            reasons.append(f"{len(self._suspects)} chains are forked ({', '.join(_short(self._suspects))})")
         if self._refusals:
             reasons.append(f"{len(self._refusals)} runs were refused, first: {self._refusals[0].reason}")
         if not reasons:
@@ -635,23 +715,133 @@ class SyncSession:
         return "; ".join(reasons)
 
     def _explore(self, namespace: Namespace, entry: FrontierEntry) -> None:
-        """Compare one chain of the peer's with ours."""
+        """Compare one head of the peer's with what is held of its chain."""
         chain = chain_id(public_key=entry.public_key, nonce=entry.nonce, namespace=namespace)
-        seq, head_id = self._head(chain)
+        self._remote_heads[namespace].setdefault(chain, set()).add((entry.seq, entry.head_id))
+        state = self._index.chain(chain)
         if self._is_live:
-            self._peer_seq[chain] = entry.seq
+            self._peer_seq[chain] = max(entry.seq, self._peer_seq.get(chain, 0))
+        if state is not None and state.holds_end(entry.head_id):
+            return
+        # What lies between runs that are held is asked for as a hole.
+        seq = max(self._head(chain)[0], state.runs[-1].last_seq if state is not None and state.runs else 0)
         if entry.seq > seq:
-            if chain not in self._forked:
-                self._needs[chain] = NeedRange(chain, seq + 1, entry.seq)
-        elif not self._is_on_our_chain(chain, entry, seq, head_id):
-            self._forked.add(chain)
+            known = self._needs.get(chain)
+            self._needs[chain] = NeedRange(chain, seq + 1, max(entry.seq, known.last_seq if known else 0))
 
-    def _is_on_our_chain(self, chain: ChainId, entry: FrontierEntry, seq: int, head_id: FactId) -> bool:
-        """Whether the peer's head is a fact of ours; unknown counts as yes, since seals may fall differently."""
-        if entry.seq == seq:
-            return entry.head_id == head_id
-        runs = self._index.runs_after(chain, entry.seq - 1)
-        return not runs or runs[0].last_seq != entry.seq or runs[0].last_id == entry.head_id
+    def _tell_forks(self, namespace: Namespace) -> list[Action]:
+        """The proofs of forks that this peer was not told of yet."""
+        told: list[Action] = []
+        for chain in self._index.forked(namespace):
+            state, rows = self._index.chain(chain), self._index.siblings(chain)
+            if chain not in self._told_forks and state and rows and len(self._told_forks) < FORKS_MAX:
+                self._told_forks.add(chain)
+                told.append(ProveFork(namespace, state.info, rows))
+        return told
+
+    def _hear_fork(self, message: Fork) -> list[Action]:
+        self._heard_forks += 1
+        if self._heard_forks > FORKS_MAX:
+            raise _Breach(ErrorCode.OVERSPENT, f"more than {FORKS_MAX} proofs of forks")
+        try:
+            proof = read_proof(message.proof, message.namespace)
+        except UnsealedBytes as problem:
+            raise _Breach(ErrorCode.UNEXPECTED, f"a proof that proves nothing: {problem}") from problem
+        self._told_forks.add(proof.info.chain)
+        return [Witness(proof)]
+
+    # Repairs
+
+    def _needs_repair(self, namespace: Namespace) -> bool:
+        """Whether suffixes cannot bring a namespace together; both sides come to the same answer."""
+        roots = frozenset((self._local_roots.get(namespace), self._remote_roots.get(namespace)))
+        is_stuck = self._stuck_roots.get(namespace) == roots or self._rounds_here > PATIENT_ROUNDS
+        self._stuck_roots[namespace] = roots
+        ours, theirs = self._local_heads[namespace], self._remote_heads[namespace]
+        suspects = {chain for chain in ours.keys() & theirs.keys() if _must_fork(ours[chain], theirs[chain])}
+        self._suspects |= suspects
+        return is_stuck or bool(suspects) or ours == theirs
+
+    def _hear_probe(self, probe: Probe) -> list[Action]:
+        if self._is_asker or probe.namespace not in self._repairs:
+            raise _Breach(
+                ErrorCode.UNEXPECTED, "a PROBE of a namespace that is not under repair, or from the wrong side"
+            )
+        self._probes.append(probe)
+        if len(self._probes) > NAMESPACES_MAX:
+            raise _Breach(ErrorCode.OVERSPENT, "too many questions at once")
+        return self._end_pulling()
+
+    def _answer_probes(self) -> list[Action]:
+        probes, self._probes = self._probes, []
+        actions: list[Action] = []
+        for probe in probes:
+            name = probe.namespace
+            telling = self._tellings.get(name)
+            if telling is None:
+                telling = self._tellings[name] = Telling(name, self._index.sketch(name))
+            answer = telling.answer(probe)
+            if answer is None or telling.answers > PROBES_MAX:
+                raise _Breach(ErrorCode.OVERSPENT, "a PROBE beyond what a repair may ask")
+            actions.append(answer if isinstance(answer, Encode) else Send(answer))
+        return actions
+
+    def _begin_repairs(self) -> list[Action]:
+        actions: list[Action] = []
+        for name, repair in self._repairs.items():
+            if repair is None:
+                assert self._peer is not None, "no repair before HELLO"
+                salt = sha256(self._hello.nonce + self._peer.nonce).digest()[:16]
+                begun = self._repairs[name] = Repair(name, self._index.sketch(name), salt)
+                actions.append(Send(begun.begin()))
+        return actions
+
+    def _hear_told(self, message: Sketch | Buckets | Items) -> list[Action]:
+        repair = self._repairs.get(message.namespace)
+        if not self._is_asker or repair is None:
+            raise _Breach(ErrorCode.UNEXPECTED, f"{type(message).__name__} that nobody asked for")
+        self._progress += 1
+        more = repair.hear(message)
+        if isinstance(more, Encode):
+            return [more]
+        if more is not None:
+            return [Send(more)]
+        if repair.difference is None:
+            raise _Breach(ErrorCode.UNEXPECTED, f"{type(message).__name__} that does not answer what was asked")
+        return self._end_repair(message.namespace, repair.difference)
+
+    def encoded(self, action: Encode, cells: Sequence[Cell]) -> list[Action]:
+        """Note that a thread has encoded what ``Encode`` asked for."""
+        if self._state is not State.PULLING:
+            return []
+        if self._is_asker:
+            repair = self._repairs.get(action.namespace)
+            return [Send(repair.encoded(cells))] if repair is not None else []
+        telling = self._tellings.get(action.namespace)
+        answer = telling.encoded(action.salt, cells) if telling is not None else None
+        return [Send(answer)] if answer is not None else []
+
+    def _end_repair(self, namespace: Namespace, difference: Difference) -> list[Action]:
+        """Ask for what we lack, send what the peer lacks; what is too much is found again by the next round."""
+        del self._repairs[namespace]
+        sketch = self._index.sketch(namespace)
+        lacking = sorted(item for item in difference.second if item not in sketch.runs)[:REPAIRED_RUNS_MAX]
+        lacking = [item for item in lacking if item not in self._on_the_way]
+        self._wanted.update(lacking)
+        parts = [tuple(lacking[at : at + WANT_ITEMS_MAX]) for at in range(0, len(lacking), WANT_ITEMS_MAX)]
+        rows = rows_of(sketch, sorted(difference.first)[:REPAIRED_RUNS_MAX])
+        wants: list[Action] = [Send(Want(namespace, part)) for part in parts]
+        return [*wants, *self._plan(rows, is_asked=False), *self._end_pulling()]
+
+    def _hear_want(self, message: Want) -> list[Action]:
+        if self._is_asker or message.namespace not in self._tellings:
+            raise _Breach(ErrorCode.UNEXPECTED, "a WANT of a namespace that is not under repair")
+        telling = self._tellings[message.namespace]
+        telling.wanted += len(message.items)
+        if telling.wanted > REPAIRED_RUNS_MAX:
+            raise _Breach(ErrorCode.OVERSPENT, f"more than {REPAIRED_RUNS_MAX} runs wanted in one repair")
+        rows = rows_of(self._index.sketch(message.namespace), message.items)
+        return [*self._plan({run_item(row): row for row in rows}.values(), is_asked=True), Send(Served())]
 
     def _end_exploring(self) -> list[Action]:
         if self._unexplored:
@@ -660,17 +850,38 @@ class SyncSession:
         self._state = State.PULLING
         # Whatever was asked for in earlier rounds has been heard by now, since it was sent before the frontiers.
         self._set_aside.clear()
-        ranges = list(self._needs.values())
+        self._suspects.clear()
+        self._tellings.clear()
+        self._wanted.clear()
+        repairs = [name for name in self._local_heads if self._needs_repair(name)]
+        self._is_thorough = len(repairs) == len(self._local_heads)
+        self._repairs = dict.fromkeys(repairs)
+        ranges = [*self._holes(), *self._needs.values()]
         if len(ranges) > self._peer.limits.range_count:
             ranges = ranges[: self._peer.limits.range_count]  # the next round asks for the rest
-            self._needs = {one.chain: one for one in ranges}
+        self._asked_for = _spans_of(ranges)
+        self._needs = dict(self._asked_for)
         return [*_build_needs(ranges), *self._end_pulling()]
+
+    def _holes(self) -> list[NeedRange]:
+        """What is missing here before facts that are held, in the namespaces that differ: asked for first."""
+        return [
+            NeedRange(hole.chain, hole.from_seq, hole.to_seq)
+            for name in self._local_heads
+            for hole in self._index.holes(name)
+            if any(seq >= hole.to_seq for seq, _ in self._remote_heads[name].get(hole.chain, ()))
+        ]
 
     def _end_pulling(self) -> list[Action]:
         """Begin the next round once everything asked for has come and was ingested."""
         if self._state is not State.PULLING or self._needs or self._arriving:
             return []
+        actions = self._begin_repairs() if self._is_asker else self._answer_probes()
+        # The side that asks says with its ROOT that all is repaired.
+        if actions or self._wanted or (self._repairs and (self._is_asker or self._remote_root is None)):
+            return actions
         self._state = State.COMPARING
+        self._repairs = {}
         self._local_root = self._build_root()
         return [Send(self._local_root), *(self._compare() if self._remote_root else [])]
 
@@ -682,9 +893,10 @@ class SyncSession:
 
     def _build_frontier(self, namespace: Namespace) -> list[Frontier]:
         entries = [
-            FrontierEntry(state.info.public_key, state.info.nonce, state.head.seq, state.head.fact_id)
+            FrontierEntry(state.info.public_key, state.info.nonce, head.seq, head.fact_id)
             for state in self._index.chains(namespace)
-            if state.head.seq
+            for head in state.heads.values()
+            if head.seq
         ]
         parts = [entries[at : at + FRONTIER_ENTRIES_MAX] for at in range(0, len(entries), FRONTIER_ENTRIES_MAX)] or [[]]
         return [Frontier(namespace, tuple(part), part is parts[-1]) for part in parts]
@@ -699,64 +911,55 @@ class SyncSession:
         return expected if expected and expected[0] > head.seq else (head.seq, head.fact_id)
 
     def _is_welcome(self, run: IncomingRun, seal: Seal, answers: list[Action]) -> bool:
-        """Whether a run is to be verified now; duplicates, forks and gaps are dealt with here."""
-        chain = run.info.chain
-        if chain in self._forked or chain in self._set_aside:
+        """Whether a run is to be verified now; duplicates and gaps are dealt with here."""
+        chain, row = run.info.chain, _row_of(run, seal)
+        item = run_item(row)
+        is_wanted = item in self._wanted
+        self._wanted.discard(item)
+        if chain in self._set_aside:
             return False
-        seq, head_id = self._head(chain)
+        if item in self._on_the_way or self._index.classify(row) is Continuation.KNOWN:
+            self._known += len(run.lines)
+            self._satisfy(chain, run.last_seq)
+            return False
+        span = self._asked_for.get(chain)
+        is_asked = is_wanted or (span is not None and span.first_seq <= run.last_seq and run.first_seq <= span.last_seq)
+        if is_asked or run.info.namespace in self._repairs:
+            return True
+        if not self._is_live:
+            self._refuse_unasked(run)
+            return False
+        seq = self._head(chain)[0]
         if run.first_seq > seq + 1:
             self._close_gap(run, seq, answers)
-            return False
-        if run.first_seq <= seq:
-            self._weigh_known(run, seal)
-            return False
-        if run.first_previous_id != head_id:
-            self._mark_forked(chain)
-            return False
-        need = self._needs.get(chain)
-        if not self._is_live and (need is None or run.first_seq > need.last_seq):
-            self._refuse_unasked(run)
             return False
         return True
 
     def _close_gap(self, run: IncomingRun, seq: int, answers: list[Action]) -> None:
         chain = run.info.chain
-        if not self._is_live:
-            self._refuse_unasked(run)
-        elif chain not in self._needs:
-            self._needs[chain] = NeedRange(chain, seq + 1, run.last_seq)
+        if chain not in self._needs:
+            self._needs[chain] = self._asked_for[chain] = NeedRange(chain, seq + 1, run.last_seq)
             answers.extend(_build_needs([self._needs[chain]]))
-
-    def _weigh_known(self, run: IncomingRun, seal: Seal) -> None:
-        """A run that begins at or below the head: a duplicate, or the other story of a fork."""
-        state = self._index.chain(run.info.chain)
-        is_durable = state is not None and run.first_seq <= state.head.seq
-        row = RunRow(run.info.chain, run.first_seq, run.last_seq, run.first_previous_id, seal.to_id, 0, 0, 0)
-        if is_durable and self._index.classify(row) is Continuation.FORK:
-            self._mark_forked(run.info.chain)
-            return
-        self._known += len(run.lines)
-        self._satisfy(run.info.chain)
 
     def _accept(self, run: IncomingRun, seal: Seal) -> None:
         chain = run.info.chain
         self._progress += 1
-        self._expected[chain] = (seal.to_seq, seal.to_id)
+        if seal.to_seq > self._head(chain)[0]:
+            self._expected[chain] = (seal.to_seq, seal.to_id)
         self._arriving[chain] += 1
         self._backlog_bytes += run.size
+        self._on_the_way.add(run_item(_row_of(run, seal)))
         if self._is_live:
             self._peer_seq[chain] = max(seal.to_seq, self._peer_seq.get(chain, 0))
-        self._satisfy(chain)
+            self._echoes[seal.to_id] = None
+            if len(self._echoes) > ECHOES_MAX:
+                del self._echoes[next(iter(self._echoes))]
+        self._satisfy(chain, run.last_seq)
 
-    def _satisfy(self, chain: ChainId) -> None:
+    def _satisfy(self, chain: ChainId, last_seq: int) -> None:
         need = self._needs.get(chain)
-        if need is not None and self._head(chain)[0] >= need.last_seq:
+        if need is not None and last_seq >= need.last_seq:
             del self._needs[chain]
-
-    def _mark_forked(self, chain: ChainId) -> None:
-        self._forked.add(chain)
-        self._needs.pop(chain, None)
-        self._is_agreed = False
 
     def _refuse_unasked(self, run: IncomingRun) -> None:
         text = "nobody asked for these facts, and they continue nothing known here"
@@ -766,6 +969,7 @@ class SyncSession:
         self._is_clean = False
         self._is_agreed = False
         self._needs.pop(chain, None)
+        self._wanted.clear()  # what was wanted of this chain will not come; the next round finds the rest
         self._set_aside.add(chain)
         if len(self._refusals) < REFUSALS_KEPT_MAX:
             self._refusals.append(refusal)
@@ -776,15 +980,23 @@ class SyncSession:
     # Facts out
 
     def _push(self) -> list[Action]:
-        rows = [
-            row
-            for row in self._unpushed
-            if self._peer_seq.get(ChainId(row.chain), 0) < row.last_seq and row.chain not in self._forked
-        ]
+        rows = [row for row in self._unpushed if self._may_lack(row)]
         self._unpushed.clear()
         for row in rows:
-            self._peer_seq[ChainId(row.chain)] = row.last_seq
+            chain = ChainId(row.chain)
+            self._peer_seq[chain] = max(row.last_seq, self._peer_seq.get(chain, 0))
         return self._plan(rows, is_asked=False)
+
+    def _may_lack(self, row: RunRow) -> bool:
+        """Whether the peer is not known to have a run; of a forked chain the numbers do not say it."""
+        is_echo = row.last_id in self._echoes
+        self._echoes.pop(row.last_id, None)
+        if is_echo:
+            return False
+        state = self._index.chain(ChainId(row.chain))
+        if state is None or not state.is_member(row):
+            return False
+        return state.is_forked or self._peer_seq.get(ChainId(row.chain), 0) < row.last_seq
 
     def _plan(self, rows: Iterable[RunRow], *, is_asked: bool) -> list[Action]:
         """Lay runs out in messages, namespace by namespace, in log order."""
@@ -828,7 +1040,9 @@ class SyncSession:
             self._received,
             self._known,
             tuple(self._refusals),
-            tuple(sorted(chain.hex() for chain in self._forked)),
+            tuple(
+                sorted(chain.hex() for chain in self._suspects | (self._index.forked().keys() - self._forked_before))
+            ),
             retry_after_ms,
         )
 
@@ -851,6 +1065,48 @@ def _check_envelope(run: IncomingRun) -> Seal:
     if (seal.chain, seal.from_seq, seal.from_id, seal.to_seq) != outside:
         raise UnsealedBytes(f"a run of chain {run.info.text[:8]} at {run.first_seq} does not fit the seal it came with")
     return seal
+
+
+_Heads = dict[ChainId, set[tuple[int, bytes]]]
+
+
+def _heads_of(index: JournalIndex, namespace: Namespace) -> _Heads:
+    """The heads as a FRONTIER tells them."""
+    return {
+        state.info.chain: {(head.seq, head.fact_id) for head in state.heads.values()}
+        for state in index.chains(namespace)
+        if state.head.seq
+    }
+
+
+def _must_fork(ours: set[tuple[int, bytes]], theirs: set[tuple[int, bytes]]) -> bool:
+    """Whether two sets of heads of one chain cannot be two ages of one story."""
+    if ours == theirs:
+        return False
+    return len(ours) > 1 or len(theirs) > 1 or next(iter(ours))[0] == next(iter(theirs))[0]
+
+
+def _row_of(run: IncomingRun, seal: Seal) -> RunRow:
+    return RunRow(run.info.chain, run.first_seq, run.last_seq, run.first_previous_id, seal.to_id, 0, 0, 0)
+
+
+def _item_of(run: IncomingRun) -> bytes:
+    return run_item(_row_of(run, parse_seal_line(run.seal_line)))
+
+
+def _do_overlap(ranges: Sequence[NeedRange]) -> bool:
+    """Whether some fact is asked for twice at once."""
+    ordered = sorted(ranges)
+    return any(one.chain == other.chain and other.first_seq <= one.last_seq for one, other in pairwise(ordered))
+
+
+def _spans_of(ranges: Iterable[NeedRange]) -> dict[ChainId, NeedRange]:
+    """What was asked for, one span a chain."""
+    spans: dict[ChainId, NeedRange] = {}
+    for one in ranges:
+        known = spans.get(one.chain, one)
+        spans[one.chain] = NeedRange(one.chain, min(one.first_seq, known.first_seq), max(one.last_seq, known.last_seq))
+    return spans
 
 
 def _build_roots(roots: dict[Namespace, bytes]) -> list[Roots]:

@@ -16,11 +16,15 @@ from typing import Protocol
 
 from antiphon.facts import AntiphonError, LocalViolation
 from antiphon.journal import JournalIndex, RunRow
+from antiphon.journal.chain import parse_seal_line
+from antiphon.journal.forks import ForkProof, prove_fork
+from antiphon.journal.sketch import CELLS_MAX, encode_items
 from antiphon.journal.sync.messages import (
     FACTS_BYTES_MAX,
     FACTS_COUNT_MAX,
     NONCE_BYTES,
     Acks,
+    Fork,
     IncomingRun,
     IngestResult,
     MessageViolation,
@@ -29,18 +33,21 @@ from antiphon.journal.sync.messages import (
     decode,
     encode,
 )
+from antiphon.journal.sync.repair import Encode
 from antiphon.journal.sync.session import (
     ROUNDS_MAX,
     Action,
     Finish,
     Ingest,
     Outcome,
+    ProveFork,
     ReadAndSend,
     Send,
     SessionReport,
     State,
     SyncSession,
     TakeAcks,
+    Witness,
     build_facts,
 )
 
@@ -59,6 +66,7 @@ INLINE_READ_BYTES_MAX = 64 * 1024
 
 # Numbers for a monitor to tell sessions of one process apart by.
 _SESSIONS = count()
+NOTHING_INGESTED = IngestResult(0, 0, 0)
 
 RunListener = Callable[[Sequence[RunRow]], None]
 
@@ -80,8 +88,16 @@ class Replica(Protocol):
         """The bytes of a durable run; may block on a disk. Raises ``StoreUnavailable``."""
         ...
 
-    async def ingest(self, runs: Sequence[IncomingRun], /) -> IngestResult:
-        """Verify *runs*, make members of those that are good, and return once they are durable."""
+    async def ingest(self, runs: Sequence[IncomingRun], /, *, peer: str = "") -> IngestResult:
+        """Verify *runs* from *peer*, make members of those that are good, and return once they are durable."""
+        ...
+
+    async def witness(self, proof: ForkProof, /) -> None:
+        """Keep the evidence that a chain is forked, unless it is kept already."""
+        ...
+
+    def refuse_bytes(self, peer: str, reason: str, data: bytes, /) -> None:
+        """Keep a piece of bytes from *peer* that were no message."""
         ...
 
     def take_acks(self, acks: Acks, /) -> None:
@@ -214,7 +230,9 @@ class SessionDriver:
         self._monitor = replica.sync_monitor if isinstance(replica, Monitored) else None
         # Facts here when the last ROOT was built, and when both sides last agreed.
         self._told_count = self._agreed_count = 0
-        self._outbox: deque[Send | ReadAndSend | Finish] = deque()
+        self._outbox: deque[Send | ReadAndSend | ProveFork | Finish] = deque()
+        self._to_encode: deque[Encode] = deque()
+        self._to_witness: deque[ForkProof] = deque()
         self._is_sending = False
         self._is_mute = False
         self._inbox: deque[IncomingRun] = deque()
@@ -226,6 +244,7 @@ class SessionDriver:
         self._trouble: AntiphonError | None = None
         self._has_outgoing = asyncio.Event()
         self._has_incoming = asyncio.Event()
+        self._has_to_encode = asyncio.Event()
         self._has_room = asyncio.Event()
         self._is_awaiting = asyncio.Event()
         self._is_unsettled = asyncio.Event()
@@ -242,7 +261,9 @@ class SessionDriver:
         try:
             self._perform(self.session.start())
             async with asyncio.TaskGroup() as group:
-                waiting = [group.create_task(task()) for task in (self._listen, self._watch, self._recheck)]
+                waiting = [
+                    group.create_task(task()) for task in (self._listen, self._watch, self._recheck, self._encode)
+                ]
                 group.create_task(self._ingest())
                 await self._speak()
                 for task in waiting:
@@ -292,11 +313,14 @@ class SessionDriver:
             while self._inbox_bytes > BACKLOG_BYTES_MAX:
                 self._has_room.clear()
                 await self._has_room.wait()
+            frame = b""
             try:
-                message = decode(await self._connection.receive())
+                frame = await self._connection.receive()
+                message = decode(frame)
             except PeerLost as problem:
                 self._perform(self.session.lose(str(problem)))
             except MessageViolation as problem:
+                self._replica.refuse_bytes(self._connection.peer, str(problem), frame)
                 self._perform(self.session.fail(problem))
             else:
                 self._perform(self.session.receive(message))
@@ -319,15 +343,17 @@ class SessionDriver:
 
     async def _ingest(self) -> None:
         while True:
-            while not self._inbox:
+            while not self._inbox and not self._to_witness:
                 if self._is_finished:
                     return
                 self._has_incoming.clear()
                 await self._has_incoming.wait()
             self._is_ingesting = True
-            runs = self._take_batch()
             try:
-                result = await self._replica.ingest(runs)
+                while self._to_witness:
+                    await self._replica.witness(self._to_witness.popleft())
+                runs = self._take_batch() if self._inbox else []
+                result = await self._replica.ingest(runs, peer=self._connection.peer) if runs else NOTHING_INGESTED
             except AntiphonError as problem:
                 self._give_up(problem)
                 return
@@ -335,6 +361,17 @@ class SessionDriver:
             self._inbox_bytes -= sum(run.size for run in runs)
             self._has_room.set()
             self._perform(self.session.ingested(runs, result))
+            self._stir()
+
+    async def _encode(self) -> None:
+        """Encode coded symbols over all runs, in a thread: the rare large difference must not hold up the loop."""
+        while True:
+            while not self._to_encode:
+                self._has_to_encode.clear()
+                await self._has_to_encode.wait()
+            action = self._to_encode.popleft()
+            cells = await asyncio.to_thread(encode_items, action.items, CELLS_MAX, salt=action.salt)
+            self._perform(self.session.encoded(action, cells))
             self._stir()
 
     async def _watch(self) -> None:
@@ -373,6 +410,12 @@ class SessionDriver:
                 self._has_incoming.set()
             elif isinstance(action, TakeAcks):
                 self._replica.take_acks(action.acks)
+            elif isinstance(action, Witness):
+                self._to_witness.append(action.proof)
+                self._has_incoming.set()
+            elif isinstance(action, Encode):
+                self._to_encode.append(action)
+                self._has_to_encode.set()
             else:
                 self._outbox.append(action)
                 self._has_outgoing.set()
@@ -405,7 +448,12 @@ class SessionDriver:
 
     def _patience_s(self) -> float | None:
         """How long the peer may take for its next step; None when nothing is owed, or when it is our move."""
-        if self._inbox or self._is_ingesting or (self.session.state is State.CLOSED and not self._is_sending):
+        if (
+            self._inbox
+            or self._is_ingesting
+            or self._to_encode
+            or (self.session.state is State.CLOSED and not self._is_sending)
+        ):
             return None
         if self._outbox or self._is_sending or self.session.is_transferring:
             return self._settings.transfer_timeout_s
@@ -429,6 +477,10 @@ class SessionDriver:
                     frame = await self._read(action)
                     if frame is not None:
                         frames.append(frame)
+                case ProveFork() as action:
+                    frame = self._prove(action)
+                    if frame is not None:
+                        frames.append(frame)
             size += len(frames[-1]) if frames else 0
         return frames, False
 
@@ -444,6 +496,14 @@ class SessionDriver:
             return None
         self._perform(self.session.transmitted(action))
         return encode(build_facts(action, data))
+
+    def _prove(self, action: ProveFork) -> bytes | None:
+        """The proof of a fork from the seals of two runs; None when they cannot be read, for the runs tell it too."""
+        try:
+            one, other = (parse_seal_line(self._replica.read_run(row).split(b"\n")[-2]) for row in action.rows)
+            return encode(Fork(action.namespace, prove_fork(action.info, one, other).encode()))
+        except (AntiphonError, IndexError):
+            return None
 
     async def _send(self, frames: Sequence[bytes]) -> None:
         try:

@@ -11,6 +11,7 @@ from typing import cast
 
 from antiphon.facts import AntiphonError, ChainId, Namespace
 from antiphon.journal import ChainState, JournalIndex, RunRow
+from antiphon.journal.forks import ForkProof
 from antiphon.journal.sync.messages import (
     HEAD_BYTES,
     Acks,
@@ -75,6 +76,10 @@ class GatedIndex:
         """The roots that may be seen."""
         return {name: root for name, root in self._index.roots().items() if self.may_see(name)}
 
+    def forked(self, namespace: Namespace | None = None) -> dict[ChainId, int]:
+        """The forked chains that may be seen."""
+        return {chain: seq for chain, seq in self._index.forked(namespace).items() if self.shows(chain)}
+
     def fingerprint(self) -> str:
         """The fingerprint over what may be seen."""
         return JournalIndex.fingerprint(cast("JournalIndex", self))
@@ -132,10 +137,10 @@ class GatedReplica:
         assert self.gated.shows(ChainId(row.chain)), "a session plans only runs that it was shown"
         return self._replica.read_run(row)
 
-    async def ingest(self, runs: Sequence[IncomingRun], /) -> IngestResult:
+    async def ingest(self, runs: Sequence[IncomingRun], /, *, peer: str = "") -> IngestResult:
         """Take in what may come from this peer, and refuse the rest."""
         welcome = [run for run in runs if self.gated.may_see(run.info.namespace)]
-        result = await self._replica.ingest(welcome) if welcome else IngestResult(0, 0, 0)
+        result = await self._replica.ingest(welcome, peer=peer) if welcome else IngestResult(0, 0, 0)
         text = "facts of a context that this replica does not share with you"
         refused = tuple(
             Refusal(run.info.text, run.first_seq, text, True)
@@ -143,6 +148,15 @@ class GatedReplica:
             if not self.gated.may_see(run.info.namespace)
         )
         return result._replace(refused=(*result.refused, *refused))
+
+    async def witness(self, proof: ForkProof, /) -> None:
+        """Keep proofs about contexts that the peer may speak of."""
+        if self.gated.may_see(proof.info.namespace):
+            await self._replica.witness(proof)
+
+    def refuse_bytes(self, peer: str, reason: str, data: bytes, /) -> None:
+        """The replica's."""
+        self._replica.refuse_bytes(peer, reason, data)
 
     def take_acks(self, acks: Acks, /) -> None:
         """The replica's."""

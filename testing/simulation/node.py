@@ -195,6 +195,15 @@ class Node:
         assert self.engine is not None, "it is open"
         return read_all(self.engine, self._cache if is_cached else None)
 
+    def shown_behind_holes(self) -> dict[FactId, FactRecord]:
+        """What the open journal shows beyond its members: facts behind others that its disk lost."""
+        assert self.engine is not None, "it is open"
+        if not self.engine.index.holes():
+            return {}
+        everything = read_all(self.engine, self._cache, with_loose=True)
+        members = self.members()
+        return {fact_id: record for fact_id, record in everything.items() if fact_id not in members}
+
     @property
     def value(self) -> tuple[str, ...]:
         """What the view shows now."""
@@ -325,11 +334,19 @@ class Node:
         self.engine = self.process = self.disk = self._stopping = self._task = None
 
 
-def read_all(engine: JournalEngine, cache: RunCache | None = None) -> dict[FactId, FactRecord]:
-    """Every member by id, read back from the log; with *cache* a run is parsed once, wherever it lies."""
+def read_all(
+    engine: JournalEngine, cache: RunCache | None = None, *, with_loose: bool = False
+) -> dict[FactId, FactRecord]:
+    """Every member by id, read back from the log; with *cache* a run is parsed once, wherever it lies.
+
+    *with_loose* also what is held behind a hole.
+    """
     runs, read = engine.read_history(0)
     held: dict[FactId, FactRecord] = {}
     for placed in runs:
+        state = engine.index.chain(placed.info.chain)
+        if not (with_loose or state is None or state.is_member(placed.row)):
+            continue
         key = placed.row._replace(file_number=0, offset=0)
         records = None if cache is None else cache.get(key)
         if records is None:

@@ -577,11 +577,13 @@ class World:
                     )
 
     async def _judge_views(self) -> None:
-        """Every view shows the words of the set in stamp order, and nothing else."""
-        records = sorted(self.nodes[0].members().values(), key=lambda record: record.stamp)
-        expected = tuple(_text_of(record) for record in records if record.kind.startswith("sim."))
+        """Every view shows the words of the set in stamp order, what its own disk kept behind a hole, and no more."""
+        members = self.nodes[0].members()
         for node in self.nodes:
             assert node.engine is not None, "everybody is up"
+            shown = (members | node.shown_behind_holes()).values()
+            records = sorted(shown, key=lambda record: record.stamp)
+            expected = tuple(_text_of(record) for record in records if record.kind.startswith("sim."))
             await node.engine.views.settle()
             for value in (node.value, node.late_value):
                 if value is not None and value != expected:

@@ -251,7 +251,7 @@ def test_a_damaged_stretch_is_named_and_the_rest_read(log: Log, ada: LogAuthor) 
         assert "could not be read" in history._repr_html_()
 
 
-def test_what_stands_behind_a_damaged_stretch_of_its_chain_is_no_member(log: Log, ada: LogAuthor) -> None:
+def test_a_damaged_stretch_costs_its_own_facts_and_not_those_behind_it(log: Log, ada: LogAuthor) -> None:
     ben = LogAuthor(log.folder, "ben", number=2)
     ada.say({"room": "lobby", "text": "breaks"})
     log.write(ada)
@@ -263,7 +263,7 @@ def test_what_stands_behind_a_damaged_stretch_of_its_chain_is_no_member(log: Log
     path.write_bytes(path.read_bytes().replace(b"breaks", b"broken"))
     with open_history(log.folder) as history:
         texts = history.sql("SELECT text FROM demo_message_sent ORDER BY author, seq").fetchall()
-        assert texts == [("hello",), ("again",), ("untouched",)]
+        assert texts == [("hello",), ("again",), ("follows",), ("untouched",)]
 
 
 # Time travel

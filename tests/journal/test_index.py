@@ -1,15 +1,16 @@
 """The index: what is held, by runs alone; equal for equal sets, whatever the order in which they came."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.facts import DEFAULT_NAMESPACE, AuthorityId, ChainId, Namespace
+from antiphon.facts import DEFAULT_NAMESPACE, AfterLink, AuthorityId, ChainId, Namespace
 from antiphon.journal import CHAIN_START, Continuation, Draft, Head, JournalIndex, RunRow, SealedRun
-from antiphon.journal.index import EMPTY_ROOT
+from antiphon.journal.chain import parse_seal_line
+from antiphon.journal.index import EMPTY_ROOT, Hole
 from antiphon.testing.records import ChainWriter
 
 SAID = Draft("test.said", 1, b"{}", None)
@@ -98,8 +99,9 @@ def test_a_run_is_next_known_a_gap_or_a_fork() -> None:
         Continuation.GAP,
     ]
     assert index.classify(rows[0]._replace(last_id=b"x" * 32)) is Continuation.FORK
-    assert index.classify(rows[2]._replace(first_previous_id=b"x" * 32)) is Continuation.FORK
-    assert index.classify(rows[0]._replace(last_seq=rows[1].last_seq)) is Continuation.FORK
+    assert index.classify(rows[1]._replace(last_id=b"x" * 32)) is Continuation.FORK
+    assert index.classify(rows[2]._replace(first_previous_id=b"x" * 32)) is Continuation.GAP
+    assert index.classify(rows[2]._replace(first_seq=rows[2].first_seq + 1)) is Continuation.GAP
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 0), (0, 5), (-1, 2), (3, 2), (1, 0)])
@@ -130,13 +132,171 @@ def test_what_a_peer_lacks_is_everything_behind_its_head() -> None:
     assert index.head_of(chain) == Head(last.seq, last.fact_id, last.hlc)
 
 
-def test_only_the_next_run_is_admitted() -> None:
+def test_a_run_behind_a_hole_is_held_and_the_hole_is_named_until_it_is_filled() -> None:
+    first, second, third, fourth = story("ada")
+    whole = JournalIndex()
+    for run in (first, second, third, fourth):
+        admit(whole, run)
+    index = JournalIndex()
+    for run in (first, fourth):
+        admit(index, run)
+    chain = first.records[0].chain.chain
+    last = third.records[-1]
+    assert index.holes() == [Hole(chain, second.records[0].seq, last.seq, last.fact_id)]
+    prefix = JournalIndex()
+    admit(prefix, first)
+    assert index.root(DEFAULT_NAMESPACE) == prefix.root(DEFAULT_NAMESPACE), "what lies behind a hole is no member yet"
+    assert [row.last_seq for row in index.runs_after(chain, 0)] == [first.records[-1].seq], "nor is it offered"
+    assert index.fact_count == len(first.records) + len(fourth.records)
+    admit(index, third)
+    assert index.holes()[0].to_seq == second.records[-1].seq
+    admit(index, second)
+    assert index.holes() == []
+    assert index.root(DEFAULT_NAMESPACE) == whole.root(DEFAULT_NAMESPACE)
+    assert index.runs_after(chain, 0) == whole.runs_after(chain, 0)
+    assert index.fact_count == whole.fact_count
+
+
+class Tree:
+    """A chain whose writer seals as the test likes, and an index that can read it back."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[int, bytes] = {}
+
+    def index(self) -> JournalIndex:
+        return JournalIndex(lambda row: self.bytes[row.offset])
+
+    def admit(self, index: JournalIndex, run: SealedRun) -> int:
+        row, last = run.row(file_number=1, offset=id(run)), run.records[-1]
+        self.bytes[id(run)] = run.text
+        index.introduce(last.chain)
+        return index.admit(row, hlc=last.hlc, records=run.records)
+
+
+def forked_runs() -> list[SealedRun]:
+    """A trunk, two branches from it with two runs each, and the first branch's facts sealed again in one."""
+    trunk, other = ChainWriter("ada"), ChainWriter("ada")
+    runs = [trunk.seal(SAID, SAID)]
+    other.seal(SAID, SAID)
+    start = trunk.head
+    runs += [trunk.seal(SAID), trunk.seal(SAID, SAID)]
+    other.randomness(1)
+    runs += [other.seal(SAID, SAID), other.seal(SAID)]
+    again = trunk.seal_lines([r.line for run in runs[1:3] for r in run.records], start=start)
+    seal = parse_seal_line(again.seal_line)
+    runs.append(
+        SealedRun((*runs[1].records, *runs[2].records), b"\n".join((*again.lines, again.seal_line, b"")), (), seal)
+    )
+    return runs
+
+
+def orders(runs: list[SealedRun]) -> list[tuple[SealedRun, ...]]:
+    return [order for order in permutations(runs) if is_causal(order)]
+
+
+def is_causal(order: tuple[SealedRun, ...]) -> bool:
+    ends = {bytes(32)}
+    for run in order:
+        if run.seal.from_id not in ends:
+            return False
+        ends.add(run.seal.to_id)
+    return True
+
+
+def test_both_branches_of_a_fork_are_held_and_every_order_ends_alike() -> None:
+    tree, runs = Tree(), forked_runs()
+    ids = {record.fact_id for run in runs for record in run.records}
+    ends = set()
+    for order in orders(runs):
+        index = tree.index()
+        new = [record.fact_id for run in order for record in run.records[tree.admit(index, run) :]]
+        assert len(new) == len(set(new)) == index.fact_count
+        assert set(new) == ids, "what two seals cover counts once"
+        state = next(index.chains())
+        assert state.fork_seq == runs[1].records[0].seq
+        assert index.forked() == {state.info.chain: state.fork_seq}
+        assert len(state.heads) == 2
+        siblings = index.siblings(state.info.chain)
+        assert siblings is not None
+        assert len({siblings[0].first_previous_id, siblings[1].first_previous_id}) == 1
+        ends.add((index.fingerprint(), state.head, siblings[0].last_id, siblings[1].last_id))
+    assert len(ends) == 1
+
+
+def test_branches_behind_a_hole_join_together_whatever_came_first() -> None:
+    tree, runs = Tree(), forked_runs()
+    ends = set()
+    for order in permutations(runs[1:]):
+        index = tree.index()
+        for run in order:
+            tree.admit(index, run)
+        assert index.namespaces() == ()
+        tree.admit(index, runs[0])
+        assert not index.holes()
+        state = next(index.chains())
+        assert len(state.heads) == 2
+        assert len(index.sketch(DEFAULT_NAMESPACE).runs) == len(runs)
+        ends.add(index.fingerprint())
+    whole = tree.index()
+    for run in runs:
+        tree.admit(whole, run)
+    assert ends == {whole.fingerprint()}
+
+
+def test_a_fork_that_is_read_from_a_table_counts_repeated_facts_once_too() -> None:
+    """Rows alone do not say which facts two seals share; the runs are read back when that matters."""
+    tree, runs = Tree(), forked_runs()
+    index = tree.index()
+    for run in runs[:5]:
+        tree.admit(index, run)
+    again = tree.index()
+    state = next(index.chains())
+    again.introduce(state.info)
+    for row in state.runs:
+        again.admit(row, hlc=0)
+    assert again.fingerprint() == index.fingerprint()
+    assert tree.admit(again, runs[5]) == len(runs[5].records)
+    assert again.fact_count == index.fact_count
+
+
+def test_only_a_sealed_fact_can_be_named_and_only_by_its_own_id() -> None:
     index = JournalIndex()
     first, second, *_ = story("ada")
-    index.introduce(first.records[0].chain)
-    with pytest.raises(AssertionError, match="only the next run"):
-        index.admit(second.row(file_number=1, offset=0), hlc=0)
-    assert index.fact_count == 0
+    for run in (first, second):
+        admit(index, run)
+    last, inner = second.records[-1], second.records[0]
+    chain = last.chain.chain
+    assert index.has(AfterLink(chain, last.seq, last.fact_id[:16]))
+    assert not index.has(AfterLink(chain, last.seq, b"x" * 16)), "the number alone says nothing"
+    assert not index.has(AfterLink(chain, last.seq - 1, last.fact_id[:16]))
+    assert not index.has(AfterLink(chain, inner.seq, inner.fact_id[:16]))
+    assert not index.has(AfterLink(ChainId(bytes(16)), 1, bytes(16)))
+
+
+def test_a_chain_may_begin_behind_what_was_collapsed() -> None:
+    runs = story("ada")
+    whole, collapsed = JournalIndex(), JournalIndex()
+    for run in runs:
+        admit(whole, run)
+    last = runs[1].records[-1]
+    collapsed.set_base(last.chain, Head(last.seq, last.fact_id, last.hlc))
+    assert collapsed.classify(runs[0].row(file_number=1, offset=0)) is Continuation.KNOWN
+    for run in runs[2:]:
+        assert collapsed.classify(run.row(file_number=1, offset=0)) is Continuation.NEXT
+        admit(collapsed, run)
+    assert collapsed.holes() == []
+    assert collapsed.root(DEFAULT_NAMESPACE) == whole.root(DEFAULT_NAMESPACE)
+
+
+def test_sketches_kept_run_by_run_equal_those_made_from_scratch() -> None:
+    index = JournalIndex()
+    index.sketch(DEFAULT_NAMESPACE)
+    for run in (*STORIES[0], *STORIES[1]):
+        admit(index, run)
+    fresh = JournalIndex()
+    for run in (*STORIES[0], *STORIES[1]):
+        admit(fresh, run)
+    assert index.sketch(DEFAULT_NAMESPACE).cells(0, 64) == fresh.sketch(DEFAULT_NAMESPACE).cells(0, 64)
 
 
 def test_what_is_learned_of_an_author_is_kept() -> None:

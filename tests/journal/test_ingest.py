@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.facts import AfterLink, ChainId
+from antiphon.facts import AfterLink, ChainId, FactId
 from antiphon.journal import Draft, JournalIndex
-from antiphon.journal.ingest import PARKED_RUNS_MAX, Ingest, ParkedRun
+from antiphon.journal.ingest import Ingest
+from antiphon.journal.parking import PARKED_BYTES_MAX, PARKED_BYTES_TOTAL_MAX, PARKED_FACTS_MAX, Parking
 from antiphon.journal.sync.messages import IncomingRun, IngestResult
 from antiphon.testing.records import ChainWriter
 
@@ -21,17 +22,23 @@ class Replica:
     """An index that grows by what it is sent, as an engine's does."""
 
     def __init__(self) -> None:
-        self.index = JournalIndex()
-        self.parked: dict[tuple[ChainId, int], ParkedRun] = {}
+        self.bytes: dict[int, bytes] = {}
+        self.index = JournalIndex(lambda row: self.bytes[row.offset])
+        self.parked = Parking()
+        self.new: list[FactId] = []
 
-    def take(self, *runs: IncomingRun) -> IngestResult:
-        ingest = Ingest(self.index, self.parked)
+    def take(self, *runs: IncomingRun, peer: str = "") -> IngestResult:
+        ingest = Ingest(self.index, self.parked, peer=peer)
         result = ingest.take(runs)
         for run in ingest.runs:
-            last = run.records[-1]
+            last, offset = run.records[-1], len(self.bytes)
+            self.bytes[offset] = run.text
             self.index.introduce(last.chain)
-            self.index.admit(run.row(file_number=1, offset=0), hlc=last.hlc, records=run.records)
-        assert result.admitted_facts == sum(len(run.records) for run in ingest.runs)
+            repeated = self.index.admit(run.row(file_number=1, offset=offset), hlc=last.hlc, records=run.records)
+            assert repeated == run.repeated
+            self.new.extend(record.fact_id for record in run.new_records)
+        assert result.admitted_facts == sum(len(run.new_records) for run in ingest.runs)
+        assert len(self.new) == len(set(self.new)) == self.index.fact_count
         return result
 
 
@@ -50,29 +57,88 @@ def test_runs_of_one_chain_follow_each_other_within_a_batch() -> None:
     assert replica.index.head_of(ada.chain.info.chain) == ada.head
 
 
-def test_a_gap_is_refused_without_blame_and_heals_when_sent_in_order() -> None:
+def test_what_leaves_a_gap_waits_and_follows_what_fills_it() -> None:
     ada = ChainWriter("ada")
-    first, second = ada.say(said("a")), ada.say(said("b"))
+    first, second, third = ada.say(said("a")), ada.say(said("b")), ada.say(said("c"))
     replica = Replica()
-    (refusal,) = replica.take(second).refused
-    assert not refusal.is_sender_at_fault
-    assert "send from the head" in refusal.reason
-    assert replica.take(first, second).admitted_facts == 3
+    assert replica.take(third, second) == IngestResult(0, 0, 2)
+    assert replica.take(first) == IngestResult(4, 0, 0)
 
 
-def test_a_fork_is_refused_without_blame_and_the_held_branch_stays() -> None:
+def test_what_nobody_sealed_does_not_wait() -> None:
+    ada = ChainWriter("ada")
+    ada.say(said("a"))
+    bad = ada.say(said("b"))._replace(seal_line=ChainWriter("eve").say(said("b")).seal_line)
+    replica = Replica()
+    (refusal,) = replica.take(bad).refused
+    assert refusal.is_sender_at_fault
+    assert not len(replica.parked)
+
+
+def test_both_branches_of_a_fork_become_members_in_any_order() -> None:
     ada, twin = ChainWriter("ada"), ChainWriter("ada")
     common = ada.say(said("common"))
     twin.say(said("common"))
-    one, other = ada.say(said("one")), twin.say(said("other"))
+    runs = [common, ada.say(said("one")), ada.say(said("more")), twin.say(said("other")), twin.say(said("again"))]
+    roots = set()
+    for order in permutations(runs):
+        replica = Replica()
+        for run in order:
+            replica.take(run)
+        state = next(replica.index.chains())
+        assert {head.fact_id for head in state.heads.values()} == {ada.head.fact_id, twin.head.fact_id}
+        roots.add(replica.index.fingerprint())
+        together = Replica()
+        together.take(*order)
+        roots.add(together.index.fingerprint())
+        assert set(replica.new) == set(together.new)
+    assert len(roots) == 1
+
+
+def test_facts_that_a_writer_sealed_twice_count_once() -> None:
+    eve = ChainWriter("eve")
+    first = eve.say(said("a"))
+    start = eve.head
+    second, third = eve.say(said("b")), eve.say(said("c"))
+    whole = eve.seal_lines([*second.lines, *third.lines], start=start)
+    counts = set()
+    for order in permutations([first, second, third, whole]):
+        replica = Replica()
+        for run in order:
+            replica.take(run)
+        counts.add(
+            (replica.index.fact_count, replica.index.fingerprint(), replica.index.chain(eve.chain.info.chain).fork_seq)
+        )  # type: ignore[union-attr]
+    assert len(counts) == 1
+    assert counts.pop()[0] == 4
+
+
+def test_a_branch_whose_clock_stands_is_refused_wherever_it_forks() -> None:
+    """The clock of the fact before is read back when it is not a head any more."""
+    eve = ChainWriter("eve")
+    runs = [eve.say(said("a"))]
+    start = eve.head
+    line = eve.line(hlc=start.hlc)
+    stale = eve.seal_lines([line], start=start)
+    runs += [eve.say(said("b")), eve.say(said("c"))]
     replica = Replica()
-    replica.take(common, one)
-    head = replica.index.head_of(ada.chain.info.chain)
-    for run in (other, twin.say(said("more"))):
-        (refusal,) = replica.take(run).refused
-        assert not refusal.is_sender_at_fault
-        assert "fork" in refusal.reason or "missing" in refusal.reason
-    assert replica.index.head_of(ada.chain.info.chain) == head
+    replica.take(*runs)
+    (refusal,) = replica.take(stale).refused
+    assert "clock" in refusal.reason
+    assert not refusal.is_sender_at_fault
+
+
+def test_a_link_to_another_id_is_never_admitted_and_ends_the_chain_for_everyone() -> None:
+    ada, eve = ChainWriter("ada"), ChainWriter("eve")
+    past = ada.say(said("a"))
+    wrong = eve.say(said("b", ada.link._replace(short_id=b"x" * 16)))
+    more = eve.say(said("c"))
+    for order in permutations([past, wrong, more]):
+        replica = Replica()
+        for run in order:
+            replica.take(run)
+        assert replica.index.fact_count == 2
+        assert len(replica.parked) == 2
 
 
 def test_a_fact_waits_for_its_causal_past_and_follows_it() -> None:
@@ -93,18 +159,52 @@ def test_a_chain_of_waiting_runs_comes_in_whole() -> None:
         runs.append(writer.say(said(writer.name, before.link)))
     replica = Replica()
     assert replica.take(*reversed(runs)).admitted_facts == 20
-    assert not replica.parked
+    assert not len(replica.parked)
 
 
-def test_waiting_runs_are_bounded_and_the_oldest_goes() -> None:
+NOBODY = AfterLink(ChainId(b"n" * 16), 1, bytes(16))
+
+
+def waiting_runs(count: int) -> list[IncomingRun]:
+    return [ChainWriter(f"eve{number}").say(said("a", NOBODY)) for number in range(count)]
+
+
+def test_what_one_peer_lets_wait_is_bounded_and_its_oldest_goes() -> None:
     replica = Replica()
-    nobody = AfterLink(ChainId(b"n" * 16), 1, bytes(16))
-    runs = [ChainWriter(f"eve{number}").say(said("a", nobody)) for number in range(PARKED_RUNS_MAX + 10)]
+    friend = ChainWriter("ben").say(said("a", NOBODY))
+    replica.take(friend, peer="friend")
+    parking, runs = replica.parked, waiting_runs(60)
     for run in runs:
-        replica.take(run)
-    assert len(replica.parked) == PARKED_RUNS_MAX
-    assert (runs[0].info.chain, 1) not in replica.parked
-    assert (runs[-1].info.chain, 1) in replica.parked
+        # As if each held more facts than it does: what is counted is lines.
+        parking.park(
+            run._replace(lines=run.lines * 100), run.lines[-1][-32:] + run.first_previous_id, "eve", (b"", b"x")
+        )
+    kept = [each.run.info.chain for each in parking if each.peer == "eve"]
+    assert len(kept) == PARKED_FACTS_MAX // 200
+    assert kept == [run.info.chain for run in runs[-len(kept) :]]
+    assert parking.dropped_runs == 60 - len(kept)
+    assert next(iter(parking)).peer == "friend", "a flood drops its own"
+
+
+def test_bytes_that_wait_are_bounded_for_one_peer_and_for_all() -> None:
+    parking = Parking()
+    (run,) = waiting_runs(1)
+    large = run._replace(lines=(b"x" * (PARKED_BYTES_MAX // 4),))
+    for number in range(100):
+        parking.park(large, bytes([number]), f"peer{number // 10}", (b"", b"x"))
+    assert parking.size <= PARKED_BYTES_TOTAL_MAX
+    assert all(sum(each.run.size for each in parking if each.peer == f"peer{n}") <= PARKED_BYTES_MAX for n in range(10))
+
+
+def test_what_was_dropped_comes_in_when_it_is_sent_again() -> None:
+    replica = Replica()
+    ada, ben = ChainWriter("ada"), ChainWriter("ben")
+    past = ada.say(said("a"))
+    waiting = ben.say(said("b", ada.link))
+    replica.take(waiting)
+    replica.parked = Parking()
+    replica.take(past)
+    assert replica.take(waiting).admitted_facts == 2
 
 
 @pytest.mark.parametrize(
@@ -162,7 +262,7 @@ def test_a_rule_broken_under_the_writers_seal_ends_the_chain_there_and_blames_no
 def test_a_chain_that_this_journal_is_writing_is_left_alone() -> None:
     ada = ChainWriter("ada")
     run = ada.say(said("a"))
-    ingest = Ingest(JournalIndex(), {}, [run.info.chain])
+    ingest = Ingest(JournalIndex(), Parking(), [run.info.chain])
     (refusal,) = ingest.take([run]).refused
     assert not refusal.is_sender_at_fault
     assert not ingest.runs
@@ -186,15 +286,14 @@ STORY = [
 ]
 
 
-def test_every_order_of_delivery_that_keeps_chains_in_order_gives_one_root() -> None:
+def test_every_order_of_delivery_gives_one_root() -> None:
     roots = set()
-    for order in permutations(range(len(STORY))):
-        if order.index(0) < order.index(2) < order.index(4):
-            replica = Replica()
-            for at in order:
-                replica.take(STORY[at])
-            replica.take(STORY[2], STORY[4])  # what had waited behind a parked run is sent again
-            roots.add(replica.index.fingerprint())
+    for order in permutations(STORY):
+        replica = Replica()
+        for run in order:
+            replica.take(run)
+        assert not len(replica.parked)
+        roots.add(replica.index.fingerprint())
     assert len(roots) == 1
 
 

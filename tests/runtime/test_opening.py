@@ -136,8 +136,10 @@ async def test_a_repair_by_a_peer_brings_everything_back(tmp_path: Path) -> None
         log = tmp_path / "j" / "log" / "00000001.ndjson"
         log.write_bytes(log.read_bytes().replace(b'"text":"b"', b'"text":"x"'))
         async with Journal.open(tmp_path / "j") as journal:
-            assert await journal.snapshot(texts) == ("a",)
+            assert await journal.snapshot(texts) == ("a", "c", "d"), "only the damaged frame's facts are gone"
+            assert len(journal.engine.index.holes()) == 1
             assert (await journal.sync_with(peer)).is_success
+            assert journal.engine.index.holes() == []
             assert journal.fingerprint == peer.fingerprint
             assert journal.read(texts) == ("a", "b", "c", "d")
         async with Journal.open(tmp_path / "j") as journal:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon import Fact, Journal
-from antiphon.facts import DEFAULT_NAMESPACE, LocalViolation
+from antiphon.facts import DEFAULT_NAMESPACE, AfterLink, ChainId, LocalViolation
 from antiphon.journal import RunRow, StoreUnavailable
 from antiphon.journal.sync.messages import (
     FRAME_BYTES_MAX,
@@ -410,10 +410,10 @@ async def test_a_crowd_before_a_full_house_is_turned_away_without_a_word() -> No
 class SlowDisk(MemoryReplica):
     """A replica that takes its time over every batch."""
 
-    async def ingest(self, runs: Sequence[IncomingRun], /) -> IngestResult:
+    async def ingest(self, runs: Sequence[IncomingRun], /, *, peer: str = "") -> IngestResult:
         for _ in range(100):
             await asyncio.sleep(0)
-        return await super().ingest(runs)
+        return await super().ingest(runs, peer=peer)
 
 
 @pytest.mark.asyncio
@@ -440,10 +440,10 @@ class FullDisk(MemoryReplica):
 
     is_full = True
 
-    async def ingest(self, runs: Sequence[IncomingRun], /) -> IngestResult:
+    async def ingest(self, runs: Sequence[IncomingRun], /, *, peer: str = "") -> IngestResult:
         if self.is_full:
             raise StoreUnavailable("the disk is full")
-        return await super().ingest(runs)
+        return await super().ingest(runs, peer=peer)
 
 
 @pytest.mark.asyncio
@@ -666,9 +666,8 @@ async def test_a_server_that_was_not_entered_has_no_address() -> None:
 
 @pytest.mark.asyncio
 async def test_a_link_that_cannot_agree_looks_again_after_a_pause() -> None:
-    story, other_story = replica(1, 2), replica(1, 2)
-    story.commit_texts(["one thing"])
-    other_story.commit_texts(["another"])
+    story, other_story = replica(1, 2), replica(2, 2)
+    story.commit_linked("about nothing", AfterLink(ChainId(b"n" * 16), 7, b"x" * 16))
     pauses: list[float] = []
     go_on = asyncio.Event()
 
