@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar, overload
+from weakref import WeakSet
 
 from antiphon import views
 from antiphon.facts import DEFAULT_NAMESPACE, AuthorityId, Clock, Fact, FactRecord, LocalViolation, Namespace
@@ -33,11 +34,13 @@ from antiphon.views.fold import FoldView, ViewSpec
 
 if TYPE_CHECKING:
     from antiphon.journal import DeliveryPolicy, Disk
+    from antiphon.reactive import View
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
     from antiphon.runtime.services.acks import AckAccount
     from antiphon.runtime.services.gates import SyncGate
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
     from antiphon.runtime.witness import Quarantined
+    from antiphon.views import AppView, Opener
 
     from .history import Result
 
@@ -95,6 +98,8 @@ class Journal:
         if not hasattr(engine, "folder"):
             raise LocalViolation(f"a journal is opened with Journal.open({engine!r}), not made with Journal(…)")
         self._engine = engine
+        self._opener: Opener | None = None
+        self._chats: WeakSet[views.ChatSignalView] = WeakSet()
 
     def __del__(self) -> None:
         engine: JournalEngine | None = getattr(self, "_engine", None)
@@ -324,8 +329,27 @@ class Journal:
         app_view = views.APP_VIEWS[signal_id]
         for needed in app_view.needs:
             await self._wake_app_view(needed.signal_id)
-        build = partial(app_view.build, self.authority)
+        build = partial(self._build_app_view, app_view)
         await self._engine.views.wake(build(), app_view.empty, rebuild=build)
+
+    def _build_app_view(self, app_view: AppView) -> View[Fact, Any]:
+        view = app_view.build(self.authority)
+        if isinstance(view, views.ChatSignalView):
+            view.use_opener(self._opener)
+            self._chats.add(view)
+        return view
+
+    def use_opener(self, opener: Opener | None) -> None:
+        """Read sealed messages with *opener* from now on; those that are shown are drawn anew at once.
+
+        *opener* is a pure function from a ``SealedText`` to its text, or None where it cannot; give another one when a
+        key is learned. It is not kept: give it again when the journal is opened again.
+        """
+        self._check_open()
+        self._opener = opener
+        for chat in tuple(self._chats):
+            chat.use_opener(opener)
+            self._engine.views.scheduler.touch(chat.view_id)
 
     def errors(self) -> SignalStream[AppError | None]:
         """The stream of troubles a screen may show: facts that cannot be decoded, views that fail."""

@@ -22,10 +22,20 @@ from .registers import latest
 class Finality:
     """What is final in one channel, as a function of the set of facts and of who may say so.
 
-    A fact costs O(1); finding the newest final epoch costs O(epochs) in a window that brought one, or another judge.
+    ``is_silent`` while nobody said anything: then every message is provisional. A fact costs O(1); finding the
+    newest final epoch costs O(epochs) in a window that brought one, or another judge.
     """
 
-    __slots__ = ("_allowed", "_certified", "_finalized", "_is_stale", "_reverted", "_transitions", "final_epoch")
+    __slots__ = (
+        "_allowed",
+        "_certified",
+        "_finalized",
+        "_is_stale",
+        "_reverted",
+        "_transitions",
+        "final_epoch",
+        "is_silent",
+    )
 
     def __init__(self) -> None:
         self._allowed: frozenset[str] = frozenset()
@@ -35,6 +45,7 @@ class Finality:
         self._reverted: dict[bytes, dict[str, Stamp]] = {}
         self._is_stale = False
         self.final_epoch: int | None = None
+        self.is_silent = True
 
     def allow(self, judges: frozenset[str]) -> None:
         """Name who may say what is final."""
@@ -47,22 +58,26 @@ class Finality:
         if is_certified(fact):
             by_parent = self._transitions.setdefault(fact.actor_id, {})
             by_parent.setdefault(fact.parent_epoch, set()).add(fact.transition_id)
-            self._is_stale = True
+            self._note_word()
 
     def take_certificate(self, fact: ConvergenceCertified, record: FactRecord) -> None:
         """Take a certificate for one fact."""
         _keep_latest(self._certified, fact.op_id, fact.actor_id, record.stamp)
-        self._is_stale = True
+        self._note_word()
 
     def take_reversion(self, fact: OperationReverted, record: FactRecord) -> None:
         """Take back what was certified for one fact."""
         _keep_latest(self._reverted, fact.op_id, fact.actor_id, record.stamp)
-        self._is_stale = True
+        self._note_word()
 
     def take_finalized(self, fact: OperationFinalized) -> None:
         """Take that one fact is final."""
         self._finalized.setdefault(_id_of(fact.op_id), set()).add(fact.actor_id)
+        self._note_word()
+
+    def _note_word(self) -> None:
         self._is_stale = True
+        self.is_silent = False
 
     def settle(self) -> bool:
         """Find the newest final epoch; whether anything may look different since."""

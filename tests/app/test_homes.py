@@ -1,5 +1,6 @@
 """A home between real journals: rights, the gate and what both show, over real logs."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from antiphon.facts import (
     InvitationAccepted,
     InvitationSent,
     MessageSent,
+    MessageSentSealed,
     home_context,
     note_to_self,
 )
@@ -145,3 +147,22 @@ async def test_a_fact_of_a_newer_version_is_kept_and_folds_once_its_type_is_upgr
         assert old.fingerprint == new.fingerprint
     async with Journal.open(tmp_path / "old", author="ben") as upgraded:
         assert sorted(await upgraded.snapshot(counting(newer))) == ["merry", "plain"]
+
+
+async def test_a_sealed_message_opens_on_screen_when_its_key_is_learned(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "ada", author="ada") as ada:
+        context, channel = note_to_self(ada.authority)
+        opened = {"channel_id": channel, "name": "Notes", "created_at": 1, "creator_id": ada.authority}
+        about = {"channel_id": channel, "message_id": "m", "sender_id": ada.authority, "sender_name": "ada"}
+        sealed = MessageSentSealed(context_id=context, **about, payload=b"klim", sent_at=2)
+        await ada.commit_all([ChannelCreated(context_id=context, **opened), sealed])
+        assert [message.content for message in (await chat_of(ada)).messages_in(channel)] == ["[sealed: 4 bytes]"]
+        async with ada.watch(CHAT_SIGNAL) as updates:
+            ada.use_opener(lambda text: text.payload[::-1].decode())
+            async with asyncio.timeout(10):
+                async for update in updates:
+                    shown = [message.content for message in update.value.messages_in(channel)]
+                    if shown == ["milk"]:
+                        break
+        ada.use_opener(None)
+        assert [message.is_sealed for message in (await chat_of(ada)).messages_in(channel)] == [True]
