@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.services.acks import AckAccount
     from antiphon.runtime.services.gates import SyncGate
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
+    from antiphon.runtime.thread_bridge import ThreadBridge
     from antiphon.runtime.witness import Quarantined
     from antiphon.views import AppView, Opener
 
@@ -361,6 +362,12 @@ class Journal:
         Raises ``SignalNotFound`` at once; the signals that ship are registered by ``register_app_signals``.
         """
         return LiveSignal(self._engine.hub, signal)
+
+    def thread_bridge(self) -> ThreadBridge:
+        """A way for other threads and loops to follow signals and to commit; see ``ThreadBridge``."""
+        from antiphon.runtime.thread_bridge import ThreadBridge
+
+        return ThreadBridge(self._engine.hub)
 
     def attach_fact_sink(self, sink: FactSink[Fact]) -> Callable[[], None]:
         """Give *sink* every window of facts once it is durable and shown; the result detaches it again.

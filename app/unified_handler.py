@@ -272,28 +272,35 @@ class UnifiedHandler:
         def is_agreed(record: FactRecord) -> bool:
             return source.consistency_of(record.fact_id.hex()).agreement.level >= level
 
-        inputs: dict[str, object] = {}
-        for signal in query.reads():
-            view, empty = self._fresh_view(query, signal)
-            inputs[signal.signal_id] = await self._engine.views.fold_apart(view, empty, accept=is_agreed)
-        return inputs
+        return {signal.signal_id: (await self._fold_agreed(query, signal, is_agreed))[1] for signal in query.reads()}
 
-    def _fresh_view(self, query: SnapshotQuery[Any], signal: Signal[Any]) -> tuple[View[Fact, Any], object]:
+    async def _fold_agreed(
+        self, query: SnapshotQuery[Any], signal: Signal[Any], accept: Callable[[FactRecord], bool]
+    ) -> tuple[str, object]:
+        """The id and the snapshot of a view over a part of the facts, and so for the views that it depends on."""
+        view, empty, needs = self._fresh_view(query, signal)
+        inputs = dict([await self._fold_agreed(query, needed, accept) for needed in needs])
+        return view.view_id, await self._engine.views.fold_apart(view, empty, accept=accept, inputs=inputs)
+
+    def _fresh_view(
+        self, query: SnapshotQuery[Any], signal: Signal[Any]
+    ) -> tuple[View[Fact, Any], object, tuple[Signal[Any], ...]]:
         if isinstance(query, ViewQuery):
             self._engine.register(query.spec.models)
             view = FoldView(query.spec, on_problem=self._hub.report_error)
-            return view, view.value
+            return view, view.value, ()
         if isinstance(query, DatalogQuery):
+            self._engine.register(query.models)
             for model in query.models:
                 if signal.signal_id == f"rows:{model.fact_type.kind}":
-                    return FactRowsView(model), FactRows()
+                    return FactRowsView(model), FactRows(), ()
         app_view = views.APP_VIEWS.get(signal.signal_id)
-        if app_view is None or app_view.needs:
+        if app_view is None:
             raise UnsupportedIsolation(
                 f"{query.query_id} reads {signal.signal_id}, which cannot be folded from a part of the facts; "
                 "use ReadUncommitted() or ReadLatest() for it"
             )
-        return app_view.build(self._journal.authority), app_view.empty
+        return app_view.build(self._journal.authority), app_view.empty, app_view.needs
 
     async def _wake(self, query: SnapshotQuery[Any]) -> dict[str, str]:
         """The views behind what a query reads, awake, by signal id."""

@@ -7,7 +7,7 @@ follows. Folding is the views' own business, emission the scheduler's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from antiphon.facts import Clock, Fact, FactRecord
@@ -231,10 +231,15 @@ class ViewHost:
             self._forget_stale(view_id)
 
     async def fold_apart(
-        self, view: View[Fact, Any], initial: object, *, accept: Callable[[FactRecord], bool]
+        self,
+        view: View[Fact, Any],
+        initial: object,
+        *,
+        accept: Callable[[FactRecord], bool],
+        inputs: Mapping[str, object] | None = None,
     ) -> object:
         """The snapshot of a view of its own over those members that *accept* takes; O(members of its kinds), in a
-        thread. Nothing else sees that view."""
+        thread. Nothing else sees that view; *inputs* are the snapshots of the views that it depends on."""
         read = self._reader(view.kinds)
 
         def accepted() -> Iterator[Fact]:
@@ -244,7 +249,8 @@ class ViewHost:
             view.finish_refold(await asyncio.to_thread(view.begin_refold(from_history=True).run, accepted))
             return view.value
         facts = await asyncio.to_thread(lambda: tuple(accepted()))
-        snapshot = view.update(Batch(0, facts, self._clock.now_ms(), frozenset(), self.scheduler.snapshots()))
+        needed = inputs or {}
+        snapshot = view.update(Batch(0, facts, self._clock.now_ms(), frozenset(needed), needed))
         return initial if snapshot is UNCHANGED else snapshot
 
     def checkpoints(self) -> list[tuple[CheckpointKey, bytes]]:

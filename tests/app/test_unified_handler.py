@@ -17,6 +17,7 @@ from antiphon.app.unified_handler import UnifiedHandler, register_app_signals_wi
 from antiphon.facts import ChannelCreated, ContactAdded, MessageSent
 from antiphon.journal import Agreement, Consistency
 from antiphon.reactive import (
+    ALLOW_ALL,
     ERROR_SIGNAL,
     AccessPolicy,
     Capability,
@@ -358,13 +359,26 @@ async def test_sql_refuses_levels_that_it_cannot_keep(handler: UnifiedHandler) -
     for isolation in (pinned, ReadCommitted()):
         with pytest.raises(UnsupportedIsolation, match="SQL"):
             await handler.query(CountVotes(), isolation=isolation)
-    with pytest.raises(UnsupportedIsolation):
-        await handler.query(_OfUnread(), isolation=ReadCommitted())
+    handler.register_signal(Signal("app:theme", str), "dark")
+    with pytest.raises(UnsupportedIsolation, match="app:theme"):
+        await handler.query(_OfTheme(), isolation=ReadCommitted())
 
 
-class _OfUnread(Spy):
+class _OfTheme(Spy):
     def reads(self) -> tuple[Signal[Any], ...]:
-        return (UNREAD_COUNT_SIGNAL,)
+        return (Signal("app:theme", str),)
+
+
+async def test_a_committed_read_of_the_chat_folds_the_views_below_it_from_the_same_facts(journal: Journal) -> None:
+    book = ConsistencyBook()
+    async with UnifiedHandler(journal, capabilities=ALLOW_ALL, consistency=book) as handler:
+        receipts = [await handler.commit_fact(opened(journal, channel)) for channel in ("lobby", "garden")]
+        await handler.commit_fact(said(journal, "lobby", "hello"))
+        book.note(receipts[0].fact_id, Consistency(agreement=Agreement().finalized("round 1")))
+        chat = await handler.query(ChatQuery(), isolation=ReadCommitted())
+        assert [channel.id for channel in chat.channels.values()] == ["lobby"]
+        assert chat.messages_in("lobby") == ()
+        assert await handler.query(UnreadQuery(), isolation=ReadCommitted()) == 0
 
 
 # Statistics
