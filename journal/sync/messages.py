@@ -18,7 +18,7 @@ Kind 10 (ACKS) is optional: whoever keeps no account of acknowledgements never s
 
 Kinds 16-19 and 21-23 are set reconciliation and fork evidence: PROBE asks for symbols, bucket digests or lists of
 items, SKETCH, BUCKETS and ITEMS answer, WANT asks for runs by item, FORK is a proof of 296 bytes, SERVED ends an
-answer. A symbol is 24 bytes and how far its count is from what chance expects, a byte or two. Kind 20 (BASE: where a
+answer. A symbol is 21 bytes and how far its count is from what chance expects, a byte or two. Kind 20 (BASE: where a
 compacted chain starts) is reserved; until it is spoken it decodes to ``UnknownMessageKind``, like any other number.
 """
 
@@ -36,7 +36,7 @@ from antiphon.facts.ids import NAMESPACE_LENGTH_MAX
 from ..chain import RUN_FACTS_MAX, make_chain_info
 from ..errors import UnsealedBytes
 from ..forks import PROOF_BYTES
-from ..sketch import BUCKET_COUNT, CELLS_MAX, ITEM_BYTES, Bucket, Cell, expected_count
+from ..sketch import BUCKET_COUNT, CELLS_MAX, CHECK_BYTES, ITEM_BYTES, Bucket, Cell, expected_count
 
 WIRE_VERSION = 1
 PROTOCOL_NUMBER = 1
@@ -61,7 +61,7 @@ SEQ_MAX = 2**63 - 1
 # As many as the largest FACTS frame carries, so that one frame of facts is answered by one of acks: 32 KB.
 ACKS_COUNT_MAX = 1_000
 ACKNOWLEDGER_BYTES = 16
-# 4,096 symbols are 110 KiB.
+# 4,096 symbols are 92 KiB.
 SKETCH_CELLS_MAX = 4_096
 WANT_ITEMS_MAX = 4_096
 
@@ -71,7 +71,7 @@ _RUN_HEAD = struct.Struct(">32s16sQ32sI")
 _ROOT = struct.Struct(">32sIQ")
 _PROBE = struct.Struct(">B16sII")
 _SKETCH = struct.Struct(">16sIIH")
-_CELL = struct.Struct(">16s8s")
+_CELL = struct.Struct(f">16s{CHECK_BYTES}s")
 _BUCKET = struct.Struct(">H16s")
 _ITEMS = struct.Struct(">BIBH")
 _LIMITS = struct.Struct(">II")
@@ -487,7 +487,7 @@ def _write_body(message: Message) -> Sequence[bytes]:
 def _write_cells(message: Sketch) -> Sequence[bytes]:
     parts = []
     for index, (items, check, total) in enumerate(message.cells, message.start):
-        parts.append(_CELL.pack(items.to_bytes(16, "big"), check.to_bytes(8, "big")))
+        parts.append(_CELL.pack(items.to_bytes(16, "big"), check.to_bytes(CHECK_BYTES, "big")))
         off = total - expected_count(message.item_count, index)
         parts.append(_varint(off * 2 if off >= 0 else -off * 2 - 1))
     return parts

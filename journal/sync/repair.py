@@ -1,7 +1,7 @@
 """Finding which sealed runs one side lacks, when heads and suffixes have not said it: symbols, then buckets.
 
 One ``Repair`` is the asking side's share of one namespace in one round; the answering side keeps a ``Telling``. Both
-say what to send next and hold no connection. A difference of d runs costs about 1.45·d symbols of 25 bytes. The first
+say what to send next and hold no connection. A difference of d runs costs about 1.45·d symbols of 22 bytes. The first
 1,024 symbols are kept by the index; what needs more (some 600 runs and up) is encoded from scratch under a salt of the
 session, off the loop (~2 µs a run held, once on each side), up to 16,384; what needs more than that is told bucket by
 bucket, as lists of 16-byte items, and always ends.
@@ -33,7 +33,7 @@ from ..stores.position import RunRow
 from .messages import SKETCH_CELLS_MAX, WANT_ITEMS_MAX, Buckets, Items, Message, Probe, ProbeFor, Sketch
 
 NO_SALT = bytes(16)
-# A first look of 1.6 KiB: enough for forty runs, and enough to estimate how many there are.
+# A first look of 1.4 KiB: enough for forty runs, and enough to estimate how many there are.
 FIRST_CELLS = 64
 CELLS_PER_ITEM = 1.45
 # Buckets of a peer that keeps pages coming: a page holds 4,096 runs.
@@ -99,7 +99,7 @@ class Repair:
             return None
         limit = KEPT_CELLS if self._salt == NO_SALT else CELLS_MAX
         if held < limit:
-            return self._ask(min(limit, max(ceil(held * 1.25), ceil(estimate(cells) * CELLS_PER_ITEM) + 8)))
+            return self._ask(min(limit, max(ceil(held * 1.15), ceil(estimate(cells) * CELLS_PER_ITEM) + 4)))
         if self._salt == NO_SALT:
             self._salt, self._theirs = self._salt_later, []
             self._items = tuple(self._sketch.runs)
