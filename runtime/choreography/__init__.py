@@ -4,6 +4,7 @@ Decides nothing about what is allowed: the machines in ``choreography/`` do. Ope
 """
 
 from .codec import JSON, Codec, JsonCodec
+from .endpoint import Clock, Endpoint, Offer
 from .errors import (
     CannotProduce,
     ChannelClosed,
@@ -32,10 +33,23 @@ from .errors import (
     UnknownExtension,
     UnknownRole,
 )
+from .guarding import Effects, GuardPort, GuardRequest
 from .handler import ChoreoHandler, HandlerProfile, Labelled, label_of, value_of
 from .handlers.memory import InMemoryHandler, MemoryHub
+from .profiles import require_profile, validate_profile
+from .role_plan import Messages, RolePlan
 
 __all__ = [
+    "Clock",
+    "Endpoint",
+    "Offer",
+    "Effects",
+    "GuardPort",
+    "GuardRequest",
+    "Messages",
+    "RolePlan",
+    "require_profile",
+    "validate_profile",
     "JSON",
     "CannotProduce",
     "ChannelClosed",

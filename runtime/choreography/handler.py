@@ -74,9 +74,9 @@ def value_of(message: object) -> object:
 class ChoreoHandler(Protocol[E_contra]):
     """What carries a role's messages. Subclass it and write the first six; the rest has an answer already.
 
-    One task at a time uses a session. A cancelled ``recv`` or ``offer`` takes nothing. An operation that raises has not
-    happened; after ``TransportFailed`` it may be tried again. The shipped suite ``testing/contracts/handler.py`` says
-    the rest, and every handler passes it.
+    One task at a time receives from a peer, and one sends to it. A cancelled ``recv`` or ``offer`` takes nothing. An
+    operation that raises has not happened; after ``TransportFailed`` it may be tried again. The shipped suite
+    ``testing/contracts/handler.py`` says the rest, and every handler passes it.
     """
 
     profile: HandlerProfile = HandlerProfile()

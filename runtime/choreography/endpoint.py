@@ -1,0 +1,743 @@
+"""A role's end of a session: every operation is held against the role's machine before anything leaves.
+
+The machine decides what is allowed, the handler carries it, and the endpoint moves on only after the handler succeeded.
+Performs no local actions of the protocol: `due` says which there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar, overload
+
+from antiphon.choreography import CompiledProtocol
+from antiphon.choreography.ast import Evidence, Predicate, Statement
+from antiphon.choreography.fsm import Transition, show_step
+from antiphon.choreography.guards import GuardUndecided, holds, value_in
+from antiphon.choreography.merge import Step
+from antiphon.choreography.payloads import Strictness
+
+from .codec import JSON, Codec
+from .errors import (
+    EndpointBusy,
+    EndpointClosed,
+    FamilyError,
+    GuardFailed,
+    IncompleteProtocol,
+    InsufficientResponses,
+    InvalidChoice,
+    MalformedMessage,
+    PayloadRefused,
+    ProtocolViolation,
+    UnexpectedMessage,
+)
+from .guarding import Effects, GuardPort, GuardRequest
+from .handler import ChoreoHandler, Labelled, Written, label_of, value_of
+from .role_plan import Messages, RolePlan, Way
+
+M = TypeVar("M")
+E = TypeVar("E")
+
+# The steps that a message about a wrong one names.
+HISTORY_MAX = 16
+
+ClockOutcome: TypeAlias = Literal["running", "body", "timeout", "cancel"]
+SessionOutcome: TypeAlias = Literal["new", "running", "done", "cancelled"]
+
+
+class Offer(NamedTuple):
+    """What a partner chose: its label, and the message or None for a label alone."""
+
+    label: str
+    message: object
+
+
+class EndpointStatistics(NamedTuple):
+    """What an endpoint did: messages and labels sent and received, and those of parts given up that came late."""
+
+    sent: int
+    received: int
+    discarded: int
+
+
+class _Held(NamedTuple):
+    """What was taken from a handler and not yet handed on; ``is_read`` when the message is here, too."""
+
+    label: str
+    message: object = None
+    is_read: bool = False
+
+
+class _PartIsOver(BaseException):
+    """Leaves the body of a timed part; caught by its block, whose own it is."""
+
+    def __init__(self, clock: int, first: Transition | None = None) -> None:
+        self.clock = clock
+        # The owner's words that told so; None when it is this role's own clock.
+        self.first = first
+
+
+class Endpoint(Generic[E]):
+    """One role's end of one session.
+
+        async with Endpoint.of(protocol, "Guest", handler, messages=[Ask, Free]) as guest:
+            await guest.send("Hotel", Ask(nights=2))
+            label, message = await guest.offer("Hotel")
+
+    One operation at a time. What is refused (``ProtocolViolation``, ``PayloadRefused``, ``GuardFailed``,
+    ``GuardDenied``, ``EndpointBusy``) leaves the wire and the state as they were; so does what fails on the way, and
+    may be tried again. Leaving the block before the role is done raises ``IncompleteProtocol``; leaving it with an
+    error closes the session, and the peers are told.
+    """
+
+    def __init__(
+        self,
+        plan: RolePlan,
+        handler: ChoreoHandler[E],
+        session: E | None = None,
+        *,
+        codec: Codec = JSON,
+        guard: GuardPort | None = None,
+        effects: Effects | None = None,
+        context: Mapping[str, object] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.role = plan.role
+        self.handler = handler
+        # Most handlers keep nothing for a session and take None for it; which do, their own types say.
+        self.session: Any = session
+        self.context: dict[str, object] = dict(context or {})
+        self._codec = codec
+        self._guard = guard
+        self._effects = effects or {}
+        self._state = 0
+        self._outcome: SessionOutcome = "new"
+        self._busy = ""
+        self._is_uncertain = False
+        self._history: deque[Step] = deque(maxlen=HISTORY_MAX)
+        self._due: tuple[Statement, ...] = plan.machine.initial_actions
+        self._chosen: Way | None = None
+        self._held: dict[str, _Held] = {}
+        self._clocks: list[Clock[E]] = []
+        # By sender, and whether a message travels: what a part given up may still bring, and answers not waited for.
+        self._stale: dict[str, dict[str, bool]] = {}
+        self._owed: dict[str, deque[tuple[str, bool]]] = {}
+        self._sent = self._received = self._discarded = 0
+
+    @classmethod
+    def of(
+        cls,
+        protocol: CompiledProtocol,
+        role: str,
+        handler: ChoreoHandler[E],
+        session: E | None = None,
+        *,
+        messages: Messages = (),
+        strictness: Strictness = "structural",
+        codec: Codec = JSON,
+        guard: GuardPort | None = None,
+        effects: Effects | None = None,
+        context: Mapping[str, object] | None = None,
+    ) -> Endpoint[E]:
+        """An endpoint for a role of a protocol; for many sessions make the ``RolePlan`` once."""
+        plan = RolePlan.of(protocol, role, messages=messages, strictness=strictness)
+        return cls(plan, handler, session, codec=codec, guard=guard, effects=effects, context=context)
+
+    # --- where it is
+
+    @property
+    def state(self) -> int:
+        """The number of the machine's state."""
+        return self._state
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """What the role may do next, in words."""
+        return tuple(show_step(step) for step in self.plan.expected(self._state))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What the role may do next, as data."""
+        return self.plan.expected(self._state)
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """The last steps, in words."""
+        return tuple(show_step(step) for step in self._history)
+
+    @property
+    def due(self) -> tuple[Statement, ...]:
+        """The protocol's local actions between the last exchange and the next; whoever runs the role performs them."""
+        return self._due
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the role's part is over."""
+        return self.plan.machine.is_final(self._state)
+
+    @property
+    def outcome(self) -> SessionOutcome:
+        """How the session stands."""
+        return self._outcome
+
+    def statistics(self) -> EndpointStatistics:
+        """How much it did."""
+        return EndpointStatistics(self._sent, self._received, self._discarded)
+
+    # --- the session
+
+    async def __aenter__(self) -> Self:
+        if self._outcome != "new":
+            raise EndpointClosed(f"{self.role}'s session is {self._outcome}; an endpoint is for one session")
+        self._outcome = "running"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if problem is None and self.is_done:
+            self._outcome = "done"
+            return
+        await self.cancel()
+        if problem is None:
+            raise IncompleteProtocol(self.role, expected=self.expected, path=self.history)
+
+    async def cancel(self) -> None:
+        """Give the session up: its channels are closed and the peers told. Idempotent."""
+        if self._outcome in ("new", "running"):
+            self._outcome = "cancelled"
+            await self.handler.close(self.session)
+
+    # --- exchanges
+
+    async def send(
+        self, to: str, message: object = None, *, label: str | None = None, context: Mapping[str, object] | None = None
+    ) -> None:
+        """Send a message under its class's name, or under *label*; where there are several labels, this is the choice.
+
+        *context* is what the branch's guard is evaluated in, besides what is known already.
+        """
+        name = label if label is not None else label_of(message)
+        self._enter("send", name)
+        try:
+            way = self._send_way(to, name)
+            if not way.is_message:
+                raise ProtocolViolation(
+                    self.role,
+                    actual=f"send a message {name} to {to}",
+                    expected=[f"choose the label {name}, which travels alone"],
+                    path=self.history,
+                )
+            value = value_of(message) if type(message) is Labelled else message
+            if not way.is_plain or type(value) is not way.kind:
+                fault = self.plan.fault(way, value)
+                if fault is not None:
+                    raise PayloadRefused(name, fault)
+            data = self._codec.encode(Labelled(name, value))
+            carried = Labelled(name, value, Written(self._codec, data))
+            request = None if way.is_plain else await self._admitted(way, data, context)
+            try:
+                await self.handler.send(self.session, to, carried)
+            except asyncio.CancelledError:
+                self._is_uncertain = True
+                raise
+            self._sent += 1
+            self._move(way)
+            if request is not None:
+                await self._tell_guard(request)
+        finally:
+            self._busy = ""
+
+    async def choose(self, to: str, label: str, context: Mapping[str, object] | None = None) -> None:
+        """Tell a label that travels alone; or decide for a branch whose message, of that name, is sent next.
+
+        The branch's guard is evaluated now.
+        """
+        self._enter("choose", label)
+        try:
+            try:
+                way = self._send_way(to, label)
+            except ProtocolViolation as problem:
+                error = InvalidChoice if any(step.direction == "send" for step in self.steps) else ProtocolViolation
+                actual = f"choose {label} for {to}"
+                raise error(self.role, actual=actual, expected=self.expected, path=self.history) from problem
+            await self._check_guard(way, context)
+            if way.is_message:
+                self._chosen = way
+                return
+            request = await self._admitted(way, b"", None)
+            try:
+                await self.handler.choose(self.session, to, label)
+            except asyncio.CancelledError:
+                self._is_uncertain = True
+                raise
+            self._sent += 1
+            self._move(way)
+            if request is not None:
+                await self._tell_guard(request)
+        finally:
+            self._busy = ""
+
+    @overload
+    async def recv(self, sender: str, kind: type[M]) -> M: ...
+    @overload
+    async def recv(self, sender: str) -> object: ...
+    async def recv(self, sender: str, kind: type[object] | None = None) -> object:
+        """The one message that may come from *sender* here; ``offer`` where there are several.
+
+        *kind* may be left out; a class that is given must be the one registered, or the label's own.
+        """
+        self._enter("receive from", sender)
+        try:
+            ways = self._receive_ways(sender)
+            ordinary = [way for way in ways.values() if way.clock is None]
+            if len(ordinary) != 1 or not ordinary[0].is_message:
+                actual = f"receive exactly one message from {sender}"
+                raise ProtocolViolation(self.role, actual=actual, expected=self.expected, path=self.history)
+            way = ordinary[0]
+            self._check_kind(way, kind)
+            if len(ways) > 1 or self._held or self._owed or self._stale:
+                way = await self._next_way(sender, ways)
+            message = await self._message(way, kind)
+            self._received += 1
+            self._move(way)
+            return message
+        finally:
+            self._busy = ""
+
+    async def offer(self, sender: str) -> Offer:
+        """What *sender* chose: the first label that arrives, and its message."""
+        self._enter("take an offer from", sender)
+        try:
+            way = await self._next_way(sender, self._receive_ways(sender))
+            if way.is_message:
+                message = await self._message(way, None)
+            else:
+                message = None
+                self._held.pop(sender, None)
+            self._received += 1
+            self._move(way)
+            return Offer(way.step.label, message)
+        finally:
+            self._busy = ""
+
+    # --- timed parts
+
+    def timeout(self) -> Clock[E]:
+        """The timed part that comes next, as a block: ``async with endpoint.timeout() as clock``.
+
+        The owner's clock runs as long as the block and cuts it off; another role's block ends when it learns that the
+        clock fired. Either way ``clock.outcome`` says how it ended, and the endpoint stands where that leads.
+        """
+        state = self.plan.machine.states[self._state]
+        if state.kind != "timeout":
+            actual = "begin a timed part"
+            raise ProtocolViolation(self.role, actual=actual, expected=self.expected, path=self.history)
+        return Clock(self, self._state)
+
+    # --- families
+
+    async def broadcast(self, family: str, message: object, *, is_parallel: bool = False) -> None:
+        """Send one message to each instance of a family, in order of their indices.
+
+        *is_parallel* starts all sends and waits for all; when one fails, the session can only be given up.
+        """
+        ways = self._family_ways("send", family, label_of(message))
+        if not is_parallel:
+            for way in ways:
+                await self.send(way.step.partner, message)
+            return
+        self._enter("broadcast", family)
+        try:
+            sends = [self._prepared(way, message) for way in ways]
+            # Until all are through: some may have left and others not.
+            self._is_uncertain = True
+            with _alone():
+                async with asyncio.TaskGroup() as group:
+                    for way, carried, data in sends:
+                        group.create_task(self._send_one(way, carried, data))
+            self._is_uncertain = False
+            for way in ways:
+                self._sent += 1
+                self._move(way)
+        finally:
+            self._busy = ""
+
+    async def gather(
+        self,
+        family: str,
+        kind: type[M] | None = None,
+        *,
+        min_responses: int | None = None,
+        within_s: float | None = None,
+    ) -> dict[str, M | object]:
+        """One message of each instance of a family, by instance, in the order in which they arrived.
+
+        With *min_responses*, return as soon as so many arrived; what the others still send is discarded when it comes.
+        Fewer after *within_s* seconds: ``InsufficientResponses``, and what did arrive is kept for another try.
+        """
+        ways = self._family_ways("recv", family, None)
+        needed = len(ways) if min_responses is None else min_responses
+        if not 0 < needed <= len(ways):
+            raise FamilyError(f"min_responses is {needed}; {family} has {len(ways)} instances")
+        self._enter("gather from", family)
+        try:
+            with _alone():
+                arrived = await self._arrivals(ways, kind, needed, within_s)
+            if len(arrived) < needed:
+                for sender, message in arrived.items():
+                    self._held[sender] = _Held(_way_of(ways, sender).step.label, message, True)
+                raise InsufficientResponses(expected=needed, received=len(arrived))
+            for way in ways:
+                if way.step.partner not in arrived:
+                    self._owed.setdefault(way.step.partner, deque()).append((way.step.label, way.is_message))
+                self._move(way)
+            self._received += len(arrived)
+            return arrived
+        finally:
+            self._busy = ""
+
+    # --- sending
+
+    def _enter(self, operation: str, what: str) -> None:
+        if self._busy:
+            raise EndpointBusy(self.role, wanted=f"{operation} {what}", running=self._busy)
+        if self._outcome in ("done", "cancelled"):
+            raise EndpointClosed(f"{self.role}'s session is {self._outcome}")
+        if self._is_uncertain:
+            raise EndpointClosed(f"{self.role} was cut off while sending; whether that left is not known: give it up")
+        for clock in self._clocks:
+            clock._check()
+        if self._state in self.plan.clocks:
+            raise ProtocolViolation(
+                self.role,
+                actual=f"{operation} {what} before its clock runs",
+                expected=["`async with endpoint.timeout()` around the timed part"],
+                path=self.history,
+            )
+        self._busy = operation
+
+    def _send_way(self, to: str, label: str) -> Way:
+        try:
+            way = self.plan.send(self._state, to, label)
+        except ProtocolViolation as problem:
+            raise ProtocolViolation(
+                self.role, actual=problem.actual, expected=problem.expected, path=self.history
+            ) from None
+        if self._chosen is not None and self._chosen is not way:
+            expected = [f"send the chosen {self._chosen.step.label} to {self._chosen.step.partner}"]
+            raise ProtocolViolation(self.role, actual=show_step(way.step), expected=expected, path=self.history)
+        return way
+
+    async def _check_guard(self, way: Way, context: Mapping[str, object] | None) -> None:
+        if context:
+            self.context.update(context)
+        guard = way.guard
+        if guard is None or way is self._chosen:
+            return
+        label = way.step.label
+        try:
+            if isinstance(guard, Predicate):
+                is_allowed = holds(guard.expression, self.context)
+                if not is_allowed:
+                    raise GuardFailed(label, "its guard does not hold")
+            else:
+                await self._find_evidence(label, guard)
+        except GuardUndecided as problem:
+            raise GuardFailed(label, str(problem)) from problem
+        # Once for each choice: a send that is tried again does not ask for the evidence again.
+        self._chosen = way
+
+    async def _find_evidence(self, label: str, guard: Evidence) -> None:
+        name = f"{guard.interface}.{guard.operation}"
+        effect = self._effects.get(name)
+        if effect is None:
+            raise GuardFailed(label, f"the effect {name} is not registered; give it to the endpoint's effects")
+        found = await effect(*(value_in(argument, self.context) for argument in guard.arguments))
+        if found is None:
+            raise GuardFailed(label, f"{name} found no evidence")
+        self.context[guard.binder] = found
+
+    async def _admitted(self, way: Way, data: bytes, context: Mapping[str, object] | None) -> GuardRequest | None:
+        """Evaluate the branch's guard and ask the guard chain; what to tell it afterwards."""
+        await self._check_guard(way, context)
+        if self._guard is None or not way.commands:
+            return None
+        step = way.step
+        request = GuardRequest(self.plan.protocol, self.role, step.partner, step.label, data, way.commands)
+        await self._guard.admit(request)
+        return request
+
+    async def _tell_guard(self, request: GuardRequest) -> None:
+        assert self._guard is not None, "it was asked before"
+        await self._guard.sent(request)
+
+    def _prepared(self, way: Way, message: object) -> tuple[Way, Labelled, bytes]:
+        value = value_of(message)
+        fault = self.plan.fault(way, value)
+        if fault is not None:
+            raise PayloadRefused(way.step.label, fault)
+        data = self._codec.encode(message)
+        return way, Labelled(way.step.label, value, Written(self._codec, data)), data
+
+    async def _send_one(self, way: Way, carried: Labelled, data: bytes) -> None:
+        request = await self._admitted(way, data, None)
+        await self.handler.send(self.session, way.step.partner, carried)
+        if request is not None:
+            await self._tell_guard(request)
+
+    # --- receiving
+
+    def _receive_ways(self, sender: str) -> dict[str, Way]:
+        ways = self.plan.receives(self._state, sender)
+        if not ways:
+            actual = f"receive from {sender}"
+            raise ProtocolViolation(self.role, actual=actual, expected=self.expected, path=self.history)
+        return ways
+
+    def _check_kind(self, way: Way, kind: type[object] | None) -> None:
+        known = way.kind
+        if kind is None or known is kind:
+            return
+        if known is not None or kind.__name__ != way.step.label:
+            actual = f"receive a {kind.__name__} from {way.step.partner}"
+            raise ProtocolViolation(self.role, actual=actual, expected=self.expected, path=self.history)
+
+    async def _next_way(self, sender: str, ways: Mapping[str, Way]) -> Way:
+        """The way that the next label of *sender* takes, past what comes too late. Leaves the message where it is."""
+        while True:
+            held = self._held.get(sender)
+            label = held.label if held is not None else await self.handler.offer(self.session, sender)
+            owed = self._owed.get(sender)
+            if owed and owed[0][0] == label:
+                await self._discard(sender, *owed.popleft())
+                continue
+            way = ways.get(label)
+            if way is None:
+                if label in self._stale.get(sender, ()):
+                    await self._discard(sender, label, self._stale[sender][label])
+                    continue
+                # A label alone was taken to be looked at: it is kept for whoever asks rightly.
+                self._held[sender] = held or _Held(label)
+                raise UnexpectedMessage(sender, actual=label, expected=list(ways))
+            if not way.is_message:
+                self._held[sender] = _Held(label)
+            if way.clock is not None and any(clock.number == way.clock for clock in self._clocks):
+                raise _PartIsOver(way.clock, way.transition)
+            return way
+
+    async def _discard(self, sender: str, label: str, is_message: bool) -> None:
+        """Drop what nobody waits for any more. A label alone was taken by looking at it."""
+        self._held.pop(sender, None)
+        if is_message:
+            await self.handler.recv(self.session, sender, None, label=label)
+        self._discarded += 1
+
+    async def _message(self, way: Way, kind: type[object] | None) -> object:
+        sender, label = way.step.partner, way.step.label
+        held = self._held.pop(sender, None)
+        if held is not None and held.is_read:
+            message = held.message
+        else:
+            message = await self.handler.recv(self.session, sender, way.kind or kind, label=label)
+        if not way.is_plain:
+            fault = self.plan.fault(way, message)
+            if fault is not None:
+                self._held[sender] = _Held(label, message, True)
+                raise MalformedMessage(label, fault)
+        return message
+
+    async def _arrivals(
+        self, ways: Iterable[Way], kind: type[object] | None, needed: int, within_s: float | None
+    ) -> dict[str, object]:
+        arrived: dict[str, object] = {}
+        is_enough = asyncio.Event()
+
+        async def wait_for(way: Way) -> None:
+            sender = way.step.partner
+            found = await self._next_way(sender, {way.step.label: way})
+            arrived[sender] = await self._message(found, kind)
+            if len(arrived) >= needed:
+                is_enough.set()
+
+        async with asyncio.TaskGroup() as group:
+            waiting = [group.create_task(wait_for(way)) for way in ways]
+            try:
+                async with asyncio.timeout(within_s) as limit:
+                    await is_enough.wait()
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+            finally:
+                for task in waiting:
+                    task.cancel()
+        return arrived
+
+    # --- moving
+
+    def _move(self, way: Way) -> None:
+        self._state = way.target
+        self._history.append(way.step)
+        self._due = way.transition.actions
+        self._chosen = None
+
+    def _jump(self, clock: int, part: Transition) -> None:
+        """Leave a timed part's body for one of its other parts; what the body would still bring is stale."""
+        for sender, labels in self._labels_of_body(clock).items():
+            self._stale.setdefault(sender, {}).update(labels)
+        self._state = part.target
+        self._due = part.actions
+        self._chosen = None
+        self._is_uncertain = False
+
+    def _labels_of_body(self, clock: int) -> dict[str, dict[str, bool]]:
+        found: dict[str, dict[str, bool]] = {}
+        for state in self.plan.machine.states:
+            if state.kind == "recv" and clock in state.timed_by:
+                labels = {one.label: one.message is not None for one in state.transitions}
+                found.setdefault(state.partner, {}).update(labels)
+        return found
+
+    def _family_ways(self, direction: Literal["send", "recv"], family: str, label: str | None) -> list[Way]:
+        """The exchanges with every instance of a family that come next, one after another, by index."""
+        ways: list[Way] = []
+        state = self._state
+        seen: set[str] = set()
+        while True:
+            steps = [step for step in self.plan.expected(state) if _family_of(step.partner) == family]
+            steps = [step for step in steps if step.direction == direction and label in (None, step.label)]
+            if len(steps) != 1 or steps[0].partner in seen or (ways and steps[0].label != ways[0].step.label):
+                break
+            step = steps[0]
+            label = step.label
+            seen.add(step.partner)
+            way = (
+                self.plan.send(state, step.partner, step.label)
+                if direction == "send"
+                else self.plan.receives(state, step.partner)[step.label]
+            )
+            ways.append(way)
+            state = way.target
+        if not ways:
+            verb = "send to" if direction == "send" else "receive from"
+            raise FamilyError(
+                f"{self.role} may not {verb} a family {family} here; expected: {' or '.join(self.expected)}"
+            )
+        return ways
+
+
+class Clock(Generic[E]):
+    """A timed part that runs; see ``Endpoint.timeout``."""
+
+    def __init__(self, endpoint: Endpoint[E], number: int) -> None:
+        self.number = number
+        self._endpoint = endpoint
+        self._state = endpoint.plan.machine.states[number]
+        self._outcome: ClockOutcome = "running"
+        self._is_mine = self._state.owner == endpoint.role
+        self._limit: asyncio.Timeout | None = None
+
+    @property
+    def outcome(self) -> ClockOutcome:
+        """How the part ended: its body, or the part that follows when the clock fires or the owner cancels."""
+        return self._outcome
+
+    @property
+    def has_fired(self) -> bool:
+        """Whether the clock fired and `on timeout` comes next."""
+        return self._outcome == "timeout"
+
+    def cancel(self) -> None:
+        """Leave the body for `on cancel`; the owner alone may, and the rest of the block is not run."""
+        if not self._is_mine or self._state.part("cancel") is None:
+            who = self._state.owner if self._state.part("cancel") is not None else "nobody"
+            raise ProtocolViolation(
+                self._endpoint.role, actual="cancel a timed part", expected=[f"that {who} does"], path=()
+            )
+        self._outcome = "cancel"
+        raise _PartIsOver(self.number)
+
+    async def __aenter__(self) -> Self:
+        body = self._state.part("body")
+        assert body is not None, "a timed part has a body"
+        endpoint = self._endpoint
+        if endpoint._state != self.number:
+            actual = "begin a timed part a second time"
+            raise ProtocolViolation(endpoint.role, actual=actual, expected=endpoint.expected, path=endpoint.history)
+        endpoint._state = body.target
+        endpoint._due = body.actions
+        endpoint._clocks.append(self)
+        if self._is_mine:
+            self._limit = asyncio.timeout(self._state.milliseconds / 1000)
+            await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        endpoint = self._endpoint
+        endpoint._clocks.remove(self)
+        has_fired = await self._stop(kind, problem, trace)
+        if has_fired:
+            return self._end("timeout")
+        if problem is None:
+            self._outcome = "body"
+            return False
+        if not isinstance(problem, _PartIsOver) or problem.clock != self.number:
+            return False
+        if self._outcome == "cancel":
+            return self._end("cancel")
+        return self._end(self._told(problem.first))
+
+    async def _stop(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Stop the clock; whether it had fired, which turns the cancellation it sent into an error of asyncio's."""
+        if self._limit is None:
+            return False
+        try:
+            await self._limit.__aexit__(kind, problem, trace)
+        except TimeoutError:
+            if not self._limit.expired():
+                raise
+            return True
+        return isinstance(problem, _PartIsOver) and problem.clock == self.number and self._outcome == "running"
+
+    def _check(self) -> None:
+        """At zero milliseconds, and from the moment it fired, nothing of the body happens any more."""
+        if self._is_mine and (self._state.milliseconds == 0 or (self._limit is not None and self._limit.expired())):
+            raise _PartIsOver(self.number)
+
+    def _told(self, first: Transition | None) -> Literal["timeout", "cancel"]:
+        """Which part the owner's first words begin."""
+        cancel = self._state.part("cancel")
+        states = self._endpoint.plan.machine.states
+        is_cancel = cancel is not None and any(one is first for one in states[cancel.target].transitions)
+        return "cancel" if is_cancel else "timeout"
+
+    def _end(self, outcome: Literal["timeout", "cancel"]) -> bool:
+        self._outcome = outcome
+        part = self._state.part(outcome)
+        assert part is not None, "looked at before"
+        self._endpoint._jump(self.number, part)
+        return True
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Of the errors of several tasks the first: the others were only told to stop, or say the same."""
+    try:
+        yield
+    except BaseExceptionGroup as problems:
+        raise problems.exceptions[0] from None
+
+
+def _family_of(role: str) -> str:
+    return role.partition("[")[0] if role.endswith("]") else ""
+
+
+def _way_of(ways: Iterable[Way], sender: str) -> Way:
+    return next(way for way in ways if way.step.partner == sender)

@@ -1,0 +1,639 @@
+"""The monitored endpoint: what is wrong changes neither wire nor state, and says what was allowed."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from antiphon.choreography import compile_choreography
+from antiphon.runtime.choreography import (
+    ChannelClosed,
+    Endpoint,
+    EndpointBusy,
+    EndpointClosed,
+    FamilyError,
+    GuardDenied,
+    GuardFailed,
+    GuardRequest,
+    IncompleteProtocol,
+    InMemoryHandler,
+    InsufficientResponses,
+    InvalidChoice,
+    Labelled,
+    MalformedMessage,
+    PayloadRefused,
+    ProtocolViolation,
+    TransportFailed,
+    UnexpectedMessage,
+)
+from antiphon.testing import virtual_time
+
+BOOKING = compile_choreography(
+    """\
+module hotel exposing (Booking)
+effect Bank
+  authoritative funds : Unit -> Result Fault Pass
+    { class : authoritative, progress : may_block, region : session, agreement_use : none, reentrancy : allow }
+protocol Booking uses Bank =
+  roles Guest, Hotel
+  Guest -> Hotel : Ask(nights : u8)
+  choice Hotel at
+    | Free when (rooms > 0) =>
+      Hotel -> Guest : Free(price : u32)
+      choice Guest at
+        | Pay when check Bank.funds(price) yields proof =>
+          Guest { guard_capability : "hotel:pay", flow_cost : 7 } -> Hotel : Pay
+        | leave =>
+          Guest -> Hotel : Bye(reason : String)
+    | Full =>
+      Hotel -> Guest : Full
+"""
+)
+
+
+@dataclass(frozen=True)
+class Ask:
+    nights: int
+
+
+class Free(BaseModel):
+    price: int = Field(ge=1)
+
+
+@dataclass(frozen=True)
+class Full:
+    pass
+
+
+MESSAGES = [Ask, Free, Full]
+Seats = tuple[Endpoint[object], Endpoint[object]]
+
+
+def seats(**options: Any) -> Seats:
+    guest, hotel = InMemoryHandler.network("Guest", "Hotel")
+    return (
+        Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES, **options),
+        Endpoint.of(BOOKING, "Hotel", hotel, messages=MESSAGES),
+    )
+
+
+async def nothing_waits(hotel: Endpoint[object]) -> bool:
+    """Whether nothing is on the wire to the hotel."""
+    try:
+        async with asyncio.timeout(0):
+            await hotel.handler.offer(None, "Guest")
+    except TimeoutError:
+        return True
+    return False
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(scenario())
+
+
+def test_a_conversation_follows_the_protocol_to_its_end() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        async with hotel, guest:
+            await guest.send("Hotel", Ask(2))
+            assert await hotel.recv("Guest", Ask) == Ask(2)
+            await hotel.send("Guest", Full())
+            assert await guest.offer("Hotel") == ("Full", Full())
+            assert guest.history == ("send Ask to Hotel", "receive Full from Hotel")
+            assert guest.statistics() == (1, 1, 0)
+        assert guest.outcome == hotel.outcome == "done"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda guest: guest.send("Bank", Ask(2)),  # partner
+        lambda guest: guest.send("Hotel", Full()),  # label
+        lambda guest: guest.send("Hotel", Ask(2), label="Pay"),  # order
+        lambda guest: guest.recv("Hotel", Free),  # direction
+        lambda guest: guest.offer("Hotel"),
+        lambda guest: guest.choose("Hotel", "leave"),
+    ],
+)
+def test_a_wrong_step_leaves_wire_and_state_and_says_what_is_allowed(wrong: Callable[..., Any]) -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        async with hotel:
+            await guest.__aenter__()
+            with pytest.raises(ProtocolViolation, match="expected: send Ask to Hotel") as told:
+                await wrong(guest)
+            assert told.value.expected == ("send Ask to Hotel",)
+            assert guest.state == 0
+            assert await nothing_waits(hotel)
+            await guest.send("Hotel", Ask(1))
+            assert await hotel.recv("Guest", Ask) == Ask(1)
+            await hotel.send("Guest", Full())
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (Ask(300), "nights is 300, not 0 to 255"),
+        (Ask("two"), "nights is 'two', not a u8"),  # type: ignore[arg-type]
+        (Labelled("Ask", {"nights": 2}), "a dict, not a Ask"),
+    ],
+)
+def test_a_payload_that_does_not_validate_is_the_senders_error_before_it_leaves(payload: object, reason: str) -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        await guest.__aenter__()
+        with pytest.raises(PayloadRefused, match=reason):
+            await guest.send("Hotel", payload)
+        assert guest.state == 0
+        assert await nothing_waits(hotel)
+
+    run(scenario)
+
+
+def test_what_a_models_own_validators_forbid_does_not_leave_either() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        await hotel.__aenter__()
+        await guest.send("Hotel", Ask(1))
+        await hotel.recv("Guest", Ask)
+        with pytest.raises(Exception, match="greater than or equal to 1"):
+            await hotel.send("Guest", Free.model_construct(price=0), context={"rooms": 1})
+        assert hotel.state == 1
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("payload", [{"nights": "two"}, {"nights": 300}, {}, 7])
+def test_a_payload_that_does_not_validate_is_the_peers_error_when_it_arrives(payload: object) -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        await hotel.__aenter__()
+        await guest.handler.send(None, "Hotel", Labelled("Ask", payload))
+        for _ in range(2):
+            with pytest.raises(MalformedMessage, match=r"no Ask"):
+                await hotel.recv("Guest", Ask)
+        assert hotel.state == 0
+
+    run(scenario)
+
+
+def test_a_message_out_of_order_is_the_peers_error_and_stays_where_it_is() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        await hotel.__aenter__()
+        await guest.handler.choose(None, "Hotel", "leave")
+        for attempt in (hotel.offer, hotel.offer):
+            with pytest.raises(UnexpectedMessage, match="Guest sent leave; expected: Ask"):
+                await attempt("Guest")
+        assert hotel.state == 0
+
+    run(scenario)
+
+
+def test_what_is_unregistered_travels_as_plain_data_with_the_fields_of_the_text() -> None:
+    async def scenario() -> None:
+        guest, hotel = InMemoryHandler.network("Guest", "Hotel")
+        async with Endpoint.of(BOOKING, "Guest", guest) as one, Endpoint.of(BOOKING, "Hotel", hotel) as other:
+            with pytest.raises(PayloadRefused, match="nights is missing"):
+                await one.send("Hotel", {"days": 1}, label="Ask")
+            await one.send("Hotel", {"nights": 1}, label="Ask")
+            assert await other.recv("Guest") == {"nights": 1}
+            await other.send("Guest", label="Full")
+            assert await one.offer("Hotel") == ("Full", None)
+
+    run(scenario)
+
+
+def test_strict_payloads_have_nothing_beside_what_is_declared_and_off_looks_at_nothing() -> None:
+    async def scenario() -> None:
+        handlers = InMemoryHandler.network("Guest", "Hotel")
+        strict = Endpoint.of(BOOKING, "Guest", handlers[0], strictness="strict")
+        with pytest.raises(PayloadRefused, match="pets is not in Ask"):
+            await strict.send("Hotel", {"nights": 1, "pets": 2}, label="Ask")
+        await Endpoint.of(BOOKING, "Guest", handlers[0], strictness="off").send("Hotel", "hello", label="Ask")
+
+    run(scenario)
+
+
+# --- guards -------------------------------------------------------------------------------------------------------
+
+
+async def asked(hotel: Endpoint[object], guest: Endpoint[object]) -> None:
+    await hotel.__aenter__()
+    await guest.__aenter__()
+    await guest.send("Hotel", Ask(1))
+    await hotel.recv("Guest", Ask)
+
+
+def test_a_false_guard_sends_nothing() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        await asked(hotel, guest)
+        for context, reason in (({"rooms": 0}, "does not hold"), ({"rooms": True}, "no order"), (None, "no order")):
+            with pytest.raises(GuardFailed, match=reason):
+                await hotel.send("Guest", Free(price=3), context=context)
+        assert hotel.state == 1
+        await hotel.choose("Guest", "Free", {"rooms": 2})
+        with pytest.raises(ProtocolViolation, match="send the chosen Free"):
+            await hotel.send("Guest", Full())
+        await hotel.send("Guest", Free(price=3))
+        assert await guest.offer("Hotel") == ("Free", Free(price=3))
+
+    run(scenario)
+
+
+def test_a_name_that_is_not_given_leaves_a_guard_undecided() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        await asked(hotel, guest)
+        with pytest.raises(GuardFailed, match="rooms is not given; the context has stars"):
+            await hotel.choose("Guest", "Free", {"stars": 5})
+        with pytest.raises(InvalidChoice, match="send Free to Guest or send Full to Guest"):
+            await hotel.choose("Guest", "Maybe")
+
+    run(scenario)
+
+
+class Ledger:
+    """A guard that refuses, or notes."""
+
+    def __init__(self, *, is_open: bool) -> None:
+        self.is_open = is_open
+        self.noted: list[str] = []
+
+    async def admit(self, request: GuardRequest) -> None:
+        self.noted.append(f"admit {request.label}: {', '.join(f'{one.kind} {one.value}' for one in request.commands)}")
+        if not self.is_open:
+            raise GuardDenied("the purse is shut")
+
+    async def sent(self, request: GuardRequest) -> None:
+        self.noted.append(f"sent {request.label}")
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_evidence_is_asked_for_once_and_the_guard_chain_before_anything_leaves(is_open: bool) -> None:
+    async def scenario() -> None:
+        calls: list[object] = []
+
+        async def funds(price: object) -> str | None:
+            calls.append(price)
+            return "enough" if price == 3 else None
+
+        ledger = Ledger(is_open=is_open)
+        guest, hotel = seats(guard=ledger, effects={"Bank.funds": funds})
+        await asked(hotel, guest)
+        await hotel.send("Guest", Free(price=3), context={"rooms": 1})
+        await guest.offer("Hotel")
+        with pytest.raises(GuardFailed, match="found no evidence"):
+            await guest.choose("Hotel", "Pay", {"price": 4})
+        await guest.choose("Hotel", "Pay", {"price": 3})
+        if is_open:
+            await guest.send("Hotel", label="Pay")
+            assert await hotel.offer("Guest") == ("Pay", None)
+        else:
+            for _ in range(2):
+                with pytest.raises(GuardDenied, match="purse"):
+                    await guest.send("Hotel", label="Pay")
+            assert not guest.is_done
+            assert await nothing_waits(hotel)
+        assert calls == [4, 3]
+        assert guest.context["proof"] == "enough"
+        admitted = "admit Pay: GuardCapability hotel:pay, FlowCost 7"
+        assert ledger.noted == ([admitted, "sent Pay"] if is_open else [admitted, admitted])
+
+    run(scenario)
+
+
+def test_a_label_that_is_no_messages_name_travels_before_it() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        await asked(hotel, guest)
+        await hotel.send("Guest", Free(price=1), context={"rooms": 1})
+        await guest.offer("Hotel")
+        with pytest.raises(ProtocolViolation):
+            await guest.send("Hotel", {"reason": "dear"}, label="Bye")
+        await guest.choose("Hotel", "leave")
+        assert await hotel.offer("Guest") == ("leave", None)
+        await guest.send("Hotel", {"reason": "dear"}, label="Bye")
+        assert await hotel.recv("Guest") == {"reason": "dear"}
+
+    run(scenario)
+
+
+# --- lifecycle ----------------------------------------------------------------------------------------------------
+
+
+def test_leaving_early_says_what_comes_next_and_tells_the_peer() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        with pytest.raises(IncompleteProtocol, match="Guest is not done; next comes: send Ask to Hotel"):
+            async with guest:
+                pass
+        assert guest.outcome == "cancelled"
+        with pytest.raises(ChannelClosed):
+            await hotel.recv("Guest", Ask)
+
+    run(scenario)
+
+
+def test_leaving_with_an_error_keeps_the_error_and_wakes_the_peer() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+
+        async def wait() -> None:
+            with pytest.raises(ChannelClosed):
+                await hotel.recv("Guest", Ask)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wait())
+            await asyncio.sleep(0)
+            with pytest.raises(ZeroDivisionError):
+                async with guest:
+                    raise ZeroDivisionError
+        with pytest.raises(EndpointClosed, match="cancelled"):
+            await guest.send("Hotel", Ask(1))
+        with pytest.raises(EndpointClosed):
+            await guest.__aenter__()
+
+    run(scenario)
+
+
+def test_two_tasks_may_not_use_one_endpoint_at_once() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(hotel.recv("Guest", Ask))
+            await asyncio.sleep(0)
+            with pytest.raises(EndpointBusy, match="Hotel is busy with 'receive from'"):
+                await hotel.recv("Guest", Ask)
+            await guest.send("Hotel", Ask(4))
+            assert await waiting == Ask(4)
+
+    run(scenario)
+
+
+def test_a_cancelled_receive_loses_nothing_and_may_be_repeated() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await hotel.recv("Guest", Ask)
+        await guest.send("Hotel", Ask(4))
+        assert await hotel.recv("Guest", Ask) == Ask(4)
+
+    run(scenario)
+
+
+class Flaky(InMemoryHandler):
+    """Fails once, then works; and may never come back from a send."""
+
+    failures = 1
+    is_stuck = False
+
+    async def send(self, endpoint: object, to: str, message: object) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise TransportFailed("the line is dead")
+        if self.is_stuck:
+            await asyncio.Event().wait()
+        await super().send(endpoint, to, message)
+
+
+def test_a_send_that_failed_on_the_way_may_be_tried_again() -> None:
+    async def scenario() -> None:
+        hotel, guest = InMemoryHandler("Hotel"), Flaky("Guest")
+        hotel.hub = guest.hub
+        endpoint = Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES)
+        with pytest.raises(TransportFailed):
+            await endpoint.send("Hotel", Ask(1))
+        assert endpoint.state == 0
+        await endpoint.send("Hotel", Ask(1))
+        assert await Endpoint.of(BOOKING, "Hotel", hotel, messages=MESSAGES).recv("Guest", Ask) == Ask(1)
+
+    run(scenario)
+
+
+def test_after_a_send_cut_off_half_way_a_session_can_only_be_given_up() -> None:
+    async def scenario() -> None:
+        guest = Flaky("Guest")
+        guest.failures, guest.is_stuck = 0, True
+        endpoint = Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await endpoint.send("Hotel", Ask(1))
+        with pytest.raises(EndpointClosed, match="whether that left is not known"):
+            await endpoint.send("Hotel", Ask(1))
+
+    run(scenario)
+
+
+# --- timed parts --------------------------------------------------------------------------------------------------
+
+CALL = compile_choreography(
+    """\
+protocol Call =
+  roles Caller, Callee
+  timeout 30s Caller at
+    Callee -> Caller : PickUp
+  on timeout =>
+    Caller -> Callee : HangUp
+    Callee -> Caller : Sorry
+  on cancel =>
+    Caller -> Callee : Abort
+"""
+)
+
+
+def call() -> Seats:
+    caller, callee = InMemoryHandler.network("Caller", "Callee")
+    return Endpoint.of(CALL, "Caller", caller), Endpoint.of(CALL, "Callee", callee)
+
+
+def test_a_body_in_time_goes_on() -> None:
+    async def scenario() -> None:
+        caller, callee = call()
+        async with caller, callee:
+            async with callee.timeout() as theirs:
+                await callee.send("Caller", label="PickUp")
+            async with caller.timeout() as mine:
+                await caller.recv("Callee")
+            assert (mine.outcome, theirs.outcome) == ("body", "body")
+
+    virtual_time.run(scenario())
+
+
+def test_the_owners_clock_cuts_off_and_the_other_role_learns_it_from_the_first_message() -> None:
+    async def scenario() -> None:
+        caller, callee = call()
+
+        async def hesitate() -> None:
+            async with callee:
+                async with callee.timeout() as clock:
+                    assert (await callee.offer("Caller")).label == "never"
+                assert clock.outcome == "timeout"
+                await callee.recv("Caller")
+                await callee.send("Caller", label="Sorry")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(hesitate())
+            async with caller:
+                async with caller.timeout() as clock:
+                    await caller.recv("Callee")
+                assert (clock.has_fired, virtual_time.now_s()) == (True, 30.0)
+                await caller.send("Callee", label="HangUp")
+                await caller.recv("Callee")
+
+    virtual_time.run(scenario())
+
+
+def test_a_late_message_of_the_body_is_discarded_and_counted() -> None:
+    async def scenario() -> None:
+        caller, callee = call()
+        async with caller:
+            async with caller.timeout():
+                await caller.recv("Callee")
+            await callee.send("Caller", label="PickUp")
+            await caller.send("Callee", label="HangUp")
+            await callee.handler.recv(None, "Caller")
+            await callee.handler.send(None, "Caller", Labelled("Sorry", None))
+            await caller.recv("Callee")
+            assert caller.statistics().discarded == 1
+
+    virtual_time.run(scenario())
+
+
+def test_the_owner_cancels_and_nobody_else_may() -> None:
+    async def scenario() -> None:
+        caller, callee = call()
+        async with caller, callee:
+            async with caller.timeout() as clock:
+                clock.cancel()
+            assert clock.outcome == "cancel"
+            await caller.send("Callee", label="Abort")
+            async with callee.timeout() as theirs:
+                with pytest.raises(ProtocolViolation, match="expected: that Caller does"):
+                    theirs.cancel()
+                await callee.offer("Caller")
+            assert theirs.outcome == "cancel"
+            assert await callee.offer("Caller") == ("Abort", None)
+
+    virtual_time.run(scenario())
+
+
+def test_an_owner_begins_a_timed_part_with_its_clock() -> None:
+    async def scenario() -> None:
+        caller, _ = call()
+        with pytest.raises(ProtocolViolation, match="before its clock runs"):
+            await caller.recv("Callee")
+        async with caller.timeout():
+            pass
+        with pytest.raises(ProtocolViolation, match="begin a timed part"):
+            caller.timeout()
+
+    virtual_time.run(scenario())
+
+
+def test_a_clock_of_zero_fires_before_its_body() -> None:
+    async def scenario() -> None:
+        protocol = compile_choreography(
+            "protocol Z =\n  roles A, B\n  timeout 0s A at\n    A -> B : Body\n  on timeout =>\n    A -> B : Late\n"
+        )
+        ada, bob = InMemoryHandler.network("A", "B")
+        async with Endpoint.of(protocol, "A", ada) as one, Endpoint.of(protocol, "B", bob) as other:
+            async with one.timeout() as clock:
+                await one.send("B", label="Body")
+            assert clock.has_fired
+            await one.send("B", label="Late")
+            assert (await other.offer("A")).label == "Late"
+
+    virtual_time.run(scenario())
+
+
+# --- families -----------------------------------------------------------------------------------------------------
+
+POLL = compile_choreography(
+    """\
+protocol Poll =
+  roles Chair, Voter[4]
+  Chair -> Voter[*] : Ask
+  Voter[*] -> Chair : Vote(yes : bool)
+  Chair -> Voter[*] : Result(yes : bool)
+  Voter[*] -> Chair : Thanks
+"""
+)
+
+
+def poll() -> tuple[Endpoint[object], list[Endpoint[object]]]:
+    handlers = {one.role: one for one in InMemoryHandler.network(*POLL.roles)}
+    chair = Endpoint.of(POLL, "Chair", handlers.pop("Chair"))
+    return chair, [Endpoint.of(POLL, role, handler) for role, handler in handlers.items()]
+
+
+@pytest.mark.parametrize("is_parallel", [True, False])
+def test_a_family_is_asked_and_answers_in_any_order(is_parallel: bool) -> None:
+    async def scenario() -> None:
+        chair, voters = poll()
+        async with chair:
+            await chair.broadcast("Voter", Labelled("Ask", None), is_parallel=is_parallel)
+            for voter in reversed(voters):
+                await voter.recv("Chair")
+                await voter.send("Chair", {"yes": True}, label="Vote")
+            assert set(await chair.gather("Voter")) == {f"Voter[{number}]" for number in range(4)}
+            await chair.broadcast("Voter", Labelled("Result", {"yes": True}), is_parallel=is_parallel)
+            for voter in voters:
+                await voter.recv("Chair")
+                await voter.send("Chair", label="Thanks")
+            await chair.gather("Voter")
+
+    run(scenario)
+
+
+def test_enough_responses_go_on_and_late_ones_are_discarded() -> None:
+    async def scenario() -> None:
+        chair, voters = poll()
+        async with chair:
+            await chair.broadcast("Voter", Labelled("Ask", None))
+            for voter in voters[2:]:
+                await voter.recv("Chair")
+                await voter.send("Chair", {"yes": True}, label="Vote")
+            answers = await chair.gather("Voter", min_responses=2)
+            assert list(answers) == ["Voter[2]", "Voter[3]"]
+            await chair.broadcast("Voter", Labelled("Result", {"yes": True}))
+            for voter in voters[:2]:
+                await voter.recv("Chair")
+                await voter.send("Chair", {"yes": False}, label="Vote")
+            for voter in voters:
+                await voter.recv("Chair")
+                await voter.send("Chair", label="Thanks")
+            assert len(await chair.gather("Voter")) == 4
+            assert chair.statistics().discarded == 2
+
+    run(scenario)
+
+
+def test_too_few_responses_are_told_and_kept_for_another_try() -> None:
+    async def scenario() -> None:
+        chair, voters = poll()
+        await chair.broadcast("Voter", Labelled("Ask", None))
+        for voter in voters[:2]:
+            await voter.recv("Chair")
+            await voter.send("Chair", {"yes": True}, label="Vote")
+        with pytest.raises(InsufficientResponses, match="2 of the 3") as told:
+            await chair.gather("Voter", min_responses=3, within_s=5.0)
+        assert (told.value.expected, told.value.received, virtual_time.now_s()) == (3, 2, 5.0)
+        await voters[2].recv("Chair")
+        await voters[2].send("Chair", {"yes": False}, label="Vote")
+        answers = await chair.gather("Voter", min_responses=3)
+        assert [answers[f"Voter[{number}]"] for number in range(3)] == [{"yes": True}, {"yes": True}, {"yes": False}]
+        for family, needed in (("Nobody", 1), ("Voter", 5)):
+            with pytest.raises(FamilyError):
+                await chair.gather(family, min_responses=needed)
+
+    virtual_time.run(scenario())
