@@ -33,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     sim.add_argument("--start", type=int, default=0, metavar="N", help="the first seed (default 0)")
     sim.add_argument("--seed", type=int, metavar="K", help="replay this one and print its trace")
     sim.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N", help="processes side by side")
-    sim.add_argument("--without", action="append", default=[], choices=sorted(Switches.__dataclass_fields__))
+    scenarios = sorted(Switches.__dataclass_fields__)
+    sim.add_argument("--without", action="append", default=[], choices=scenarios, help="leave a scenario out")
+    sim.add_argument("--with", action="append", default=[], choices=scenarios, dest="added", help="let one in")
     sim.add_argument("--json", action="store_true", help="write one JSON object to stdout")
     sim.set_defaults(run=_simulate)
     bugs = commands.add_parser("bugs", help="plant known bugs and see each of them found")
@@ -45,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    switches = Switches(**dict.fromkeys(options.without, False))
+    switches = Switches(**dict.fromkeys(options.added, True), **dict.fromkeys(options.without, False))
     if options.seed is not None:
         return _tell(run_seed(options.seed, switches), is_json=options.json)
     seeds = range(options.start, options.start + options.seeds)
