@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 from antiphon.facts import AntiphonError, ChainId, Namespace
-from antiphon.journal import ChainState, JournalIndex, RunRow
+from antiphon.journal import ChainState, Continuation, JournalIndex, RunRow
 from antiphon.journal.forks import ForkProof
+from antiphon.journal.index import Hole
+from antiphon.journal.sketch import RunSketch
 from antiphon.journal.sync.messages import (
     HEAD_BYTES,
     Acks,
@@ -87,6 +89,22 @@ class GatedIndex:
     def runs_after(self, chain: ChainId, seq: int) -> list[RunRow]:
         """The runs of a chain that may be seen, else none."""
         return self._index.runs_after(chain, seq) if self.shows(chain) else []
+
+    def holes(self, namespace: Namespace | None = None) -> list[Hole]:
+        """What is missing of what may be seen."""
+        if namespace is not None and not self.may_see(namespace):
+            return []
+        return [hole for hole in self._index.holes(namespace) if self.shows(hole.chain)]
+
+    def sketch(self, namespace: Namespace) -> RunSketch:
+        """The sketch of a context that may be seen; of another, that of nothing."""
+        return self._index.sketch(namespace) if self.may_see(namespace) else RunSketch.over({})
+
+    def classify(self, run: RunRow) -> Continuation:
+        """How a run stands to what may be seen; one of a hidden chain leads nowhere."""
+        state = self._index.chain(ChainId(run.chain))
+        is_hidden = state is not None and not self.may_see(state.info.namespace)
+        return Continuation.GAP if is_hidden else self._index.classify(run)
 
     def __getattr__(self, name: str) -> Callable[..., object]:
         method = getattr(self._index, name)

@@ -307,7 +307,7 @@ async def test_a_thousand_missing_facts_come_in_eight_batches() -> None:
 class Scribbler(MemoryReplica):
     """Says something new whenever it learns something."""
 
-    async def ingest(self, runs: Sequence[IncomingRun], /) -> IngestResult:
+    async def ingest(self, runs: Sequence[IncomingRun], /, *, peer: str = "") -> IngestResult:
         result = self.ingest_nowait(runs)
         self.commit_texts([f"heard {result.admitted_facts}"])
         return result
