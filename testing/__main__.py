@@ -57,7 +57,7 @@ def _simulate(options: argparse.Namespace) -> int:
             {
                 "seeds": campaign.seed_count,
                 "failed": [
-                    {"seed": each.seed, "problems": each.problems, "replay": replay(each.seed)}
+                    {"seed": each.seed, "problems": each.problems, "replay": replay(each.seed, switches)}
                     for each in campaign.failures
                 ],
                 "facts": campaign.fact_count,

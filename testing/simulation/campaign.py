@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
 from functools import partial
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ class Campaign(NamedTuple):
     virtual_s: float
     elapsed_s: float
     failures: tuple[Outcome, ...]
+    switches: Switches = DEFAULT_SWITCHES
 
     @property
     def is_good(self) -> bool:
@@ -46,13 +48,19 @@ class Campaign(NamedTuple):
         )
 
 
-def replay(seed: int) -> str:
+def replay(seed: int, switches: Switches = DEFAULT_SWITCHES) -> str:
     """The command that lives through a seed again.
 
     >>> replay(7)
     'antiphon sim --seed 7'
+    >>> replay(7, Switches(forks=True, rot=False))
+    'python -m antiphon.testing sim --seed 7 --with forks --without rot'
     """
-    return f"antiphon sim --seed {seed}"
+    if switches == DEFAULT_SWITCHES:
+        return f"antiphon sim --seed {seed}"
+    names = [field.name for field in fields(switches) if getattr(switches, field.name) != field.default]
+    turned = " ".join(f"--with{'' if getattr(switches, name) else 'out'} {name}" for name in names)
+    return f"python -m antiphon.testing sim --seed {seed} {turned}"
 
 
 def run_campaign(
@@ -80,7 +88,7 @@ def run_campaign(
             on_progress(done, len(failures))
         if len(failures) >= FAILURES_MAX:
             break
-    return Campaign(done, facts, virtual_s, monotonic_seconds() - started_s, tuple(failures))
+    return Campaign(done, facts, virtual_s, monotonic_seconds() - started_s, tuple(failures), switches)
 
 
 def _outcomes(seeds: Sequence[int], switches: Switches, jobs: int) -> Iterator[Outcome]:

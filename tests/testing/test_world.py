@@ -65,6 +65,13 @@ def test_a_failing_seed_prints_the_command_that_replays_it() -> None:
     assert first.trace, "a failure brings its trace"
 
 
+def test_the_command_names_the_scenarios_that_were_turned() -> None:
+    assert replay(7) == "antiphon sim --seed 7"
+    turned = replay(7, Switches(forks=True, rot=False))
+    assert turned == "python -m antiphon.testing sim --seed 7 --with forks --without rot"
+    assert in_a_process(*turned.split()[3:]).stdout.splitlines()[-1].startswith("seed 7: ")
+
+
 def test_a_replayed_seed_prints_its_trace_and_verdict() -> None:
     done = in_a_process("sim", "--seed", "3")
     assert done.returncode == 0
