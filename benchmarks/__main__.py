@@ -32,6 +32,7 @@ HOT_PATHS = (
     "growth",
     "idle",
     "reopen",
+    "segments",
     "history",
     "import_time",
     "anti_entropy",

@@ -233,7 +233,7 @@ class Keeper:
             if number in self._given_up or not (is_everything or self._is_worth_it(number)):
                 continue
             try:
-                yield from self._seal_file(number)
+                yield from self._seal_file(number, is_asked=is_everything)
             except (LogDamaged, StoreUnavailable) as problem:
                 # It is tried again when the journal is opened the next time; the log file serves meanwhile.
                 self._given_up.add(number)
@@ -264,9 +264,14 @@ class Keeper:
                 yield self._in_thread(partial(self._rewrite, number))
         yield self._erase_rows(erasing.fact_ids)
 
-    def _seal_file(self, number: int) -> Chore:
+    def _seal_file(self, number: int, *, is_asked: bool = True) -> Chore:
         read = partial(read_closed_file, self._folder, number, self._chains(), on_frame=self._pause)
         contents: ClosedFile = yield self._in_thread(read)
+        fact_bytes = sum(run.row.length for frame in contents.frames for run in frame.runs)
+        if not is_asked and fact_bytes * 2 < file_path(self._folder, number).stat().st_size:
+            # Mostly local lines: copied forward they would fill the next file, and that one the next, without end.
+            self._given_up.add(number)
+            return
         if contents.registrations or contents.notes:
             yield self._copy_forward(contents.registrations, contents.notes)
         self._sealed.append((yield self._in_thread(partial(self._write, number, contents))))

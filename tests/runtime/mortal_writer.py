@@ -61,7 +61,15 @@ async def write(order: dict[str, Any], disk: Disk, started: int) -> None:
         os.write(started, b"0")
         for number in range(order["writers"]):
             group.create_task(keep_many(journal, f"w{number}"))
+        if order.get("seals"):
+            group.create_task(seal_on_and_on(journal, order["seals"]))
     os.close(acknowledged)
+
+
+async def seal_on_and_on(journal: Journal, times: int) -> None:
+    for _ in range(times):
+        await journal.engine.start_file()
+        await journal.engine.keeper.seal()
 
 
 def run(order: dict[str, Any], started: int) -> int:

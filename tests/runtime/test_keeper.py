@@ -33,13 +33,13 @@ def count_notes(state: int, fact: Any) -> int:
     return state + 1
 
 
-TEXTS = tuple(f"note {number}" for number in range(400))
+TEXTS = tuple(f"note {number} {'z' * 900}" for number in range(400))
 
 
 @pytest.fixture
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "FILE_BYTES_MAX", 10_000)
-    monkeypatch.setattr(keeper_module, "SEAL_BYTES_MIN", 9_000)
+    monkeypatch.setattr(log_module, "FILE_BYTES_MAX", 60_000)
+    monkeypatch.setattr(keeper_module, "SEAL_BYTES_MIN", 50_000)
 
 
 async def fill(journal: Journal) -> None:
@@ -185,3 +185,19 @@ async def test_a_journal_that_was_killed_opens_from_what_its_views_kept_while_it
     async with Journal.open(folder) as again:
         assert await again.snapshot(count_notes) == 400
         assert len(folded) < 200, "only the tail was folded"
+
+
+async def test_local_lines_that_fill_a_file_are_not_copied_forward_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red once: what was copied forward closed the next file, which was sealed, and copied forward, and so on."""
+    monkeypatch.setattr(log_module, "FILE_BYTES_MAX", 9_000)
+    monkeypatch.setattr(keeper_module, "SEAL_BYTES_MIN", 8_000)
+    async with Journal.open(tmp_path / "journal", author="ada") as journal:
+        await fill(journal)
+        await journal.engine.keeper.settle()
+        before = journal.statistics().sync_count
+        await journal.commit(Noted(text="more"), flush=True)
+        await journal.engine.keeper.settle()
+        assert journal.statistics().sync_count <= before + 2
+        assert await journal.snapshot(notes) == (*TEXTS, "more")

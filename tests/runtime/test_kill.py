@@ -163,3 +163,40 @@ def test_a_journal_that_dies_again_and_again_at_random_moments_keeps_what_it_pro
             check_survival(tmp_path)
     assert deaths >= 20
     assert acknowledged(tmp_path)
+
+
+def test_a_journal_survives_a_death_at_every_seventh_system_call_while_it_seals(zygote: Zygote, tmp_path: Path) -> None:
+    _, step_count = zygote.run(tmp_path, "whole", counts_steps=True, seals=1)
+    deaths = 0
+    for step in range(step_count // 4, step_count + 1, 7):
+        folder = tmp_path / f"{step}"
+        folder.mkdir()
+        status, _ = zygote.run(folder, "first", counts_steps=True, step=step, is_after=bool(step % 2), seals=1)
+        deaths += status == -9
+        check_survival(folder)
+    assert deaths > 4
+
+
+def test_a_journal_that_seals_and_dies_again_and_again_keeps_what_it_promised(zygote: Zygote, tmp_path: Path) -> None:
+    check_random_deaths(zygote, tmp_path, lives=100, checked_every=25)
+    assert list((tmp_path / "journal" / "segments").glob("*.parquet"))
+
+
+@pytest.mark.long
+def test_a_journal_that_seals_and_dies_2000_times_keeps_what_it_promised(zygote: Zygote, tmp_path: Path) -> None:
+    for round_number in range(20):
+        folder = tmp_path / f"{round_number}"
+        folder.mkdir()
+        check_random_deaths(zygote, folder, lives=100, checked_every=25, seed=round_number)
+
+
+def check_random_deaths(zygote: Zygote, folder: Path, *, lives: int, checked_every: int, seed: int = 0) -> None:
+    random = Random(f"sealing {seed}")
+    deaths = 0
+    for life in range(lives):
+        order: dict[str, Any] = {"commits": 400, "writers": 2, "seals": 50, "waits_for_opening": True}
+        status, _ = zygote.run(folder, f"life{life}", **order, after_ms=random.uniform(5, 120))
+        deaths += status == -9
+        if life % checked_every == checked_every - 1:
+            check_survival(folder)
+    assert deaths >= lives * 4 // 5
