@@ -330,10 +330,11 @@ class Journal:
         app_view = views.APP_VIEWS[signal_id]
         for needed in app_view.needs:
             await self._wake_app_view(needed.signal_id)
-        build = partial(self._build_app_view, app_view)
+        build = partial(self.build_app_view, app_view)
         await self._engine.views.wake(build(), app_view.empty, rebuild=build)
 
-    def _build_app_view(self, app_view: AppView) -> View[Fact, Any]:
+    def build_app_view(self, app_view: AppView) -> View[Fact, Any]:
+        """A fresh view that ships, as this journal's owner sees it."""
         view = app_view.build(self.authority)
         if isinstance(view, views.ChatSignalView):
             view.use_opener(self._opener)

@@ -300,7 +300,7 @@ class UnifiedHandler:
                 f"{query.query_id} reads {signal.signal_id}, which cannot be folded from a part of the facts; "
                 "use ReadUncommitted() or ReadLatest() for it"
             )
-        return app_view.build(self._journal.authority), app_view.empty, app_view.needs
+        return self._journal.build_app_view(app_view), app_view.empty, app_view.needs
 
     async def _wake(self, query: SnapshotQuery[Any]) -> dict[str, str]:
         """The views behind what a query reads, awake, by signal id."""
