@@ -240,6 +240,9 @@ BINDING_RULES: Mapping[str, BindingRule] = MappingProxyType(
             None,
             "The payloads of the facts it names are gone, when its author has the right.",
         ),
+        "journal.fork_proven": _rule(
+            "fork-proven", "chain seq", None, "Marks the author; read by the journal itself, and gossiped first."
+        ),
         "journal.merge": BindingRule("merge", lambda _: (), "", None, "Carries causal links only."),
     }
 )

@@ -34,6 +34,7 @@ from antiphon.facts import (
     FactId,
     FactRecord,
     FactsErased,
+    ForkProven,
     FriendshipAccepted,
     FriendshipProposed,
     FriendshipRevoked,
@@ -415,6 +416,9 @@ def journal_facts() -> st.SearchStrategy[Fact]:
     hex_text = st.sampled_from(["00" * 32, "0f" * 32])
     return st.one_of(
         st.just(HeadsMerged()),
+        st.builds(
+            ForkProven, chain=hex_text, namespace=_contexts, seq=st.integers(min_value=1, max_value=9), proof=hex_text
+        ),
         st.builds(
             FactsErased,
             namespace=st.just("antiphon.default"),

@@ -48,7 +48,7 @@ def test_the_strategy_draws_every_type_that_ships() -> None:
     drawn: set[type[Fact]] = set()
 
     @given(standard_facts())
-    @settings(max_examples=2_000, database=None)
+    @settings(max_examples=1_500, database=None)
     def draw(fact: Fact) -> None:
         drawn.add(type(fact))
 

@@ -613,7 +613,7 @@ def test_the_unread_count_follows_the_chat_snapshot() -> None:
 
 def test_the_view_names_its_signal_and_its_kinds() -> None:
     view = ChatSignalView(ADA)
-    assert (view.view_id, view.signal, view.depends_on) == ("signals:chat", CHAT_SIGNAL, ())
+    assert (view.view_id, view.signal, view.depends_on) == ("signals:chat", CHAT_SIGNAL, ("signals:homes",))
     assert {"chat.message_sent", "chat.membership_imported"} <= view.kinds
     assert CHAT_SIGNAL.accepts(view.state)
 
