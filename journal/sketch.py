@@ -20,8 +20,9 @@ from typing import NamedTuple
 from .stores.position import RunRow
 
 ITEM_BYTES = 16
-# One wrong peel in 10^12 tries, and ids and roots would notice it; eight bytes would cost an eighth more on the wire.
-CHECK_BYTES = 5
+# One wrong peel in four billion tries, after which decoding stalls, the next symbols are salted, and roots decide;
+# eight bytes would cost a fifth more on the wire.
+CHECK_BYTES = 4
 # 40 KB of memory a namespace; 600 differing runs decode from so many.
 KEPT_CELLS = 1_024
 # The whole of what one session may stream of one namespace; ~12,000 differing runs.

@@ -18,7 +18,7 @@ Kind 10 (ACKS) is optional: whoever keeps no account of acknowledgements never s
 
 Kinds 16-19 and 21-23 are set reconciliation and fork evidence: PROBE asks for symbols, bucket digests or lists of
 items, SKETCH, BUCKETS and ITEMS answer, WANT asks for runs by item, FORK is a proof of 296 bytes, SERVED ends an
-answer. A symbol is 21 bytes and how far its count is from what chance expects, a byte or two. Kind 20 (BASE: where a
+answer. A symbol is 20 bytes and how far its count is from what chance expects, a byte or two. Kind 20 (BASE: where a
 compacted chain starts) is reserved; until it is spoken it decodes to ``UnknownMessageKind``, like any other number.
 """
 
@@ -61,7 +61,7 @@ SEQ_MAX = 2**63 - 1
 # As many as the largest FACTS frame carries, so that one frame of facts is answered by one of acks: 32 KB.
 ACKS_COUNT_MAX = 1_000
 ACKNOWLEDGER_BYTES = 16
-# 4,096 symbols are 92 KiB.
+# 4,096 symbols are 86 KiB.
 SKETCH_CELLS_MAX = 4_096
 WANT_ITEMS_MAX = 4_096
 

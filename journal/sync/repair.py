@@ -1,7 +1,7 @@
 """Finding which sealed runs one side lacks, when heads and suffixes have not said it: symbols, then buckets.
 
 One ``Repair`` is the asking side's share of one namespace in one round; the answering side keeps a ``Telling``. Both
-say what to send next and hold no connection. A difference of d runs costs about 1.45·d symbols of 22 bytes. The first
+say what to send next and hold no connection. A difference of d runs costs about 1.45·d symbols of 21 bytes. The first
 1,024 symbols are kept by the index; what needs more (some 600 runs and up) is encoded from scratch under a salt of the
 session, off the loop (~2 µs a run held, once on each side), up to 16,384; what needs more than that is told bucket by
 bucket, as lists of 16-byte items, and always ends.

@@ -60,7 +60,7 @@ namespaces = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_s
 limits = st.builds(Limits, u32, u32)
 ranges = st.tuples(bytes_16, seqs, seqs).map(lambda t: NeedRange(ChainId(t[0]), min(t[1:]), max(t[1:])))
 wire_runs = st.builds(WireRun, bytes_32, bytes_16, seqs, bytes_32, st.binary(min_size=2, max_size=200))
-cells = st.builds(Cell, st.integers(0, 2**128 - 1), st.integers(0, 2**40 - 1), st.integers(-(2**40), 2**40))
+cells = st.builds(Cell, st.integers(0, 2**128 - 1), st.integers(0, 2**32 - 1), st.integers(-(2**40), 2**40))
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, bytes_16, bytes_16, short_text, st.booleans(), limits, st.integers(0, 65_535)),
     st.builds(Root, bytes_32, u32, st.integers(0, 2**63)),
