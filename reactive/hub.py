@@ -310,6 +310,11 @@ class SignalHub:
         self._is_closed = True
         self._end_all([subscriber for owner in self._owners.values() for subscriber in tuple(owner.subscribers)])
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called, so that nothing can be emitted any more."""
+        return self._is_closed
+
     def statistics(self) -> tuple[SignalStatistics, ...]:
         """One frozen record for each signal, in order of registration."""
         return tuple(

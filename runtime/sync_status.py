@@ -74,8 +74,8 @@ class SyncMonitor:
         self._show(peer)
 
     def _show(self, peer: str) -> None:
-        if not self._hub.is_registered(SYNC_STATUS_SIGNAL):
-            return  # the journal is closed
+        if self._hub.is_closed or not self._hub.is_registered(SYNC_STATUS_SIGNAL):
+            return  # the journal is closed, and a session may outlive it by a word
         moving = [each for each in self._sessions.values() if not each[2]]
         shown = moving or list(self._sessions.values())
         if not shown:

@@ -63,6 +63,16 @@ async def test_a_live_link_that_agrees_counts_as_synced(tmp_path: Path) -> None:
         assert ada.read(SYNC_STATUS_SIGNAL).state == "synced"
 
 
+def test_a_session_that_outlives_its_journal_tells_nobody() -> None:
+    # Found by the simulator: the journal was closed while a session said goodbye, and its caller got the error.
+    hub = SignalHub()
+    monitor = SyncMonitor(hub)
+    monitor.follow(1, "ben", received=1, sent=0, is_agreed=False)
+    hub.close()
+    monitor.end(1, "ben", received=1, sent=0, reason="", is_success=True)
+    assert hub.read(SYNC_STATUS_SIGNAL).state == "syncing"
+
+
 def test_a_session_that_ends_does_not_hide_one_under_way() -> None:
     hub = SignalHub()
     monitor = SyncMonitor(hub)
