@@ -51,6 +51,8 @@ FORMAT_NUMBER = 1
 STAGED_SUFFIX = ".new"
 # What one damaged page takes with it, against what a column of short rows compresses to.
 ROW_GROUP_FACTS = 8_192
+# 44 bytes a short message instead of the usual level's 52, for 1.5 µs more, once, in the background.
+COMPRESSION_LEVEL = 9
 # Decoded segments kept at hand: two views waking up and a peer catching up do not decode one segment again and again.
 _CACHED_SEGMENTS_MAX = 3
 # A peer that asks for one run must not wait for forty thousand facts; one that asks for the fourth wants them all.
@@ -72,8 +74,8 @@ COPY (
         FROM read_csv({spool}, delim = '\x1f', quote = '', escape = '', header = false, auto_detect = false,
             new_line = '\\n', max_line_size = {row_bytes}, columns = {{{columns}}})
     )
-) TO {target} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE {row_group},
-    KV_METADATA {{antiphon: {description}}})
+) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {level}, PARQUET_VERSION v2,
+    ROW_GROUP_SIZE {row_group}, KV_METADATA {{antiphon: {description}}})
 """
 
 HEADER_SQL = (
@@ -297,6 +299,7 @@ class SegmentStore:
             columns=columns,
             target=quote_text(str(target.resolve())),
             row_group=ROW_GROUP_FACTS,
+            level=COMPRESSION_LEVEL,
             description=quote_text(orjson.dumps(described).decode()),
         )
         with self._lock:
