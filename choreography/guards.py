@@ -89,8 +89,9 @@ def _binary(node: Binary, context: Mapping[str, object]) -> Deep[bool]:
 
 
 def _compared(sign: str, left: object, right: object) -> bool:
-    are_numbers = all(isinstance(one, _NUMBERS) and not isinstance(one, bool) for one in (left, right))
-    if not are_numbers and type(left) is not type(right):
+    are_numbers = isinstance(left, _NUMBERS) and isinstance(right, _NUMBERS)
+    are_alike = are_numbers or type(left) is type(right)
+    if isinstance(left, bool) or isinstance(right, bool) or not are_alike:
         raise GuardUndecided(f"{left!r} and {right!r} have no order: one is {type(left).__name__}")
     try:
         return _COMPARISONS[sign](left, right)

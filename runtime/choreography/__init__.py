@@ -36,10 +36,33 @@ from .errors import (
 from .guarding import Effects, GuardPort, GuardRequest
 from .handler import ChoreoHandler, HandlerProfile, Labelled, label_of, value_of
 from .handlers.memory import InMemoryHandler, MemoryHub
+from .handlers.recording import NoOpHandler, RecordedEvent, RecordingHandler
+from .handlers.telltale import Session, SessionMetadata, TelltaleEndpoint, TelltaleHandler
+from .middleware.around import Around
+from .middleware.extensions import Performers, WithExtensions
+from .middleware.fault_injection import FaultInjection
+from .middleware.metrics import Metrics, MetricsSnapshot
+from .middleware.retry import Retry
+from .middleware.trace import Trace
 from .profiles import require_profile, validate_profile
 from .role_plan import Messages, RolePlan
 
 __all__ = [
+    "NoOpHandler",
+    "RecordedEvent",
+    "RecordingHandler",
+    "Session",
+    "SessionMetadata",
+    "TelltaleEndpoint",
+    "TelltaleHandler",
+    "Around",
+    "Performers",
+    "WithExtensions",
+    "FaultInjection",
+    "Metrics",
+    "MetricsSnapshot",
+    "Retry",
+    "Trace",
     "Clock",
     "Endpoint",
     "Offer",
