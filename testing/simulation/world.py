@@ -561,6 +561,9 @@ class World:
             if author != record.chain.label and self.attempts[word].is_honest:
                 raise Violation(f"{word} was said by {author} and is held as {record.chain.label}'s")
             words.add(word)
+        places = {(record.chain.chain, record.seq) for record in held.values()}
+        if not self.switches.forks and len(places) != len(held):
+            raise Violation("an honest chain has two stories: a number was used twice")
         self._judge_causes(held)
 
     def _judge_causes(self, held: dict[FactId, FactRecord]) -> None:
