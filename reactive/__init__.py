@@ -69,6 +69,8 @@ from .subscription import DeliveryMode as DeliveryMode
 from .subscription import LagWarning as LagWarning
 from .subscription import Policy as Policy
 from .subscription import Subscription as Subscription
+from .sync_status import SYNC_STATUS_SIGNAL as SYNC_STATUS_SIGNAL
+from .sync_status import SyncStatus as SyncStatus
 from .unchanged import UNCHANGED as UNCHANGED
 from .unchanged import Unchanged as Unchanged
 from .view import Batch as Batch

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from .services.peers import PeerBook, PeerRecord, open_peer_book
     from .services.sync_config import AntiEntropyConfig
     from .services.sync_errors import SyncErrorCode, SyncFailure
-    from .sync_status import SYNC_STATUS_SIGNAL, SyncStatus
 
 __all__ = [
-    "SYNC_STATUS_SIGNAL",
     "AckAccount",
     "AckGcReport",
     "AckReceived",
@@ -43,7 +41,6 @@ __all__ = [
     "SyncErrorCode",
     "SyncFailure",
     "SyncGate",
-    "SyncStatus",
     "execute_anti_entropy",
     "execute_as_requester",
     "execute_as_responder",
@@ -62,6 +59,5 @@ __getattr__ = lazy_names(
         "services.peers": "PeerBook PeerRecord open_peer_book",
         "services.sync_config": "AntiEntropyConfig",
         "services.sync_errors": "SyncErrorCode SyncFailure",
-        "sync_status": "SYNC_STATUS_SIGNAL SyncStatus",
     },
 )

@@ -1,34 +1,13 @@
-"""``SYNC_STATUS_SIGNAL``: what a screen shows of replication: idle, syncing, synced or failed.
+"""What fills ``SYNC_STATUS_SIGNAL``: follows every session of one journal, whoever began it.
 
-Follows every session of one journal, whoever began it. It tells; it decides nothing.
+It tells; it decides nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from antiphon.reactive import Signal, SignalHub
-
-SyncState = Literal["idle", "syncing", "synced", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class SyncStatus:
-    """Where replication stands: so many facts ``received`` and ``sent`` by the sessions under way, or by the last one.
-
-    ``peer`` is whom the last change was about, ``reason`` why it failed. A live session that agrees counts as synced.
-    """
-
-    state: SyncState = "idle"
-    peer: str = ""
-    received: int = 0
-    sent: int = 0
-    reason: str = ""
-
-
-SYNC_STATUS_SIGNAL: Signal[SyncStatus] = Signal("app:sync_status", SyncStatus)
-"""The state of replication of one journal."""
+from antiphon.reactive import SYNC_STATUS_SIGNAL, SignalHub, SyncStatus
 
 
 class SessionMonitor(Protocol):

@@ -21,6 +21,7 @@ from antiphon.journal import (
     RunRow,
 )
 from antiphon.journal.sync.messages import Facts, IncomingRun, IngestResult, Root
+from antiphon.reactive import SYNC_STATUS_SIGNAL
 from antiphon.runtime.resilience import (
     CircuitBreakers,
     DeadlineExceeded,
@@ -54,7 +55,6 @@ from antiphon.runtime.services.sync import serve
 from antiphon.runtime.services.sync_config import AntiEntropyConfig
 from antiphon.runtime.services.sync_errors import RETRYABLE_CODES, SyncErrorCode, SyncFailure, sync_failure
 from antiphon.runtime.services.watched import host_of
-from antiphon.runtime.sync_status import SYNC_STATUS_SIGNAL
 from antiphon.runtime.transports.memory import MemoryConnection, memory_pair
 from antiphon.runtime.transports.tcp import listen
 from antiphon.runtime.transports.transport import Connection, PeerLost, PeerUnreachable

@@ -7,11 +7,11 @@ import pytest
 
 from antiphon import Fact, Journal, PeerUnreachable
 from antiphon.facts import DEFAULT_NAMESPACE, Namespace
-from antiphon.reactive import SignalHub
+from antiphon.reactive import SYNC_STATUS_SIGNAL, SignalHub, SyncStatus
 from antiphon.runtime.services.gates import Admission, NamespaceGate, PeerClaim
 from antiphon.runtime.services.session_driver import SyncSettings
 from antiphon.runtime.services.sync import sync_address
-from antiphon.runtime.sync_status import SYNC_STATUS_SIGNAL, SyncMonitor, SyncStatus
+from antiphon.runtime.sync_status import SyncMonitor
 from antiphon.runtime.transports.tcp import listen
 from antiphon.testing.replica import MemoryReplica
 
