@@ -79,6 +79,10 @@ if TYPE_CHECKING:
     from .manifest import CompositionManifest as CompositionManifest
     from .manifest import build_manifest as build_manifest
     from .manifest import check_links as check_links
+    from .program import FootprintOverlap as FootprintOverlap
+    from .program import Program as Program
+    from .program import ProgramFault as ProgramFault
+    from .program import check_program as check_program
     from .semantics import LocalSystem as LocalSystem
     from .semantics import Move as Move
     from .semantics import global_moves as global_moves
@@ -92,6 +96,10 @@ if TYPE_CHECKING:
     from .subtyping import subtype_mismatch as subtype_mismatch
 
 __all__ = [
+    "FootprintOverlap",
+    "Program",
+    "ProgramFault",
+    "check_program",
     "AnnotationRecord",
     "BindResult",
     "Checked",
@@ -218,6 +226,10 @@ _LAZY = {
     "CompositionManifest": "manifest",
     "build_manifest": "manifest",
     "check_links": "manifest",
+    "FootprintOverlap": "program",
+    "Program": "program",
+    "ProgramFault": "program",
+    "check_program": "program",
     "LocalSystem": "semantics",
     "Move": "semantics",
     "global_moves": "semantics",

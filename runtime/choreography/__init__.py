@@ -45,9 +45,15 @@ from .middleware.metrics import Metrics, MetricsSnapshot
 from .middleware.retry import Retry
 from .middleware.trace import Trace
 from .profiles import require_profile, validate_profile
+from .program_runner import Monitored, ProgramResult, SessionSeat, StepFailed, run_program
 from .role_plan import Messages, RolePlan
 
 __all__ = [
+    "Monitored",
+    "ProgramResult",
+    "SessionSeat",
+    "StepFailed",
+    "run_program",
     "NoOpHandler",
     "RecordedEvent",
     "RecordingHandler",

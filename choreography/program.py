@@ -1,0 +1,608 @@
+"""Effect programs: what a role does, as data that can be joined, checked against a protocol and run by any handler.
+
+    Program().send("Hotel", "Ask", {"nights": 2}).offer("Hotel").branch({"Free": paying, "Full": Program()}).end()
+
+Performs nothing: `runtime/choreography/program_runner.py` does. Adding an effect costs O(1); a program shares its parts
+with those it was made from.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Self, TypeAlias
+
+from .deep import Deep, run_deep
+from .fsm import StateMachine, show_step
+from .local import LocalType
+from .merge import Step
+
+# Clocks inside clocks: each is a task that waits for the next, and nobody writes that many.
+TIMEOUT_DEPTH_MAX = 64
+
+
+class ProgramFault(ValueError):
+    """A program that cannot be what it says: something after its end, a branch without labels, shared footprints."""
+
+
+class FootprintOverlap(ProgramFault):
+    """Two programs that should run side by side touch the same session or budget."""
+
+    def __init__(self, shared: Iterable[str]) -> None:
+        self.shared = tuple(sorted(shared))
+        super().__init__(f"programs side by side both use {', '.join(self.shared)}; run them one after another instead")
+
+
+@dataclass(frozen=True, slots=True)
+class SendEffect:
+    """Send a message under a label."""
+
+    to: str
+    label: str
+    value: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecvEffect:
+    """Receive the message of a label, read as `kind` (None: plain data)."""
+
+    sender: str
+    label: str
+    kind: type[object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChooseEffect:
+    """Tell a label."""
+
+    to: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfferEffect:
+    """Wait for a label; a message of that name is still to be received."""
+
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class BranchEffect:
+    """Go on by the label of the choice or offer right before."""
+
+    cases: "tuple[tuple[str, Program], ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class LoopEffect:
+    """The body `count` times; with None until a round in which `until` was chosen or offered (None: for ever)."""
+
+    body: "Program"
+    count: int | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutEffect:
+    """The body, cut off when the clock of `at` fires; then `on_timeout`."""
+
+    at: str
+    milliseconds: int
+    body: "Program"
+    on_timeout: "Program | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelEffect:
+    """Parts of one session whose order does not matter: they run in the order of their declaration."""
+
+    parts: "tuple[Program, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySideEffect:
+    """Programs over different sessions at the same time, all within one timeout; the first failure stops the others."""
+
+    parts: "tuple[Program, ...]"
+    milliseconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEffect:
+    """A program over the session of that name."""
+
+    session: str
+    body: "Program"
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionEffect:
+    """Anything a handler knows by its class."""
+
+    effect: object
+
+
+Effect: TypeAlias = (
+    SendEffect
+    | RecvEffect
+    | ChooseEffect
+    | OfferEffect
+    | BranchEffect
+    | LoopEffect
+    | TimeoutEffect
+    | ParallelEffect
+    | SideBySideEffect
+    | SessionEffect
+    | ExtensionEffect
+)
+
+
+# --- extensions that ship -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateCapability:
+    """The role must have a capability."""
+
+    capability: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeFlowCost:
+    """Charge a budget."""
+
+    cost: int
+    role: str
+    budget: str = "flow"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFact:
+    """Record a fact."""
+
+    fact: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """Tell the log."""
+
+    event: str
+
+
+class Program:
+    """Effects in order; an immutable value. Only a program that was ended runs.
+
+    `then` is associative and the empty program is its unit. Building raises ProgramFault for what cannot be: an effect
+    after `end`, a branch without labels, programs side by side that share a session or a budget.
+    """
+
+    __slots__ = ("_effects", "_length", "is_ended")
+
+    def __init__(self, effects: Iterable[Effect] = (), *, is_ended: bool = False) -> None:
+        # Programs that grew from one another share one list; whoever is not at its end copies it.
+        self._effects: list[Effect] = list(effects)
+        self._length = len(self._effects)
+        self.is_ended = is_ended
+
+    @classmethod
+    def new(cls) -> Self:
+        """The empty program."""
+        return cls()
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What it does, in order."""
+        return tuple(self._effects[: self._length])
+
+    def __iter__(self) -> Iterator[Effect]:
+        return (self._effects[place] for place in range(self._length))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Program):
+            return NotImplemented
+        return self.is_ended == other.is_ended and _tokens(self) == _tokens(other)
+
+    def __hash__(self) -> int:
+        return hash((self.is_ended, self._length))
+
+    def __repr__(self) -> str:
+        return f"<Program of {self._length} effects{'' if self.is_ended else ', not ended'}>"
+
+    # --- building
+
+    def send(self, to: str, label: str, value: object = None) -> "Program":
+        """Send a message."""
+        return self._with(SendEffect(to, label, value))
+
+    def recv(self, sender: str, label: str, kind: type[object] | None = None) -> "Program":
+        """Receive a message."""
+        return self._with(RecvEffect(sender, label, kind))
+
+    def choose(self, to: str, label: str) -> "Program":
+        """Tell a label."""
+        return self._with(ChooseEffect(to, label))
+
+    def offer(self, sender: str) -> "Program":
+        """Wait for a label."""
+        return self._with(OfferEffect(sender))
+
+    def branch(self, cases: "Mapping[str, Program]") -> "Program":
+        """Go on by the label just chosen or offered."""
+        if not cases:
+            raise ProgramFault("a branch needs at least one label")
+        return self._with(BranchEffect(tuple(cases.items())))
+
+    def loop(self, body: "Program", count: int | None = None, *, until: str | None = None) -> "Program":
+        """Repeat; see `LoopEffect`."""
+        if count is not None and count < 0:
+            raise ProgramFault(f"a loop of {count} rounds; expected 0 or more")
+        return self._with(LoopEffect(body, count, until))
+
+    def timeout(self, at: str, milliseconds: int, body: "Program", on_timeout: "Program | None" = None) -> "Program":
+        """Do a body within a time."""
+        if milliseconds < 0:
+            raise ProgramFault(f"a timeout of {milliseconds} ms; expected 0 or more")
+        return self._with(TimeoutEffect(at, milliseconds, body, on_timeout))
+
+    def parallel(self, *parts: "Program") -> "Program":
+        """Parts of this session in any order: they run in this one."""
+        if not parts:
+            raise ProgramFault("parallel needs at least one part")
+        return self._with(ParallelEffect(parts))
+
+    def par(self, *parts: "Program", milliseconds: int | None = None) -> "Program":
+        """Programs over different sessions, at the same time. Raises FootprintOverlap when two share one."""
+        taken: set[str] = set()
+        for part in parts:
+            mine = part.footprint()
+            if taken & mine:
+                raise FootprintOverlap(taken & mine)
+            taken |= mine
+        return self._with(SideBySideEffect(parts, milliseconds))
+
+    def on(self, session: str) -> "Program":
+        """This program, over the session of that name."""
+        return Program([SessionEffect(session, self)])
+
+    def ext(self, effect: object) -> "Program":
+        """An extension effect, performed by whoever knows its class."""
+        return self._with(ExtensionEffect(effect))
+
+    def then(self, other: "Program") -> "Program":
+        """This program and then another, with one end, last, when either has one."""
+        return Program([*self, *other], is_ended=self.is_ended or other.is_ended)
+
+    def end(self) -> "Program":
+        """The whole program. Raises ProgramFault when it was ended already, or `validate` finds anything."""
+        if self.is_ended:
+            raise ProgramFault("a program has one end")
+        ended = self._copy(is_ended=True)
+        faults = ended.validate()
+        if faults:
+            raise ProgramFault("; ".join(faults))
+        return ended
+
+    def try_end(self) -> "tuple[Program | None, tuple[str, ...]]":
+        """The whole program, or None and why not."""
+        if self.is_ended:
+            return None, ("a program has one end",)
+        ended = self._copy(is_ended=True)
+        faults = ended.validate()
+        return (None, faults) if faults else (ended, ())
+
+    # --- looking
+
+    def roles_involved(self) -> frozenset[str]:
+        """Everybody it names."""
+        return frozenset(name for effect, _ in _all_effects(self) for name in _roles_of(effect))
+
+    def send_count(self) -> int:
+        """How many sends are written, those in every branch and once a loop."""
+        return sum(isinstance(effect, SendEffect) for effect, _ in _all_effects(self))
+
+    def recv_count(self) -> int:
+        """How many receives are written."""
+        return sum(isinstance(effect, RecvEffect) for effect, _ in _all_effects(self))
+
+    def has_timeouts(self) -> bool:
+        """Whether any part is timed."""
+        return any(isinstance(effect, TimeoutEffect) for effect, _ in _all_effects(self))
+
+    def has_parallel(self) -> bool:
+        """Whether any parts are in any order or side by side."""
+        return any(isinstance(effect, ParallelEffect | SideBySideEffect) for effect, _ in _all_effects(self))
+
+    def footprint(self) -> frozenset[str]:
+        """The sessions and budgets it touches; the session that it is run over is called `this session`."""
+        found: set[str] = set()
+        waiting: list[tuple[Program, str]] = [(self, "this session")]
+        while waiting:
+            program, session = waiting.pop()
+            for effect in program:
+                if isinstance(effect, SessionEffect):
+                    waiting.append((effect.body, f"session {effect.session}"))
+                    continue
+                if isinstance(effect, ExtensionEffect) and isinstance(effect.effect, ChargeFlowCost):
+                    found.add(f"budget {effect.effect.budget}")
+                elif isinstance(effect, SendEffect | RecvEffect | ChooseEffect | OfferEffect):
+                    found.add(session)
+                waiting += ((part, session) for part in _parts_of(effect))
+        return frozenset(found)
+
+    def validate(self) -> tuple[str, ...]:
+        """What is wrong with it, in words: no end, a branch that follows no choice, clocks too deep in each other."""
+        faults = [] if self.is_ended else ["a program without its end does not run: call end()"]
+        waiting: list[tuple[Program, int]] = [(self, 0)]
+        while waiting:
+            program, clocks = waiting.pop()
+            before: Effect | None = None
+            for place, effect in enumerate(program):
+                if isinstance(effect, BranchEffect) and not isinstance(before, ChooseEffect | OfferEffect):
+                    faults.append(f"the branch at {place} follows no choice and no offer")
+                depth = clocks + isinstance(effect, TimeoutEffect)
+                if depth > TIMEOUT_DEPTH_MAX:
+                    faults.append(f"more than {TIMEOUT_DEPTH_MAX} clocks run in each other")
+                    continue
+                waiting += ((part, depth) for part in _parts_of(effect))
+                before = effect
+        return tuple(faults)
+
+    def _with(self, effect: Effect) -> "Program":
+        if self.is_ended:
+            raise ProgramFault("nothing comes after the end")
+        grown = self._copy(is_ended=False)
+        if len(grown._effects) != grown._length:
+            grown._effects = grown._effects[: grown._length]
+        grown._effects.append(effect)
+        grown._length += 1
+        return grown
+
+    def _copy(self, *, is_ended: bool) -> "Program":
+        copy = Program(is_ended=is_ended)
+        copy._effects, copy._length = self._effects, self._length
+        return copy
+
+
+def _parts_of(effect: Effect) -> tuple[Program, ...]:
+    """The programs inside an effect, in order."""
+    match effect:
+        case BranchEffect(cases=cases):
+            return tuple(program for _, program in cases)
+        case LoopEffect(body=body) | SessionEffect(body=body):
+            return (body,)
+        case TimeoutEffect(body=body, on_timeout=late):
+            return (body,) if late is None else (body, late)
+        case ParallelEffect(parts=parts) | SideBySideEffect(parts=parts):
+            return parts
+        case _:
+            return ()
+
+
+def _all_effects(root: Program) -> Iterator[tuple[Effect, Program]]:
+    waiting = [root]
+    while waiting:
+        program = waiting.pop()
+        for effect in program:
+            yield effect, program
+            waiting += _parts_of(effect)
+
+
+def _roles_of(effect: Effect) -> tuple[str, ...]:
+    match effect:
+        case SendEffect(to=role) | ChooseEffect(to=role):
+            return (role,)
+        case RecvEffect(sender=role) | OfferEffect(sender=role) | TimeoutEffect(at=role):
+            return (role,)
+        case _:
+            return ()
+
+
+def _tokens(root: Program) -> list[object]:
+    """A program as a flat list, so that comparing needs no recursion."""
+    tokens: list[object] = []
+    waiting: list[object] = [root]
+    while waiting:
+        item = waiting.pop()
+        if not isinstance(item, Program):
+            tokens.append(item)
+            continue
+        pieces: list[object] = ["("]
+        for effect in item:
+            parts = _parts_of(effect)
+            pieces += [type(effect), *parts, _own(effect)] if parts else [effect]
+        waiting += reversed([*pieces, ")"])
+    return tokens
+
+
+def _own(effect: Effect) -> tuple[object, ...]:
+    """What an effect says besides the programs inside."""
+    match effect:
+        case BranchEffect(cases=cases):
+            return tuple(label for label, _ in cases)
+        case LoopEffect():
+            return (effect.count, effect.until)
+        case TimeoutEffect():
+            return (effect.at, effect.milliseconds, effect.on_timeout is None)
+        case SideBySideEffect():
+            return (effect.milliseconds, len(effect.parts))
+        case SessionEffect():
+            return (effect.session,)
+        case ParallelEffect():
+            return (len(effect.parts),)
+        case _:
+            return ()
+
+
+# --- against a protocol -------------------------------------------------------------------------------------------
+
+
+class _Place(NamedTuple):
+    """Where a run of a program may be: the machine's state, a label announced whose message is still to travel, the
+    label of the choice or offer right before, and the last one of all."""
+
+    state: int
+    announced: str | None = None
+    choice: str | None = None
+    latest: str | None = None
+
+
+_Places: TypeAlias = frozenset[_Place]
+
+
+def check_program(program: Program, machine: StateMachine | LocalType) -> tuple[str, ...]:
+    """Where a program leaves a role's protocol, in words; empty when every run of it is a run of the role.
+
+    A receive that is not the only one there is needs an offer and a branch with every label. Extensions are free.
+    Costs O(effects × places); loops are followed until no new place is found.
+    """
+    if not isinstance(machine, StateMachine):
+        from .fsm import build_machine
+
+        machine = build_machine("this role", machine)
+    checking = _Checking(machine)
+    places = run_deep(checking.walk(program, frozenset({_Place(0)})))
+    for place in sorted(places, key=lambda one: one.state):
+        if not machine.is_final(place.state):
+            checking.fault(f"ends where {checking.expected(place.state)} is expected")
+    return tuple(dict.fromkeys(checking.faults))
+
+
+class _Checking:
+    def __init__(self, machine: StateMachine) -> None:
+        self._machine = machine
+        self.faults: list[str] = []
+
+    def fault(self, text: str) -> None:
+        self.faults.append(text)
+
+    def expected(self, state: int) -> str:
+        return " or ".join(show_step(step) for step in self._machine.expected(state)) or "nothing"
+
+    def walk(self, program: Program, places: _Places) -> Deep[_Places]:
+        for effect in program:
+            match effect:
+                case LoopEffect():
+                    places = yield self._loop(effect, places)
+                case BranchEffect():
+                    places = yield self._branch(effect, places)
+                case TimeoutEffect():
+                    places = yield self._timeout(effect, places)
+                case ParallelEffect(parts=parts):
+                    for part in parts:
+                        places = yield self.walk(part, places)
+                case SideBySideEffect() | SessionEffect():
+                    self.fault("runs over another session, which another protocol describes")
+                case ExtensionEffect():
+                    pass
+                case _:
+                    places = frozenset(after for place in places for after in self._exchange(effect, place))
+            if not places:
+                break
+        return places
+
+    def _exchange(
+        self, effect: SendEffect | RecvEffect | ChooseEffect | OfferEffect, place: _Place
+    ) -> Iterator[_Place]:
+        if isinstance(effect, OfferEffect):
+            yield from self._offers(effect, place)
+            return
+        is_out = isinstance(effect, SendEffect | ChooseEffect)
+        partner = effect.to if isinstance(effect, SendEffect | ChooseEffect) else effect.sender
+        step = Step("send" if is_out else "recv", partner, effect.label)
+        found = self._machine.find(place.state, step)
+        alone = found is not None and found.message is None
+        if found is None or (place.announced is not None and place.announced != effect.label):
+            awaited = f"the message of {place.announced}" if place.announced else self.expected(place.state)
+            self.fault(f"{show_step(step)} where {awaited} is expected")
+        elif isinstance(effect, ChooseEffect):
+            after = found.target if alone else place.state
+            yield _Place(after, None if alone else effect.label, effect.label, effect.label)
+        elif alone:
+            verb = "choose" if is_out else "offer"
+            self.fault(f"{show_step(step)} as a message where the label travels alone: {verb} it")
+        else:
+            others = [one for one in self._machine.expected(place.state) if one.partner == partner and one != step]
+            if not is_out and others and place.announced is None:
+                self.fault(f"{show_step(step)} where also {show_step(others[0])} may come: offer, and branch")
+            yield _Place(found.target, None, None, place.latest)
+
+    def _offers(self, effect: OfferEffect, place: _Place) -> Iterator[_Place]:
+        steps = [one for one in self._machine.expected(place.state) if one.direction == "recv"]
+        steps = [one for one in steps if one.partner == effect.sender and place.announced in (None, one.label)]
+        if not steps:
+            self.fault(f"an offer from {effect.sender} where {self.expected(place.state)} is expected")
+        for step in steps:
+            found = self._machine.find(place.state, step)
+            assert found is not None, "what is expected is found"
+            if found.message is None:
+                yield _Place(found.target, None, step.label, step.label)
+            else:
+                yield _Place(place.state, step.label, step.label, step.label)
+
+    def _branch(self, effect: BranchEffect, places: _Places) -> Deep[_Places]:
+        cases = dict(effect.cases)
+        after: set[_Place] = set()
+        for label in sorted({place.choice for place in places if place.choice is not None}):
+            here = frozenset(place for place in places if place.choice == label)
+            if label not in cases:
+                self.fault(f"the label {label} may come and has no branch; there are {', '.join(cases)}")
+                continue
+            reached: _Places = yield self.walk(cases[label], here)
+            after |= reached
+        if any(place.choice is None for place in places):
+            self.fault("a branch that follows no choice and no offer")
+        return frozenset(after)
+
+    def _loop(self, effect: LoopEffect, places: _Places) -> Deep[_Places]:
+        if effect.count is None:
+            left: _Places = yield self._endless(effect, places)
+            return left
+        seen: dict[_Places, int] = {}
+        rounds = 0
+        while rounds < effect.count and places:
+            if places in seen:
+                # From here on the rounds repeat themselves: only what is left over of the last turn matters.
+                turn = rounds - seen[places]
+                rounds += (effect.count - rounds) // turn * turn
+                seen = {}
+                if rounds == effect.count:
+                    break
+            seen[places] = rounds
+            places = yield self.walk(effect.body, places)
+            rounds += 1
+        return places
+
+    def _endless(self, effect: LoopEffect, places: _Places) -> Deep[_Places]:
+        begun: set[_Place] = set()
+        left: set[_Place] = set()
+        fresh = frozenset(one._replace(latest=None) for one in places)
+        while fresh:
+            begun |= fresh
+            reached: _Places = yield self.walk(effect.body, fresh)
+            out = frozenset(one for one in reached if effect.until is not None and one.latest == effect.until)
+            left |= out
+            fresh = frozenset(one._replace(latest=None) for one in reached - out) - begun
+        return frozenset(left)
+
+    def _timeout(self, effect: TimeoutEffect, places: _Places) -> Deep[_Places]:
+        after: set[_Place] = set()
+        for place in sorted(places, key=lambda one: one.state):
+            state = self._machine.states[place.state]
+            body, late = state.part("body"), state.part("timeout")
+            told = f"a timeout of {effect.milliseconds} ms at {effect.at}"
+            if body is None or late is None or (state.owner, state.milliseconds) != (effect.at, effect.milliseconds):
+                is_timed = f"{state.milliseconds} ms at {state.owner}" if body is not None else "none"
+                self.fault(f"{told} where {is_timed} is expected")
+                continue
+            in_time: _Places = yield self.walk(effect.body, frozenset({_Place(body.target)}))
+            after |= in_time
+            if effect.on_timeout is not None:
+                too_late: _Places = yield self.walk(effect.on_timeout, frozenset({_Place(late.target)}))
+                after |= too_late
+            elif not self._machine.is_final(late.target):
+                self.fault(f"{told} without what comes when it fires: {self.expected(late.target)}")
+        return frozenset(after)
