@@ -37,6 +37,7 @@ HOT_PATHS = (
     "import_time",
     "anti_entropy",
     "choreography",
+    "endpoints",
     "ack_retention",
     "reactive",
 )
