@@ -295,6 +295,27 @@ def sequence_mermaid(root: GlobalType, roles: Sequence[str] | None = None, *, ti
     return "\n".join(lines) + "\n"
 
 
+class Happening(NamedTuple):
+    """Something that happened: a message from one role to another, or, without a receiver, a remark about a role."""
+
+    sender: str
+    receiver: str
+    text: str
+
+
+def transcript_mermaid(happenings: Iterable[Happening], roles: Sequence[str], *, title: str = "") -> str:
+    """What happened, in order, as a Mermaid sequence diagram."""
+    ids = {name: f"p{number}" for number, name in enumerate(roles)}
+    lines = [*(["---", f"title: {title}", "---"] if title else []), "sequenceDiagram"]
+    lines += [f"    participant {ids[name]} as {_plain(name)}" for name in roles]
+    for one in happenings:
+        if one.receiver:
+            lines.append(f"    {ids[one.sender]}->>{ids[one.receiver]}: {_plain(one.text)}")
+        else:
+            lines.append(f"    Note over {ids[one.sender]}: {_plain(one.text)}")
+    return "\n".join(lines) + "\n"
+
+
 def machine_mermaid(machine: DrawnMachine, *, title: str = "") -> str:
     """A role's states as a Mermaid state diagram."""
     lines = [*(["---", f"title: {title}", "---"] if title else []), "stateDiagram-v2", "    [*] --> s0"]

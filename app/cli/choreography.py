@@ -1,11 +1,11 @@
-"""Commands for protocols: ``check``, ``project``, ``fmt``, ``explain``, ``graph``, ``stubs`` and ``simulate``."""
+"""Commands for protocols: ``check``, ``project``, ``fmt``, ``explain``, ``graph``, ``stubs``, ``simulate``, ``run``."""
 
 from __future__ import annotations
 
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -14,6 +14,7 @@ from .screen import JsonOption, clean, say, write
 if TYPE_CHECKING:
     from antiphon.choreography import Choreography, Run, StateMachine
     from antiphon.choreography.compiled import Checked
+    from antiphon.choreography.draw import Happening
     from antiphon.choreography.merge import MergeMode
 
 
@@ -72,7 +73,7 @@ class Picture(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (check, project, fmt, explain, graph, stubs, simulate):
+    for command in (check, project, fmt, explain, graph, stubs, simulate, run):
         app.command()(command)
 
 
@@ -316,6 +317,66 @@ def simulate(
         raise typer.Exit(1)
 
 
+def run(
+    file: FileArgument,
+    roles: Annotated[
+        str | None, typer.Option("--roles", metavar="A,B", help="Who takes part here (default: every role).")
+    ] = None,
+    payloads: Annotated[
+        Path | None,
+        typer.Option(
+            "--payloads",
+            metavar="FILE.json",
+            exists=True,
+            dir_okay=False,
+            help="Payloads by label; others are made up.",
+        ),
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option("--context", metavar="NAME=JSON", help="A name that guards may ask for, such as budget=30."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Other dice: other choices and payloads.")] = 0,
+    steps: Annotated[
+        int, typer.Option("--steps", metavar="N", min=1, help="Stop a role after so many: not every protocol ends.")
+    ] = 1000,
+    strict: StrictOption = False,
+    bind: BindOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a protocol: every role a monitored endpoint, guards evaluated, clocks running; draw what really happened.
+
+    The roles play by themselves in this process. Stdout is a Mermaid sequence diagram, also of a run that failed;
+    exit code 1 when it did. Fields of messages are names in the guards' context.
+    JSON: one object: {file, protocol, outcome: ended|steps|failed, error, events: [{sender, receiver, text}]}.
+    """
+    import asyncio
+
+    from antiphon.choreography.draw import transcript_mermaid
+
+    checked = _checked(file, file.read_bytes(), _bindings(bind, [file]), strict=strict)
+    tree = checked.choreography
+    if tree is None or checked.projections is None or not (checked.is_valid and checked.is_projectable):
+        _complain(file, checked)
+        say(f"{file}: {_clean_lines(_projection_error(checked) or 'not valid')}")
+        raise typer.Exit(1)
+    _check_roles(roles, checked.roles)
+    machines = {machine.role: machine for machine in _machines(file, checked)}
+    played = asyncio.run(
+        _play(tree, machines, given=_payloads(payloads), context=_context(context), seed=seed, steps=steps)
+    )
+    if as_json:
+        events = [one._asdict() for one in played.events]
+        ending = {"outcome": played.outcome, "error": played.error, "events": events}
+        write(json.dumps({"file": str(file), "protocol": tree.name, **ending}, ensure_ascii=False))
+    else:
+        diagram = transcript_mermaid(played.events, checked.roles, title=tree.name)
+        write(_clean_lines(diagram).removesuffix("\n"))
+        say(f"{file}: {played.outcome}{f': {_clean_lines(played.error)}' if played.error else ''}")
+    if played.outcome == "failed":
+        raise typer.Exit(1)
+
+
 # --- parts --------------------------------------------------------------------------------------------------------
 
 
@@ -484,6 +545,83 @@ def _run_json(run: Run, seed: int) -> dict[str, object]:
 def _unrun_json(checked: Checked, errors: str | None) -> dict[str, object]:
     diagnostics = [problem.to_json() for problem in checked.problems]
     return {"outcome": None, "diagnostics": diagnostics, "projection_errors": [errors] if errors else []}
+
+
+class _Played(NamedTuple):
+    events: list[Happening]
+    outcome: str
+    error: str | None = None
+
+
+async def _play(
+    tree: Choreography,
+    machines: dict[str, StateMachine],
+    *,
+    given: dict[str, object],
+    context: dict[str, object],
+    seed: int,
+    steps: int,
+) -> _Played:
+    """Let every role play over one hub; what was told until the end, or until the first that failed."""
+    import asyncio
+    import random
+
+    from antiphon.choreography.ast import TypeAliasDeclaration
+    from antiphon.facts import AntiphonError
+    from antiphon.runtime.choreography import ChannelClosed, Endpoint, InMemoryHandler, RolePlan
+    from antiphon.runtime.choreography.player import Player, StepsUsedUp
+
+    aliases = {one.name: one.type for one in tree.declarations if isinstance(one, TypeAliasDeclaration)}
+    events: list[Happening] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number, handler in enumerate(InMemoryHandler.network(*machines)):
+                plan = RolePlan(machines[handler.role], protocol=tree.qualified_name, aliases=aliases)
+                endpoint = Endpoint(plan, handler, context=context)
+                # A dice of its own for each role: what one draws does not depend on when the others act.
+                dice = random.Random(f"{seed}:{number}")
+                group.create_task(Player(endpoint, dice, given, events.append, steps).play())
+    except BaseExceptionGroup as problems:
+        causes = [one for one in problems.exceptions if isinstance(one, AntiphonError)]
+        if len(causes) < len(problems.exceptions):
+            raise
+        first = next((one for one in causes if not isinstance(one, ChannelClosed)), causes[0])
+        return _Played(events, "steps" if isinstance(first, StepsUsedUp) else "failed", str(first))
+    return _Played(events, "ended")
+
+
+def _check_roles(text: str | None, known: tuple[str, ...]) -> None:
+    named = [name.strip() for name in text.split(",")] if text is not None else list(known)
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        raise typer.BadParameter(f"no role {', '.join(unknown)}; there are {', '.join(known)}", param_hint="--roles")
+    absent = [name for name in known if name not in named]
+    if absent:
+        raise typer.BadParameter(f"{', '.join(absent)} would be elsewhere; name every role", param_hint="--roles")
+
+
+def _payloads(file: Path | None) -> dict[str, object]:
+    if file is None:
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise typer.BadParameter(f"{file}: {problem}", param_hint="--payloads") from problem
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f"{file}: expected an object, payloads by label", param_hint="--payloads")
+    return found
+
+
+def _context(pairs: list[str] | None) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for pair in pairs or ():
+        name, _, text = pair.partition("=")
+        try:
+            found[name.strip()] = json.loads(text)
+        except ValueError as problem:
+            message = f"expected NAME=JSON, such as budget=30, got {pair!r}"
+            raise typer.BadParameter(message, param_hint="--context") from problem
+    return found
 
 
 def _complain(file: Path, checked: Checked) -> None:

@@ -211,6 +211,10 @@ class Endpoint(Generic[E]):
             self._outcome = "cancelled"
             await self.handler.close(self.session)
 
+    async def close(self) -> None:
+        """Let the channels go, done or not: peers get what was sent, and then ``ChannelClosed``. Idempotent."""
+        await self.handler.close(self.session)
+
     # --- exchanges
 
     async def send(

@@ -408,3 +408,69 @@ def test_the_command_line_is_there_without_a_script(folder: Path) -> None:
     command = [sys.executable, "-m", "antiphon.app.cli", "check", str(folder / "broken.tell"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, json.loads(done.stdout)["parsed"]) == (1, False)
+
+
+# --- run ----------------------------------------------------------------------------------------------------------
+
+BUYING = """\
+protocol Buying =
+  roles Buyer, Seller
+  Buyer -> Seller : Title(name : String)
+  Seller -> Buyer : Quote(price : u32)
+  choice Buyer at
+    | Accept when (price <= budget) =>
+      Buyer -> Seller : Accept
+    | Reject when (price > budget) =>
+      Buyer -> Seller : Reject
+"""
+
+
+@pytest.mark.parametrize(("budget", "answer"), [(25, "Accept"), (15, "Reject")])
+def test_run_draws_what_really_happened_with_the_payloads_given(tmp_path: Path, budget: int, answer: str) -> None:
+    (tmp_path / "buying.tell").write_text(BUYING)
+    (tmp_path / "payloads.json").write_text('{"Title": {"name": "Emma"}, "Quote": {"price": 20}}')
+    given = ["--payloads", tmp_path / "payloads.json", "--context", f"budget={budget}"]
+    shown = run("run", tmp_path / "buying.tell", "--roles", "Seller, Buyer", *given)
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[-3:] == [
+        "    p0->>p1: Title(name='Emma')",
+        "    p1->>p0: Quote(price=20)",
+        f"    p0->>p1: {answer}",
+    ]
+    once = run("run", tmp_path / "buying.tell", *given, "--json")
+    assert once.stdout == run("run", tmp_path / "buying.tell", *given, "--json").stdout
+    assert json.loads(once.stdout)["outcome"] == "ended"
+    assert json.loads(once.stdout)["events"][-1] == {"sender": "Buyer", "receiver": "Seller", "text": answer}
+
+
+def test_run_shows_how_far_it_came_when_it_fails_or_does_not_end(tmp_path: Path) -> None:
+    (tmp_path / "buying.tell").write_text(BUYING)
+    undecided = run("run", tmp_path / "buying.tell")
+    assert undecided.exit_code == 1
+    assert "Quote(price=" in undecided.stdout
+    assert "failed: " in undecided.stderr
+    assert "budget is not given" in undecided.stderr
+    (tmp_path / "endless.tell").write_text(ENDLESS)
+    endless = run("run", tmp_path / "endless.tell", "--steps", "5", "--json")
+    assert (endless.exit_code, json.loads(endless.stdout)["outcome"]) == (0, "steps")
+    assert len(json.loads(endless.stdout)["events"]) == 5
+
+
+def test_run_refuses_what_it_cannot_do(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "list.json").write_text("[]")
+    for arguments, reason in (
+        (["--roles", "Producer"], "Consumer, Clerk would be elsewhere"),
+        (["--roles", "Ghost"], "no role Ghost"),
+        (["--context", "x=?"], "expected NAME=JSON"),
+        (["--payloads", tmp_path / "list.json"], "expected an object"),
+    ):
+        refused = run("run", folder / "stream.tell", *arguments)
+        assert (refused.exit_code, reason in refused.stderr) == (2, True), refused.stderr
+    assert run("run", folder / "broken.tell").exit_code == 1
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("seed", ["0", "1", "2"])
+def test_every_example_runs_to_its_end(path: Path, seed: str) -> None:
+    shown = run("run", path, "--seed", seed, "--context", "all_voted_yes=true", "--context", "budget=50", "--json")
+    assert json.loads(shown.stdout)["outcome"] == "ended", shown.stdout
