@@ -18,6 +18,7 @@ from typing import NamedTuple
 from antiphon.facts import AfterLink, ChainId, ChainInfo, FactId, FactRecord, InvalidLine, Namespace, parse_line
 from antiphon.facts.ids import NO_FACT
 
+from .bases import ChainBase
 from .chain import CHAIN_START, RUN_FACTS_MAX, Head, link_ids
 from .errors import LogDamaged
 from .sketch import RunSketch, run_item
@@ -78,8 +79,9 @@ class ChainState:
     """Other chains' numbers that this chain's facts name in ``after``."""
     heads: dict[bytes, Head] = field(default_factory=dict)
     fork_seq: int = 0
-    base: Head | None = None
-    """Where the chain begins when what came before was collapsed; None when it begins at its opening."""
+    base: ChainBase | None = None
+    """Where the chain goes on when what came before was collapsed; None when nothing was. Runs below it may be held
+    (its opening is), and are neither heads nor waited for."""
     _ends: dict[bytes, RunRow] = field(default_factory=dict)
     _twins: dict[bytes, list[RunRow]] = field(default_factory=dict)
     _waiting: dict[bytes, list[RunRow]] = field(default_factory=dict)
@@ -100,8 +102,8 @@ class ChainState:
 
     @property
     def start(self) -> Head:
-        """What the chain's first run continues."""
-        return self.base or CHAIN_START
+        """What the chain's first run behind its base continues."""
+        return self.base.head if self.base is not None else CHAIN_START
 
     def holes(self) -> list[Hole]:
         """What is missing before runs that are held, in order."""
@@ -112,7 +114,7 @@ class ChainState:
             first = runs[0].first_seq
             place = bisect_left(self.runs, first, key=_first_seq)
             before = [run.last_seq for run in self.runs[max(0, place - 8) : place] if run.last_seq < first]
-            from_seq = max(before, default=self.start.seq) + 1
+            from_seq = max([self.start.seq, *before]) + 1
             found.append(Hole(self.info.chain, min(from_seq, first - 1), first - 1, FactId(fact_id)))
         return sorted(found, key=lambda hole: (hole.to_seq, hole.to_id))
 
@@ -153,14 +155,20 @@ class ChainState:
         return run.last_id not in self._loose
 
     def _is_continued(self, fact_id: bytes) -> bool:
-        if fact_id == self.start.fact_id:
+        if fact_id == NO_FACT:
             return bool(self.runs) and self.runs[0].first_previous_id == fact_id
+        if fact_id == self.start.fact_id:
+            return fact_id not in self.heads
         is_inside = fact_id in self._ends and fact_id not in self.heads and fact_id not in self._loose
         return fact_id in self._waiting or is_inside
 
     def _insert(self, run: RunRow, hlc: int) -> list[RunRow]:
         """Hold a run; the runs that hang together with the chain's start from now on are returned."""
         previous_id = run.first_previous_id
+        if run.last_seq <= self.start.seq:
+            insort(self.runs, run, key=_first_seq)
+            self._ends.setdefault(run.last_id, run)
+            return []
         if self._is_continued(previous_id):
             self.fork_seq = min(self.fork_seq or run.first_seq, run.first_seq)
         is_loose = not self._knows(run.first_seq - 1, previous_id) or previous_id in self._loose
@@ -179,10 +187,31 @@ class ChainState:
                 self._loose.add(run.last_id)
             return []
         joined = self._join(run, hlc, is_twin=is_twin)
+        self._choose_head()
+        return joined
+
+    def _choose_head(self) -> None:
         if len(self.heads) == 1:
             self.head = next(iter(self.heads.values()))
         else:
             self.head = max(self.heads.values(), key=lambda head: (head.seq, head.fact_id))
+
+    def _begin_at(self, base: ChainBase) -> list[RunRow]:
+        """Let what comes before *base* be known without being held; the runs that are members from now on."""
+        head, self.base = base.head, base
+        was_member = head.fact_id in self._ends and head.fact_id not in self._loose
+        for fact_id, runs in list(self._waiting.items()):
+            kept = [run for run in runs if run.last_seq > head.seq]
+            self._loose.difference_update(run.last_id for run in runs if run.last_seq <= head.seq)
+            del self._waiting[fact_id]
+            if kept:
+                self._waiting[fact_id] = kept
+        if was_member:
+            return []
+        self.heads = {each: at for each, at in self.heads.items() if at.seq > head.seq}
+        self.heads[head.fact_id] = head
+        joined = [run for each in self._waiting.pop(head.fact_id, ()) for run in self._join(each, 0, is_twin=True)]
+        self._choose_head()
         return joined
 
     def _join(self, run: RunRow, hlc: int, *, is_twin: bool) -> list[RunRow]:
@@ -248,13 +277,27 @@ class JournalIndex:
             state.info = info
         return state
 
-    def set_base(self, info: ChainInfo, base: Head) -> ChainState:
-        """Let a chain begin behind *base*: what came before was collapsed into it. Before its first run only."""
-        state = self.introduce(info)
-        assert not state.runs, "a base stands before the first run"
-        state.base = state.head = base
-        state.heads = {base.fact_id: base}
-        self._roots.pop(info.namespace, None)
+    def set_base(self, base: ChainBase) -> ChainState:
+        """Let a chain go on from *base*, whether its facts are held or not; one that lies further back changes nothing.
+
+        Runs below it stay where they are held; they are offered to nobody as a difference any more.
+        """
+        state = self.introduce(base.info)
+        if base.seal.to_seq <= state.start.seq:
+            return state
+        joined = state._begin_at(base)
+        if not state.has_hole and not state.is_forked:
+            self._broken.discard(state.info.chain)
+        self._roots.pop(state.info.namespace, None)
+        sketch = self._sketches.get(state.info.namespace)
+        if sketch is not None:
+            for run in state.runs:
+                if run.last_seq > state.start.seq:
+                    break
+                sketch.remove(run_item(run))
+            for run in joined:
+                sketch.add(run_item(run), run)
+        self.hlc_seen = max(self.hlc_seen, base.hlc)
         return state
 
     def classify(self, run: RunRow) -> Continuation:
@@ -267,8 +310,10 @@ class JournalIndex:
             return Continuation.NEXT if is_start else Continuation.GAP
         if state._holds(run):
             return Continuation.KNOWN
+        if run.last_seq <= state.start.seq:
+            return Continuation.KNOWN  # collapsed here, and not to come back from whoever holds it still
         if not state._knows(run.first_seq - 1, run.first_previous_id):
-            return Continuation.KNOWN if run.last_seq <= state.start.seq else Continuation.GAP
+            return Continuation.GAP
         return Continuation.FORK if state._is_continued(FactId(run.first_previous_id)) else Continuation.NEXT
 
     def admit(self, run: RunRow, *, hlc: int, records: Sequence[FactRecord] = ()) -> int:
@@ -305,7 +350,7 @@ class JournalIndex:
         """Tell the HLC of a chain's only head, which a run's row does not keep."""
         state = self._chains[chain]
         if len(state.heads) == 1 and not state.has_hole:
-            state.head = state.head._replace(hlc=hlc)
+            state.head = state.head._replace(hlc=max(hlc, state.head.hlc))
             state.heads = {state.head.fact_id: state.head}
         self.hlc_seen = max(self.hlc_seen, hlc)
 
@@ -433,14 +478,29 @@ class JournalIndex:
             digest.update(len(name).to_bytes(2, "big") + name + root)
         return digest.hexdigest()
 
-    def sketch(self, namespace: Namespace) -> RunSketch:
-        """The coded symbols over the runs of *namespace*; built when first asked for (~2 µs a run), kept from then
-        on."""
+    def sketch(self, namespace: Namespace, bases: Mapping[ChainId, int] | None = None) -> RunSketch:
+        """The coded symbols over the runs of *namespace*; built when first asked for (~2 µs a run), kept from then on.
+
+        Runs that lie below a base are left out, a peer's *bases* included: the peer cannot tell them apart. That costs
+        a copy of the table of runs, and 10 µs for each that is left out.
+        """
         sketch = self._sketches.get(namespace)
         if sketch is None:
-            runs = [run for state in self.chains(namespace) for run in state.runs if state.is_member(run)]
+            runs = [
+                run
+                for state in self.chains(namespace)
+                for run in state.runs
+                if state.is_member(run) and run.last_seq > state.start.seq
+            ]
             sketch = self._sketches[namespace] = RunSketch.over({run_item(run): run for run in runs})
-        return sketch
+        left_out = [run_item(run) for chain, seq in (bases or {}).items() for run in self._below(namespace, chain, seq)]
+        return sketch.without(left_out) if left_out else sketch
+
+    def _below(self, namespace: Namespace, chain: ChainId, seq: int) -> Iterator[RunRow]:
+        state = self._chains.get(chain)
+        if state is not None and state.info.namespace == namespace:
+            place = bisect_right(state.runs, seq, key=_first_seq)
+            yield from (run for run in state.runs[:place] if state.start.seq < run.last_seq <= seq)
 
     def runs_after(self, chain: ChainId, seq: int) -> list[RunRow]:
         """The member runs that hold facts after *seq*, of every branch, in order; O(log runs) plus the answer."""

@@ -4,7 +4,8 @@ By header, links and seal alone, against the index and what this batch admitted 
 hiding what views must not show is the registry's and the reducers' business. A run becomes a member when the fact that
 it continues and all that its facts name in ``after`` are members, each by number and id; until then it is parked. A
 link that names a fact that nobody ever sealed therefore ends its chain there, for everyone and without a decision.
-Both branches of a fork are members.
+Both branches of a fork are members. A base lets a chain go on behind facts that nobody sends any more (``bases.py``);
+its chain's opening must be a member before it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 from antiphon.facts import AfterLink, ChainId, ChainInfo, InvalidLine
 
+from .bases import ChainBase, read_base
 from .chain import Head, Seal, VerifiedRun, is_seal_valid, parse_seal_line, verify_run
 from .erasure import ErasureBook, erase_records
 from .errors import LogDamaged, SealedViolation, UnsealedBytes
@@ -47,6 +49,7 @@ class _Fresh:
     continued: set[bytes] = field(default_factory=set)
     ids: set[bytes] = field(default_factory=set)
     is_forked: bool = False
+    base_seq: int = 0
 
 
 class Ingest:
@@ -77,8 +80,10 @@ class Ingest:
         self._refusals: list[Refusal] = []
         self.runs: list[SealedRun] = []
         self.introduced: list[ChainInfo] = []
+        self.bases: list[ChainBase] = []
         self.evidence: list[Evidence] = []
         self._infos: dict[ChainId, ChainInfo] = {}
+        self._woken: list[ParkedRun] = []
 
     def take(self, runs: Iterable[IncomingRun]) -> IngestResult:
         """Decide each run in order, and after each whatever was parked for want of it."""
@@ -86,6 +91,8 @@ class Ingest:
             queue = deque([ParkedRun(run, self._peer, NOTHING)])
             while queue:
                 queue.extend(self._parking.wake(self._take(queue.popleft())))
+                queue.extend(self._woken)
+                self._woken.clear()
         return IngestResult(self._admitted, self._known, len(self._parking), tuple(self._refusals))
 
     def _take(self, waiting: ParkedRun) -> list[Missing]:
@@ -110,6 +117,8 @@ class Ingest:
             text = "this journal is writing that chain; offer it again"
             self._refuse(run, text, is_sender_at_fault=False, is_evidence=False)
             return []
+        if run.is_base:
+            return self._take_base(run)
         seal = parse_seal_line(run.seal_line)
         row = _row_of(run, seal)
         if self._is_known(row):
@@ -124,8 +133,35 @@ class Ingest:
             return []
         return self._admit_or_park(run, row, previous, waiting.peer)
 
+    def _take_base(self, run: IncomingRun) -> list[Missing]:
+        chain = run.info.chain
+        base = read_base(run.info, run.first_previous_id, run.lines[0], run.seal_line)
+        if base.seal.to_seq != run.first_seq:
+            raise UnsealedBytes(f"a base of chain {run.info.text[:8]} at {run.first_seq} does not fit its seal")
+        head, state, fresh = base.head, self._index.chain(chain), self._fresh.setdefault(chain, _Fresh())
+        held = max(state.start.seq if state else 0, fresh.base_seq)
+        if head.seq <= held or head.fact_id in fresh.ends or (state and state.has_sealed(head.seq, head.fact_id)):
+            self._known += 1
+            return []
+        if fresh.is_forked or (state is not None and state.is_forked):
+            # Heads of another branch lie below it, and must not be forgotten.
+            text = "a chain with two stories cannot begin behind a base; sync with a peer that holds it whole"
+            self._refuse(run, text, is_sender_at_fault=False, is_evidence=False)
+            return []
+        is_opened = chain in self._infos or (state is not None and bool(state.runs) and state.runs[0].first_seq == 1)
+        if not is_opened:
+            raise UnsealedBytes(f"a base of chain {run.info.text[:8]} without its opening, which says whose it is")
+        fresh.ends[head.fact_id] = head
+        fresh.points.add((head.seq, head.fact_id[:16]))
+        fresh.base_seq = head.seq
+        self.bases.append(base)
+        self._woken.extend(self._parking.wake_chain(chain))
+        return []
+
     def _is_known(self, row: RunRow) -> bool:
         fresh = self._fresh.get(ChainId(row.chain))
+        if fresh is not None and row.last_seq <= fresh.base_seq:
+            return True
         if fresh is not None and (row.first_previous_id, row.last_id) in fresh.held:
             return True
         return self._index.classify(row) is Continuation.KNOWN
@@ -212,7 +248,8 @@ class Ingest:
 
     def _has(self, link: AfterLink) -> bool:
         fresh = self._fresh.get(link.chain)
-        return (fresh is not None and (link.seq, link.short_id) in fresh.points) or self._index.has(link)
+        is_fresh = fresh is not None and (link.seq <= fresh.base_seq or (link.seq, link.short_id) in fresh.points)
+        return is_fresh or self._index.has(link)
 
     def _refuse(self, run: IncomingRun, reason: str, *, is_sender_at_fault: bool, is_evidence: bool = True) -> None:
         self._refusals.append(Refusal(run.info.text, run.first_seq, reason, is_sender_at_fault))

@@ -63,6 +63,7 @@ from antiphon.journal import (
     seal_run,
     with_links,
 )
+from antiphon.journal.bases import ChainBase
 from antiphon.journal.chain import RUN_FACTS_MAX, parse_seal_line
 from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, ErasureClaim
 from antiphon.journal.forks import ForkProof
@@ -157,6 +158,7 @@ class Cargo:
     starts_file: bool = False
     is_foreign: bool = False
     notes: tuple[LocalNote, ...] = ()
+    bases: tuple[ChainBase, ...] = ()
     done: asyncio.Future[None] | None = None
 
 
@@ -391,8 +393,8 @@ class JournalEngine:
             self._refused += len(result.refused)
             for evidence in ingest.evidence:
                 self.quarantine.keep_run(peer, evidence)
-            holes = self.index.holes() if ingest.runs else []
-            durable = await self._write_foreign(ingest) if ingest.runs else []
+            holes = self.index.holes() if ingest.runs and not ingest.bases else []
+            durable = await self._write_foreign(ingest) if ingest.runs or ingest.bases else []
             self._tell_repaired(holes, peer)
         if ingest.runs:
             self._witness.note(each for each in durable if isinstance(each, Fact))
@@ -742,6 +744,11 @@ class JournalEngine:
                 own = self._own.get(last.chain.namespace)
                 if own is not None and own.info.chain != last.chain.chain:
                     own.fresh.add(last.chain.chain)
+        for base in cargo.bases:
+            self.index.set_base(base)
+            own = self._own.get(base.info.namespace)
+            if own is not None:
+                own.fresh.add(base.info.chain)
         for commit, committed in cargo.commits:
             commit.take(committed)
         if cargo.done is not None and not cargo.done.done():
@@ -830,7 +837,19 @@ class JournalEngine:
                 place += 1
         done = asyncio.get_running_loop().create_future()
         self._submit(
-            Cargo(tuple(batch.runs), (), facts, hidden, (), tuple(batch.introduced), [], is_foreign=True, done=done)
+            Cargo(
+                tuple(batch.runs),
+                (),
+                facts,
+                hidden,
+                (),
+                tuple(batch.introduced),
+                [],
+                is_foreign=True,
+                notes=tuple(base.note() for base in batch.bases),
+                bases=tuple(batch.bases),
+                done=done,
+            )
         )
         await done
         return durable
@@ -1011,14 +1030,14 @@ def _row_of(run: IncomingRun) -> RunRow | None:
         seal = parse_seal_line(run.seal_line)
     except InvalidLine:
         return None
-    if (seal.chain, seal.from_seq, seal.from_id, seal.to_seq) != (
+    if not run.is_base and (seal.chain, seal.from_seq, seal.from_id, seal.to_seq) != (
         run.info.chain,
         run.first_seq - 1,
         run.first_previous_id,
         run.last_seq,
     ):
         return None
-    return RunRow(seal.chain, run.first_seq, run.last_seq, seal.from_id, seal.to_id, 0, 0, 0)
+    return RunRow(seal.chain, run.first_seq, run.last_seq, run.first_previous_id, seal.to_id, 0, 0, 0)
 
 
 def _row_if_sealed(run: IncomingRun, public_key: bytes) -> RunRow | None:

@@ -43,6 +43,7 @@ from antiphon.journal import (
     read_run_bytes,
     sync_existing,
 )
+from antiphon.journal.bases import base_of_note
 from antiphon.journal.erasure import DEFAULT_RIGHT, ERASURE_KIND, ErasureBook, ErasureRight
 from antiphon.journal.stores.duckdb import DuckdbFollower, set_aside
 from antiphon.journal.stores.folder import DATABASE_FILE
@@ -317,6 +318,8 @@ def _load_index(database: DuckdbFollower) -> JournalIndex:
         index.introduce(chain.info)
     for row in database.load_runs():
         index.admit(row, hlc=0)
+    for base in database.load_bases():
+        index.set_base(base)
     for chain in stored:
         index.introduce(chain.info)
         index.set_clock(chain.info.chain, chain.last_hlc)
@@ -394,6 +397,8 @@ def _admit(index: JournalIndex, frame: LogFrame) -> LogFrame:
         if index.classify(run.row) is not Continuation.KNOWN:
             repeated = index.admit(run.row, hlc=run.records[-1].hlc, records=run.records)
             admitted.append(run._replace(records=run.records[repeated:]))
+    for base in filter(None, map(base_of_note, frame.notes)):
+        index.set_base(base)
     return frame._replace(runs=tuple(admitted))
 
 

@@ -153,6 +153,11 @@ class MemoryReplica:
                 own.fresh.add(info.chain)
         if ingest.runs:
             self._publish(ingest.runs)
+        for base in ingest.bases:
+            self.index.set_base(base)
+            own = self._own.get(base.info.namespace)
+            if own is not None:
+                own.fresh.add(base.info.chain)
         return result
 
     def take_acks(self, acks: Acks, /) -> None:

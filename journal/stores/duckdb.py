@@ -22,9 +22,10 @@ import duckdb
 
 from antiphon.facts import ChainInfo, FactRecord, LocalViolation, Registration
 
+from ..bases import ChainBase
 from ..errors import StoreUnavailable
 from ..frame import LocalNote
-from .accounts import PeerRow, TrackedAcks, load_acks, load_peers, load_tracked, load_unacked
+from .accounts import PeerRow, TrackedAcks, load_acks, load_bases, load_peers, load_tracked, load_unacked
 from .position import LOG_START, LogPosition, RunRow
 from .tables import (
     RESULT_TABLE,
@@ -283,6 +284,11 @@ class DuckdbFollower:
         """Facts of *kinds* at the log's positions after..upto that *peer* has not acknowledged."""
         with self._guarded():
             return load_unacked(self._connection, peer, kinds, after=after, upto=upto)
+
+    def load_bases(self) -> list[ChainBase]:
+        """Where each chain goes on whose earlier facts were collapsed."""
+        with self._guarded():
+            return load_bases(self._connection)
 
     def load_peers(self) -> list[PeerRow]:
         """Every peer that is remembered."""

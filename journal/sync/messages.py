@@ -18,8 +18,9 @@ Kind 10 (ACKS) is optional: whoever keeps no account of acknowledgements never s
 
 Kinds 16-19 and 21-23 are set reconciliation and fork evidence: PROBE asks for symbols, bucket digests or lists of
 items, SKETCH, BUCKETS and ITEMS answer, WANT asks for runs by item, FORK is a proof of 296 bytes, SERVED ends an
-answer. A symbol is 20 bytes and how far its count is from what chance expects, a byte or two. Kind 20 (BASE: where a
-compacted chain starts) is reserved; until it is spoken it decodes to ``UnknownMessageKind``, like any other number.
+answer. A symbol is 20 bytes and how far its count is from what chance expects, a byte or two. Kind 20 (BASE) answers a
+NEED where facts were collapsed: a chain's last fact before the cut as a skeleton, with its seal, ~600 bytes. A FRONTIER
+names the chains that are collapsed, so that symbols are made of what both sides could hold.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import ClassVar, NamedTuple
 from antiphon.facts import ChainId, ChainInfo, FactId, Namespace, RemoteViolation
 from antiphon.facts.ids import NAMESPACE_LENGTH_MAX
 
+from ..bases import BASE_BYTES_MAX
 from ..chain import RUN_FACTS_MAX, make_chain_info
 from ..errors import UnsealedBytes
 from ..forks import PROOF_BYTES
@@ -63,9 +65,12 @@ ACKS_COUNT_MAX = 1_000
 ACKNOWLEDGER_BYTES = 16
 # 4,096 symbols are 86 KiB.
 SKETCH_CELLS_MAX = 4_096
+# Half a megabyte at worst, 40 KB as they usually are.
+BASES_COUNT_MAX = 64
 WANT_ITEMS_MAX = 4_096
 
 _FRONTIER_ENTRY = struct.Struct(">32s16sQ32s")
+_FRONTIER_BASE = struct.Struct(">16sQ")
 _NEED_RANGE = struct.Struct(">16sQQ")
 _RUN_HEAD = struct.Struct(">32s16sQ32sI")
 _ROOT = struct.Struct(">32sIQ")
@@ -162,13 +167,21 @@ class FrontierEntry(NamedTuple):
     head_id: bytes
 
 
+class FrontierBase(NamedTuple):
+    """A chain whose facts up to ``seq`` were collapsed."""
+
+    chain: ChainId
+    seq: int
+
+
 @dataclass(frozen=True, slots=True)
 class Frontier:
-    """The heads of one namespace; ``is_last`` closes the namespace's list."""
+    """The heads of one namespace, and where chains were collapsed; ``is_last`` closes the namespace's list."""
 
     namespace: Namespace
     entries: tuple[FrontierEntry, ...]
     is_last: bool = True
+    bases: tuple[FrontierBase, ...] = ()
     kind: ClassVar[int] = 4
 
 
@@ -206,6 +219,18 @@ class Facts:
     namespace: Namespace
     runs: tuple[WireRun, ...]
     kind: ClassVar[int] = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Where chains of one namespace go on behind what I have collapsed of what you asked for (see ``journal.bases``).
+
+    Each run holds one fact without its payload, and a seal that ends in it.
+    """
+
+    namespace: Namespace
+    runs: tuple[WireRun, ...]
+    kind: ClassVar[int] = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +369,7 @@ Message = (
     | Items
     | Want
     | Served
+    | Base
 )
 
 
@@ -355,6 +381,9 @@ class IncomingRun(NamedTuple):
     seal_line: bytes
     first_seq: int
     first_previous_id: bytes
+    is_base: bool = False
+    """Whether it is where a chain goes on after facts that the sender has collapsed: one skeleton, and a seal that
+    covers more."""
 
     @property
     def last_seq(self) -> int:
@@ -386,7 +415,7 @@ class IngestResult(NamedTuple):
     acks: tuple[Acks, ...] = ()
 
 
-def take_run_apart(namespace: Namespace, run: WireRun) -> IncomingRun:
+def take_run_apart(namespace: Namespace, run: WireRun, *, is_base: bool = False) -> IncomingRun:
     """Split a run's bytes into lines; ``UnsealedBytes`` when they are not lines of facts and one seal."""
     info = make_chain_info(public_key=run.public_key, nonce=run.nonce, namespace=namespace)
     if not run.data.endswith(b"\n"):
@@ -396,7 +425,9 @@ def take_run_apart(namespace: Namespace, run: WireRun) -> IncomingRun:
     lines = run.data.split(b"\n")
     lines.pop()
     seal_line = lines.pop()
-    return IncomingRun(info, tuple(lines), seal_line, run.first_seq, run.first_previous_id)
+    if is_base and len(lines) != 1:
+        raise UnsealedBytes(f"a base of chain {info.text[:8]} is one fact and a seal; got {len(lines)} facts")
+    return IncomingRun(info, tuple(lines), seal_line, run.first_seq, run.first_previous_id, is_base)
 
 
 def encode(message: Message) -> bytes:
@@ -446,11 +477,13 @@ def _write_body(message: Message) -> Sequence[bytes]:
             return (_list_head(message.is_last, len(message.roots)), *pairs)
         case Frontier():
             entries = [_FRONTIER_ENTRY.pack(*entry) for entry in message.entries]
-            return (_text(message.namespace), _list_head(message.is_last, len(entries)), *entries)
+            bases = [_FRONTIER_BASE.pack(*base) for base in message.bases]
+            head = _list_head(message.is_last, len(entries))
+            return (_text(message.namespace), head, *entries, len(bases).to_bytes(2, "big"), *bases)
         case Need():
             ranges = [_NEED_RANGE.pack(*one) for one in message.ranges]
             return (_list_head(message.is_last, len(ranges)), *ranges)
-        case Facts():
+        case Facts() | Base():
             parts = [part for run in message.runs for part in (_RUN_HEAD.pack(*run[:4], len(run.data)), run.data)]
             return (_text(message.namespace), len(message.runs).to_bytes(2, "big"), *parts)
         case Done():
@@ -611,9 +644,12 @@ def _read_frontier(body: _Body) -> Frontier:
     count = body.count(item_bytes_min=_FRONTIER_ENTRY.size, count_max=FRONTIER_ENTRIES_MAX)
     raw = body.take(count * _FRONTIER_ENTRY.size)
     entries = tuple(FrontierEntry(*fields) for fields in _FRONTIER_ENTRY.iter_unpack(raw))
-    for entry in entries:
-        _check_seq(entry.seq)
-    return Frontier(namespace, entries, is_last)
+    count = body.count(item_bytes_min=_FRONTIER_BASE.size, count_max=FRONTIER_ENTRIES_MAX)
+    raw = body.take(count * _FRONTIER_BASE.size)
+    bases = tuple(FrontierBase(ChainId(chain), seq) for chain, seq in _FRONTIER_BASE.iter_unpack(raw))
+    for seq in (*(entry.seq for entry in entries), *(base.seq for base in bases)):
+        _check_seq(seq)
+    return Frontier(namespace, entries, is_last, bases)
 
 
 def _read_need(body: _Body) -> Need:
@@ -633,21 +669,35 @@ def _read_need(body: _Body) -> Need:
 
 def _read_facts(body: _Body) -> Facts:
     namespace = body.namespace()
-    count = body.count(item_bytes_min=_RUN_HEAD.size + 2, count_max=FACTS_COUNT_MAX)
+    runs = _read_runs(body, count_max=FACTS_COUNT_MAX, run_bytes_max=RUN_BYTES_MAX, bytes_max=FACTS_BYTES_MAX)
+    return Facts(namespace, runs)
+
+
+def _read_base(body: _Body) -> Base:
+    namespace = body.namespace()
+    bytes_max = BASES_COUNT_MAX * BASE_BYTES_MAX
+    return Base(
+        namespace,
+        _read_runs(body, count_max=BASES_COUNT_MAX, run_bytes_max=BASE_BYTES_MAX, bytes_max=bytes_max),
+    )
+
+
+def _read_runs(body: _Body, *, count_max: int, run_bytes_max: int, bytes_max: int) -> tuple[WireRun, ...]:
+    count = body.count(item_bytes_min=_RUN_HEAD.size + 2, count_max=count_max)
     runs = []
     total = 0
     for _ in range(count):
         public_key, nonce, first_seq, previous, length = _RUN_HEAD.unpack(body.take(_RUN_HEAD.size))
         _check_seq(first_seq)
         total += length
-        if length > RUN_BYTES_MAX:
-            raise MalformedMessage(f"a run of {length} bytes; at most {RUN_BYTES_MAX} are allowed")
-        if count > 1 and total > FACTS_BYTES_MAX:
-            raise MalformedMessage(f"FACTS with more than {FACTS_BYTES_MAX} bytes; a larger run travels alone")
+        if length > run_bytes_max:
+            raise MalformedMessage(f"a run of {length} bytes; at most {run_bytes_max} are allowed")
+        if count > 1 and total > bytes_max:
+            raise MalformedMessage(f"FACTS with more than {bytes_max} bytes; a larger run travels alone")
         runs.append(WireRun(public_key, nonce, first_seq, FactId(previous), body.take(length)))
     if not runs:
         raise MalformedMessage("FACTS without a run")
-    return Facts(namespace, tuple(runs))
+    return tuple(runs)
 
 
 def _read_error(body: _Body) -> Error:
@@ -742,4 +792,5 @@ _READERS: dict[int, Callable[[_Body], Message]] = {
     Items.kind: _read_items,
     Want.kind: _read_want,
     Served.kind: lambda body: Served(),
+    Base.kind: _read_base,
 }

@@ -14,8 +14,9 @@ that cannot be enough (a chain forks, both frontiers are equal, or a namespace's
 round, or differ for the third time: a fast path with always something to resend must not starve the thorough one), the
 namespace is repaired in the same round: the side with the smaller nonce asks for coded symbols (``repair.py``), asks
 for the runs it lacks and sends those that the other lacks. Both sides come to these decisions from words that both
-know. A round with repairs that leaves both roots as they were ends a one-shot session as ``DIVERGED``; a live one goes
-on pushing and can be asked to ``recheck``.
+know. What is asked for and was collapsed is answered with a BASE between the runs before and behind it; what lies
+below a base of either side is left out of the symbols. A round with repairs that leaves both roots as they were ends a
+one-shot session as ``DIVERGED``; a live one goes on pushing and can be asked to ``recheck``.
 
 Only what was asked for, or continues a known head in a live session, is handed on for verification. A peer is closed
 with an ERROR that names the reason when it breaks the order of words, sends bytes that are no message, has
@@ -34,13 +35,15 @@ from typing import NamedTuple
 
 from antiphon.facts import ChainId, ChainInfo, FactId, InvalidLine, Namespace, RemoteViolation, chain_id
 
+from ..bases import ChainBase
 from ..chain import CHAIN_START, Seal, parse_seal_line
 from ..errors import UnsealedBytes
 from ..forks import ForkProof, read_proof
 from ..index import Continuation, JournalIndex
-from ..sketch import Cell, Difference, run_item
+from ..sketch import Cell, Difference, RunSketch, run_item
 from ..stores.position import RunRow
 from .messages import (
+    BASES_COUNT_MAX,
     DEFAULT_LIMITS,
     FACTS_BYTES_MAX,
     FACTS_COUNT_MAX,
@@ -51,6 +54,7 @@ from .messages import (
     ROOTS_ENTRIES_MAX,
     WANT_ITEMS_MAX,
     Acks,
+    Base,
     Buckets,
     Busy,
     Done,
@@ -59,6 +63,7 @@ from .messages import (
     Facts,
     Fork,
     Frontier,
+    FrontierBase,
     FrontierEntry,
     Hello,
     IncomingRun,
@@ -126,7 +131,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-_ANY_TIME = frozenset({Need, Facts, Served, Done, Error, Acks})
+_ANY_TIME = frozenset({Need, Facts, Base, Served, Done, Error, Acks})
 
 TRANSITIONS: dict[State, frozenset[type[Message]]] = {
     State.GREETING: frozenset({Hello, Error, Busy}),
@@ -312,6 +317,7 @@ class SyncSession:
         self._is_thorough = False
         self._local_heads: dict[Namespace, _Heads] = {}
         self._remote_heads: dict[Namespace, _Heads] = {}
+        self._remote_bases: dict[Namespace, dict[ChainId, int]] = {}
         self._unexplored: set[Namespace] = set()
         self._peer_chain_count = 0
         # What we lack and asked for, and what is on its way in.
@@ -511,7 +517,7 @@ class SyncSession:
                 return self._hear_frontier(message)
             case Need():
                 return self._hear_need(message)
-            case Facts():
+            case Facts() | Base():
                 return self._hear_facts(message)
             case Acks():
                 return self._hear_acks(message)
@@ -585,6 +591,7 @@ class SyncSession:
         self._peer_chain_count = 0
         self._local_heads = {name: _heads_of(self._index, name) for name in differing}
         self._remote_heads = {name: {} for name in differing}
+        self._remote_bases = {name: {} for name in differing}
         words: list[Action] = []
         for name in differing:
             words.extend(self._tell_forks(name))
@@ -594,12 +601,13 @@ class SyncSession:
     def _hear_frontier(self, message: Frontier) -> list[Action]:
         if message.namespace not in self._unexplored:
             raise _Breach(ErrorCode.UNEXPECTED, "a FRONTIER of a namespace that does not differ or was told already")
-        self._progress += bool(message.entries) or message.is_last
-        self._peer_chain_count += len(message.entries)
+        self._progress += bool(message.entries or message.bases) or message.is_last
+        self._peer_chain_count += len(message.entries) + len(message.bases)
         if self._peer_chain_count > CHAINS_MAX:
             raise _Breach(ErrorCode.OVERSPENT, f"frontiers of more than {CHAINS_MAX} chains")
         for entry in message.entries:
             self._explore(message.namespace, entry)
+        self._remote_bases[message.namespace].update(message.bases)
         if not message.is_last:
             return []
         self._unexplored.discard(message.namespace)
@@ -614,20 +622,34 @@ class SyncSession:
         asked, self._asked = self._asked, []
         if any(self._serving[one.chain] for one in asked) or _do_overlap(asked):
             raise _Breach(ErrorCode.OVERSPENT, "a chain was asked for again while it was being sent")
-        rows = {
-            run_item(row): row
-            for one in asked
-            for row in self._index.runs_after(one.chain, one.first_seq - 1)
-            if row.first_seq <= one.last_seq
-        }
-        return [*self._plan(rows.values(), is_asked=True), Send(Served())]
+        return [*self._serve(asked), Send(Served())]
 
-    def _hear_facts(self, message: Facts) -> list[Action]:
+    def _serve(self, asked: Sequence[NeedRange]) -> list[Action]:
+        """The runs asked for; of a chain that was collapsed those before its base, the base, and those behind it."""
+        before: dict[bytes, RunRow] = {}
+        behind: dict[bytes, RunRow] = {}
+        bases: dict[ChainId, ChainBase] = {}
+        for one in asked:
+            state = self._index.chain(one.chain)
+            base = state.base if state is not None else None
+            if base is not None and one.first_seq <= base.seal.to_seq:
+                bases[one.chain] = base
+            for row in self._index.runs_after(one.chain, one.first_seq - 1):
+                if row.first_seq <= one.last_seq:
+                    is_below = base is not None and row.last_seq <= base.seal.to_seq
+                    (before if is_below else behind)[run_item(row)] = row
+        return [
+            *self._plan(before.values(), is_asked=True),
+            *_build_bases(bases.values()),
+            *self._plan(behind.values(), is_asked=True),
+        ]
+
+    def _hear_facts(self, message: Facts | Base) -> list[Action]:
         accepted: list[IncomingRun] = []
         answers: list[Action] = []
         for wire in message.runs:
             try:
-                run = take_run_apart(message.namespace, wire)
+                run = take_run_apart(message.namespace, wire, is_base=isinstance(message, Base))
                 seal = _check_envelope(run)
             except (UnsealedBytes, InvalidLine) as problem:
                 chain = chain_id(public_key=wire.public_key, nonce=wire.nonce, namespace=message.namespace)
@@ -779,7 +801,7 @@ class SyncSession:
             name = probe.namespace
             telling = self._tellings.get(name)
             if telling is None:
-                telling = self._tellings[name] = Telling(name, self._index.sketch(name))
+                telling = self._tellings[name] = Telling(name, self._sketch(name))
             answer = telling.answer(probe)
             if answer is None or telling.answers > PROBES_MAX:
                 raise _Breach(ErrorCode.OVERSPENT, "a PROBE beyond what a repair may ask")
@@ -792,9 +814,13 @@ class SyncSession:
             if repair is None:
                 assert self._peer is not None, "no repair before HELLO"
                 salt = sha256(self._hello.nonce + self._peer.nonce).digest()[:16]
-                begun = self._repairs[name] = Repair(name, self._index.sketch(name), salt)
+                begun = self._repairs[name] = Repair(name, self._sketch(name), salt)
                 actions.append(Send(begun.begin()))
         return actions
+
+    def _sketch(self, namespace: Namespace) -> RunSketch:
+        """Symbols of what both sides could hold."""
+        return self._index.sketch(namespace, self._remote_bases.get(namespace))
 
     def _hear_told(self, message: Sketch | Buckets | Items) -> list[Action]:
         repair = self._repairs.get(message.namespace)
@@ -898,8 +924,17 @@ class SyncSession:
             for head in state.heads.values()
             if head.seq
         ]
-        parts = [entries[at : at + FRONTIER_ENTRIES_MAX] for at in range(0, len(entries), FRONTIER_ENTRIES_MAX)] or [[]]
-        return [Frontier(namespace, tuple(part), part is parts[-1]) for part in parts]
+        bases = [
+            FrontierBase(state.info.chain, state.base.seal.to_seq)
+            for state in self._index.chains(namespace)
+            if state.base is not None
+        ]
+        step = FRONTIER_ENTRIES_MAX
+        last = max(len(entries), len(bases), 1) - 1
+        return [
+            Frontier(namespace, tuple(entries[at : at + step]), at + step > last, tuple(bases[at : at + step]))
+            for at in range(0, last + 1, step)
+        ]
 
     # Facts in
 
@@ -924,9 +959,11 @@ class SyncSession:
             return False
         span = self._asked_for.get(chain)
         is_asked = is_wanted or (span is not None and span.first_seq <= run.last_seq and run.first_seq <= span.last_seq)
-        if is_asked or run.info.namespace in self._repairs:
+        if run.is_base:
+            is_asked = span is not None  # it may lie behind what was asked for, when that was collapsed
+        if is_asked or (run.info.namespace in self._repairs and not run.is_base):
             return True
-        if not self._is_live:
+        if not self._is_live or run.is_base:
             self._refuse_unasked(run)
             return False
         seq = self._head(chain)[0]
@@ -1062,6 +1099,8 @@ def _check_envelope(run: IncomingRun) -> Seal:
     """The seal of a run whose outside fits its inside; its signature and its lines are checked on ingest."""
     seal = parse_seal_line(run.seal_line)
     outside = (run.info.chain, run.first_seq - 1, run.first_previous_id, run.last_seq)
+    if run.is_base and (seal.chain, seal.to_seq) == (run.info.chain, run.first_seq):
+        return seal
     if (seal.chain, seal.from_seq, seal.from_id, seal.to_seq) != outside:
         raise UnsealedBytes(f"a run of chain {run.info.text[:8]} at {run.first_seq} does not fit the seal it came with")
     return seal
@@ -1118,6 +1157,20 @@ def _build_roots(roots: dict[Namespace, bytes]) -> list[Roots]:
 def _build_needs(ranges: Sequence[NeedRange]) -> list[Action]:
     parts = [ranges[at : at + NEED_RANGES_MAX] for at in range(0, len(ranges), NEED_RANGES_MAX)]
     return [Send(Need(tuple(part), part is parts[-1])) for part in parts]
+
+
+def _build_bases(bases: Iterable[ChainBase]) -> list[Action]:
+    ordered = sorted(bases, key=lambda base: (base.info.namespace, base.info.chain))
+    return [
+        Send(Base(namespace, tuple(map(_wire_base, group[at : at + BASES_COUNT_MAX]))))
+        for namespace, each in groupby(ordered, key=lambda base: base.info.namespace)
+        for group in [list(each)]
+        for at in range(0, len(group), BASES_COUNT_MAX)
+    ]
+
+
+def _wire_base(base: ChainBase) -> WireRun:
+    return WireRun(base.info.public_key, base.info.nonce, base.seal.to_seq, base.previous_id, base.encode())
 
 
 def _batches(runs: Iterable[PlannedRun], facts_max: int) -> Iterable[tuple[PlannedRun, ...]]:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.facts import DEFAULT_NAMESPACE, AfterLink, AuthorityId, ChainId, Namespace
+from antiphon.facts import DEFAULT_NAMESPACE, AfterLink, AuthorityId, ChainId, FactId, Namespace
 from antiphon.journal import CHAIN_START, Continuation, Draft, Head, JournalIndex, RunRow, SealedRun
+from antiphon.journal.bases import ChainBase, build_base
 from antiphon.journal.chain import parse_seal_line
 from antiphon.journal.index import EMPTY_ROOT, Hole
 from antiphon.testing.records import ChainWriter
@@ -273,19 +274,62 @@ def test_only_a_sealed_fact_can_be_named_and_only_by_its_own_id() -> None:
     assert not index.has(AfterLink(ChainId(bytes(16)), 1, bytes(16)))
 
 
-def test_a_chain_may_begin_behind_what_was_collapsed() -> None:
-    runs = story("ada")
+def base_of(run: SealedRun) -> ChainBase:
+    """What remains when everything up to the end of *run* is collapsed."""
+    last, before = run.records[-1], run.records[-2].fact_id if len(run.records) > 1 else run.seal.from_id
+    return build_base(last.chain, previous_id=before, line=last.line, seal=run.seal)
+
+
+@given(order=st.permutations(range(6)), cut=st.integers(1, 4), has_sketch=st.booleans())
+def test_a_chain_goes_on_behind_its_base_whatever_is_held_and_whatever_came_first(
+    *, order: list[int], cut: int, has_sketch: bool
+) -> None:
+    runs = story("ada", count=6)
     whole, collapsed = JournalIndex(), JournalIndex()
+    if has_sketch:
+        collapsed.sketch(DEFAULT_NAMESPACE)
     for run in runs:
         admit(whole, run)
-    last = runs[1].records[-1]
-    collapsed.set_base(last.chain, Head(last.seq, last.fact_id, last.hlc))
-    assert collapsed.classify(runs[0].row(file_number=1, offset=0)) is Continuation.KNOWN
-    for run in runs[2:]:
-        assert collapsed.classify(run.row(file_number=1, offset=0)) is Continuation.NEXT
-        admit(collapsed, run)
+    held = [runs[place] for place in order if place > cut or place == 0]
+    steps: list[SealedRun | ChainBase] = [*held]
+    steps.insert(order[0], base_of(runs[cut]))
+    for step in steps:
+        if isinstance(step, ChainBase):
+            collapsed.set_base(step)
+        else:
+            row = step.row(file_number=1, offset=0)
+            if collapsed.classify(row) is not Continuation.KNOWN:
+                admit(collapsed, step)
+    assert all(collapsed.classify(run.row(file_number=1, offset=0)) is Continuation.KNOWN for run in runs)
     assert collapsed.holes() == []
+    assert collapsed.forked() == {}
     assert collapsed.root(DEFAULT_NAMESPACE) == whole.root(DEFAULT_NAMESPACE)
+    head = whole.head_of(runs[0].records[0].chain.chain)
+    assert collapsed.head_of(runs[0].records[0].chain.chain)[:2] == head[:2]
+    bases = {runs[0].records[0].chain.chain: runs[cut].seal.to_seq}
+    assert collapsed.sketch(DEFAULT_NAMESPACE).cells(0, 64) == whole.sketch(DEFAULT_NAMESPACE, bases).cells(0, 64)
+
+
+def test_a_fork_behind_a_base_is_a_fork() -> None:
+    writer = ChainWriter("ada")
+    first, second = writer.seal(SAID), writer.seal(SAID, SAID)
+    head = writer.chain.head
+    one = writer.seal(SAID)
+    writer.chain.head = head
+    other = writer.seal(SAID, SAID)
+    texts = {run.seal.to_id: run.text for run in (first, second, one, other)}
+    index = JournalIndex(lambda row: texts[FactId(row.last_id)])
+    admit(index, first)
+    index.set_base(base_of(second))
+    admit(index, one)
+    assert index.classify(other.row(file_number=1, offset=0)) is Continuation.FORK
+    admit(index, other)
+    assert index.forked() == {head_chain(one): one.seal.from_seq + 1}
+    assert len(index.chain(head_chain(one)).heads) == 2  # type: ignore[union-attr]  # admitted just now
+
+
+def head_chain(run: SealedRun) -> ChainId:
+    return run.records[0].chain.chain
 
 
 def test_sketches_kept_run_by_run_equal_those_made_from_scratch() -> None:

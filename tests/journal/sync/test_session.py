@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.facts import DEFAULT_NAMESPACE, AfterLink, ChainId, FactId, Namespace
-from antiphon.journal import RunRow
+from antiphon.facts import DEFAULT_NAMESPACE, AfterLink, ChainId, ChainInfo, FactId, Namespace
+from antiphon.journal import RunRow, parse_run
+from antiphon.journal.bases import build_base
 from antiphon.journal.chain import parse_seal_line
 from antiphon.journal.forks import prove_fork
 from antiphon.journal.sketch import CELLS_MAX, encode_items
@@ -19,6 +20,7 @@ from antiphon.journal.sync import session as session_module
 from antiphon.journal.sync.messages import (
     LENGTH_BYTES,
     Acks,
+    Base,
     Busy,
     Done,
     Error,
@@ -28,6 +30,7 @@ from antiphon.journal.sync.messages import (
     Frontier,
     FrontierEntry,
     Hello,
+    IncomingRun,
     IngestResult,
     Limits,
     MalformedMessage,
@@ -42,6 +45,7 @@ from antiphon.journal.sync.messages import (
     WireRun,
     decode,
     encode,
+    take_run_apart,
 )
 from antiphon.journal.sync.session import (
     IDLE_ROUNDS_MAX,
@@ -574,6 +578,135 @@ def test_a_replica_with_a_hole_that_nobody_can_fill_agrees_with_others_and_goes_
     sync(friend, whole)
     sync(damaged, friend)
     check_equal(damaged, friend)
+
+
+def collapse(made: MemoryReplica, place: int) -> MemoryReplica:
+    """*made* as one that collapsed each of its chains up to its run at *place*, all but the opening run."""
+    left = MemoryReplica(seed=78)
+    for state in made.index.chains():
+        left.index.introduce(state.info)
+        rows = state.runs
+        for at, row in enumerate(rows):
+            if at == 0 or at > place:
+                left.load(row, made.read_run(row))
+        if 0 < place < len(rows):
+            data = made.read_run(rows[place])
+            records = parse_run(state.info, rows[place], data)
+            before = records[-2].fact_id if len(records) > 1 else rows[place].first_previous_id
+            seal = parse_seal_line(data.split(b"\n")[-2])
+            left.index.set_base(build_base(state.info, previous_id=before, line=records[-1].line, seal=seal))
+    return left
+
+
+@pytest.mark.parametrize("place", [1, 3, 4])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_new_replica_starts_where_facts_were_collapsed_and_agrees_with_those_that_hold_all(
+    place: int, seed: int
+) -> None:
+    whole, fresh = replica(1, 2, 2, 2, 2, 2), replica(2, 1)
+    collapsed = collapse(whole, place)
+    assert collapsed.index.fingerprint() == whole.index.fingerprint()
+    here, there = sync(fresh, collapsed, seed=seed)
+    assert here.final.outcome is there.final.outcome is Outcome.AGREED
+    assert here.final.rounds == 2
+    assert there.count(Base) == 1
+    (state,) = (state for state in fresh.index.chains() if state.base)
+    assert state.info.authority, "its opening says whose chain it is"
+    assert fresh.index.holes() == []
+    for known in (sync(fresh, whole), sync(whole, fresh), sync(collapsed, whole)):
+        assert all(side.final.is_success for side in known)
+        assert all(side.final.refused == () for side in known)
+    assert len({each.index.fingerprint() for each in (fresh, collapsed, whole)}) == 1
+    assert fresh.index.fact_count < whole.index.fact_count, "what was collapsed did not come back"
+    another = replica(3, 1)
+    assert all(side.final.is_success for side in sync(another, fresh))
+    assert another.index.fingerprint() == fresh.index.fingerprint()
+
+
+def test_a_replica_that_holds_a_part_goes_on_from_the_base_and_keeps_its_part() -> None:
+    whole = replica(1, 2, 2, 2, 2, 2)
+    part, collapsed = lose(whole, {2, 3, 4}), collapse(whole, 3)
+    assert sync(part, collapsed)[0].final.is_success
+    assert part.index.fingerprint() == whole.index.fingerprint()
+    assert [len(state.runs) for state in part.index.chains()] == [3]
+
+
+def test_a_hole_below_a_base_ends_when_nobody_else_can_fill_it() -> None:
+    whole = replica(1, 2, 2, 2, 2, 2)
+    damaged, collapsed = lose(whole, {1}), collapse(whole, 3)
+    assert sync(damaged, collapsed)[0].final.is_success
+    assert damaged.index.holes() == []
+    assert damaged.index.fingerprint() == whole.index.fingerprint()
+
+
+def test_a_repair_with_a_collapsed_replica_moves_only_what_differs() -> None:
+    """The symbols are made of what lies behind the base; everything below would come as a difference otherwise."""
+    story, other_story = forked_pair()
+    friend = replica(9, *[1] * 40)
+    for each in (story, other_story):
+        sync(each, friend)
+    chains = [state.info.chain for state in friend.index.chains() if state.head.seq > 30]
+    collapsed = MemoryReplica(seed=79)
+    for state in other_story.index.chains():
+        collapsed.index.introduce(state.info)
+        for at, row in enumerate(state.runs):
+            if at == 0 or at > 30 or state.info.chain not in chains:
+                collapsed.load(row, other_story.read_run(row))
+            elif at == 30:
+                data = other_story.read_run(row)
+                seal, last = parse_seal_line(data.split(b"\n")[-2]), parse_run(state.info, row, data)[-1]
+                base = build_base(state.info, previous_id=row.first_previous_id, line=last.line, seal=seal)
+                collapsed.index.set_base(base)
+    for one, other in ((story, collapsed), (collapsed, story)):
+        here, there = sync(one, other)
+        assert here.final.is_success
+        assert here.final.known == there.final.known == 0
+    assert story.index.fingerprint() == collapsed.index.fingerprint()
+
+
+def test_a_base_that_nobody_asked_for_is_refused() -> None:
+    whole, victim = replica(1, 2, 2, 2), replica(2, 1)
+    base = next(state.base for state in collapse(whole, 1).index.chains())
+    assert base is not None
+    run = WireRun(base.info.public_key, base.info.nonce, base.seal.to_seq, base.previous_id, base.encode())
+    side = tell(Side(victim, 1), hello(), Root(bytes(32), 1, 9), Base(DEFAULT_NAMESPACE, (run,)))
+    assert side.session.statistics().refusals == 1
+    assert not side.waiting
+
+
+@pytest.mark.parametrize("change", ["payload", "previous", "seal", "seq", "opening", "lines"])
+def test_a_base_that_is_not_what_was_sealed_never_enters(change: str) -> None:
+    whole, victim = replica(1, 2, 2, 2), replica(2, 1)
+    base = next(state.base for state in collapse(whole, 1).index.chains())
+    assert base is not None
+    rows = next(whole.index.chains()).runs
+    opening = take_run_apart(DEFAULT_NAMESPACE, _wire_of(whole, base.info, rows[0]))
+    run = IncomingRun(
+        base.info,
+        (base.line,),
+        base.encode().split(b"\n")[1],
+        base.seal.to_seq,
+        base.previous_id,
+        is_base=True,
+    )
+    last = parse_run(base.info, rows[1], whole.read_run(rows[1]))[-1]
+    changed = {
+        "payload": run._replace(lines=(last.line,)),
+        "previous": run._replace(first_previous_id=FactId(bytes(32))),
+        "seal": run._replace(seal_line=opening.seal_line),
+        "seq": run._replace(first_seq=run.first_seq + 1),
+        "opening": run,
+        "lines": run._replace(lines=(base.line.replace(b'"e":"', b'"e":"0', 1),)),
+    }[change]
+    before = victim.index.fingerprint()
+    result = victim.ingest_nowait([changed] if change == "opening" else [opening, changed])
+    assert [refusal.is_sender_at_fault for refusal in result.refused] == [True]
+    assert all(state.base is None for state in victim.index.chains())
+    assert (victim.index.fingerprint() == before) is (change == "opening")
+
+
+def _wire_of(made: MemoryReplica, info: ChainInfo, row: RunRow) -> WireRun:
+    return WireRun(info.public_key, info.nonce, row.first_seq, row.first_previous_id, made.read_run(row))
 
 
 def test_what_nobody_can_take_ends_as_diverged_and_not_in_a_loop() -> None:
