@@ -1,11 +1,12 @@
 """Programs broken at random, many of them: each is read to its end, explained, and quickly.
 
-`MUTATIONS=100000` makes it the long run; every run is a function of the seed, and a failure prints its text.
+The long lane breaks 100,000 of them. Every run is a function of the seed, and a failure prints its text.
 """
 
-import os
 import random
 from pathlib import Path
+
+import pytest
 
 from antiphon.choreography.dsl.format import format_choreography
 from antiphon.choreography.dsl.parse import parse
@@ -76,8 +77,6 @@ PIECES = [
         "publish",
     ],
 ]
-COUNT = int(os.environ.get("MUTATIONS", "1500"))
-SEED = int(os.environ.get("MUTATIONS_SEED", "1"))
 
 
 def mutated(text: str, rng: random.Random) -> str:
@@ -105,12 +104,22 @@ def check_text(text: str) -> None:
     assert parse(format_choreography(result.tree)).tree == result.tree, repr(text)
 
 
-def test_no_mutation_is_too_broken_to_be_read() -> None:
-    rng = random.Random(SEED)
-    for number in range(COUNT):
+def check_mutations(*, seed: int, count: int) -> None:
+    rng = random.Random(seed)
+    for number in range(count):
         text = mutated(rng.choice(SOURCES), rng)
         try:
             check_text(text)
         except Exception as error:
-            error.add_note(f"mutation {number} of seed {SEED}: {text!r}")
+            error.add_note(f"mutation {number} of seed {seed}: {text!r}")
             raise
+
+
+def test_no_mutation_is_too_broken_to_be_read() -> None:
+    check_mutations(seed=1, count=1_500)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(2, 12))
+def test_no_mutation_of_a_hundred_thousand_is_too_broken_to_be_read(seed: int) -> None:
+    check_mutations(seed=seed, count=10_000)
