@@ -8,6 +8,7 @@ import keyword
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from . import ast
 from .fsm import State, StateMachine, Transition
@@ -44,6 +45,28 @@ class _Names:
             name, number = f"{base}_{number}", number + 1
         self.taken.add(name)
         return name
+
+
+class StubPlan(NamedTuple):
+    """The Python names of a protocol's roles, states, outcomes, messages and opaque types: what stubs declare.
+
+    States are keyed by role and number, outcomes and messages by role, state and label. `kinds` are the messages by
+    their Python names.
+    """
+
+    roles: Mapping[str, str]
+    states: Mapping[tuple[str, int], str]
+    outcomes: Mapping[tuple[str, int, str], str]
+    messages: Mapping[tuple[str, int, str], str]
+    kinds: Mapping[str, ast.Message]
+    types: Mapping[str, str]
+
+
+def plan_stubs(
+    name: str, machines: Sequence[StateMachine], *, aliases: Mapping[str, ast.TypeExpression] | None = None
+) -> StubPlan:
+    """The names that `generate_stubs` gives to these roles of a protocol, for what runs behind them."""
+    return _Generator(name, machines, aliases or {}, "").plan()
 
 
 def generate_stubs(
@@ -83,6 +106,33 @@ class _Generator:
             for one in _transitions(machine):
                 if one.message is not None:
                     self._message(one)
+        self._outcomes = {
+            (machine.role, state.number, one.label): self._names.fresh(
+                f"{self._states[machine.role, state.number]}_{one.label}"
+            )
+            for machine in machines
+            for state in machine.states
+            if _is_offered(state)
+            for one in state.transitions
+        }
+
+    def plan(self) -> "StubPlan":
+        """The names alone."""
+        messages = {
+            (machine.role, state.number, one.label): self._message(one)
+            for machine in self._machines
+            for state in machine.states
+            for one in state.transitions
+            if one.message is not None
+        }
+        kinds = {
+            self._message(one): one.message
+            for machine in self._machines
+            for one in _transitions(machine)
+            if one.message is not None
+        }
+        types = {python: text for text, python in self._types.items()}
+        return StubPlan(self._roles, self._states, self._outcomes, messages, kinds, types)
 
     def text(self) -> str:
         """The whole file."""
@@ -153,14 +203,16 @@ class _Generator:
     def _state(self, machine: StateMachine, state: State) -> Iterator[str]:
         python = self._states[machine.role, state.number]
         head = f"class {python}:\n    {_quoted(_describe(machine, state))}\n"
+        if state.number == 0:
+            head += "    def __init__(self, endpoint: _b.object) -> None: ...\n"
         match state.kind:
             case "send":
                 yield head + self._sends(machine, state)
             case "recv":
-                if len(state.transitions) == 1 and state.transitions[0].message is not None:
-                    yield head + self._recv(machine, state.transitions[0])
+                if _is_offered(state):
+                    yield from self._offer(machine, state, head)
                 else:
-                    yield from self._offer(machine, state, python, head)
+                    yield head + self._recv(machine, state.transitions[0])
             case "timeout":
                 yield head + "".join(self._part(machine, one) for one in state.transitions)
             case "final":
@@ -185,10 +237,10 @@ class _Generator:
         pair = f"tuple[{self._message(one)}, {self._next(machine, one)}]"
         return f"    async def recv(self, sender: _t.Literal[{_literal(one.partner)}]) -> _b.{pair}: ...\n"
 
-    def _offer(self, machine: StateMachine, state: State, python: str, head: str) -> Iterator[str]:
+    def _offer(self, machine: StateMachine, state: State, head: str) -> Iterator[str]:
         outcomes: list[str] = []
         for one in state.transitions:
-            name = self._names.fresh(f"{python}_{one.label}")
+            name = self._outcomes[machine.role, state.number, one.label]
             outcomes.append(name)
             message = "None" if one.message is None else self._message(one)
             yield (
@@ -205,6 +257,11 @@ class _Generator:
 
     def _next(self, machine: StateMachine, one: Transition) -> str:
         return self._states[machine.role, one.target]
+
+
+def _is_offered(state: State) -> bool:
+    """Whether a role hears a label first: several may come, or one alone."""
+    return state.kind == "recv" and (len(state.transitions) > 1 or state.transitions[0].message is None)
 
 
 def _transitions(machine: StateMachine) -> Iterator[Transition]:

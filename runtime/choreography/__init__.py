@@ -3,6 +3,7 @@
 Decides nothing about what is allowed: the machines in ``choreography/`` do. Opens no socket: transports do.
 """
 
+from .callbacks import CallbackNeeded, callbacks_of, drive
 from .codec import JSON, Codec, JsonCodec
 from .endpoint import Clock, Endpoint, Offer
 from .errors import (
@@ -47,8 +48,15 @@ from .middleware.trace import Trace
 from .profiles import require_profile, validate_profile
 from .program_runner import Monitored, ProgramResult, SessionSeat, StepFailed, run_program
 from .role_plan import Messages, RolePlan
+from .states import begin, load_states, states_of
 
 __all__ = [
+    "CallbackNeeded",
+    "callbacks_of",
+    "drive",
+    "begin",
+    "load_states",
+    "states_of",
     "Monitored",
     "ProgramResult",
     "SessionSeat",

@@ -665,7 +665,37 @@ class Clock(Generic[E]):
         self._outcome = "cancel"
         raise _PartIsOver(self.number)
 
+    def begin_by_hand(self) -> None:
+        """Enter the body without a timer: whoever calls this cuts the body off, and calls ``leave``."""
+        self._enter()
+
+    def leave(self, outcome: Literal["body", "timeout", "cancel"]) -> None:
+        """End a part that was begun by hand."""
+        self._endpoint._clocks.remove(self)
+        if outcome == "body":
+            self._outcome = "body"
+        else:
+            self._end(outcome)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the body may take; None when the clock is another role's."""
+        return self._state.milliseconds / 1000 if self._is_mine else None
+
+    def is_over(self, problem: BaseException) -> Literal["timeout", "cancel"] | None:
+        """Which part an error that left the body stands for; None when it is only an error."""
+        if isinstance(problem, _PartIsOver) and problem.clock == self.number:
+            return self._told(problem.first)
+        return None
+
     async def __aenter__(self) -> Self:
+        self._enter()
+        if self._is_mine:
+            self._limit = asyncio.timeout(self._state.milliseconds / 1000)
+            await self._limit.__aenter__()
+        return self
+
+    def _enter(self) -> None:
         body = self._state.part("body")
         assert body is not None, "a timed part has a body"
         endpoint = self._endpoint
@@ -675,10 +705,6 @@ class Clock(Generic[E]):
         endpoint._state = body.target
         endpoint._due = body.actions
         endpoint._clocks.append(self)
-        if self._is_mine:
-            self._limit = asyncio.timeout(self._state.milliseconds / 1000)
-            await self._limit.__aenter__()
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
