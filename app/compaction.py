@@ -1,22 +1,27 @@
-"""What compacting a journal does and wins: sealing log files into Parquet, measured and explained for each kind.
+"""What compacting a journal does and wins: old payloads go where that is asked for, and log files become Parquet.
 
-Decides nothing about retention, and erases nothing; the sealing itself is the keeper's.
+Measured and explained for each kind. What is too old is decided in ``journal/retention.py``; the sealing is the
+keeper's.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from antiphon.journal import Disk, LogDamaged, LogFrame
+from antiphon.facts import Clock
+from antiphon.journal import DeliveryPolicies, DeliveryPolicy, Disk, LogDamaged, LogFrame
+from antiphon.journal.erasure import ErasureBook
+from antiphon.journal.retention import KindRetention, RetentionItem, RetentionPlan, plan_retention
 from antiphon.journal.stores.log import file_path, log_files
 from antiphon.journal.stores.reader import read_closed_file
 from antiphon.journal.stores.segments import SealedFile, SegmentStore, write_segment
+from antiphon.runtime.clock import SystemClock
 
-from .offline import open_offline
+from .offline import OfflineJournal, open_offline
 
 
 class KindShare(NamedTuple):
@@ -35,6 +40,7 @@ class Compaction(NamedTuple):
     files: tuple[SealedFile, ...]
     kinds: tuple[KindShare, ...]
     damaged: tuple[tuple[int, str], ...]
+    retired: tuple[KindRetention, ...] = ()
 
     @property
     def log_bytes(self) -> int:
@@ -63,21 +69,29 @@ class Compaction(NamedTuple):
                 {"kind": each.kind, "facts": each.fact_count, "erased": each.erased_count, "log_bytes": each.log_bytes}
                 for each in self.kinds
             ],
+            "retired": [each._asdict() for each in self.retired],
             "damaged": [{"file": number, "reason": reason} for number, reason in self.damaged],
             "log_bytes": self.log_bytes,
             "segment_bytes": self.segment_bytes,
         }
 
 
-def plan_compaction(folder: Path) -> Compaction:
+def plan_compaction(
+    folder: Path, policies: Mapping[str, DeliveryPolicy] | None = None, *, clock: Clock | None = None
+) -> Compaction:
     """Try it in a folder of its own and say what it wins; reads the journal as any reader may, and changes nothing.
 
-    ~25 µs a fact. Raises ``NotAJournal``.
+    *policies* by domain say which payloads are too old. ~25 µs a fact. Raises ``NotAJournal``.
     """
     offline = open_offline(folder)
-    for _ in offline.read_frames():
-        pass
+    registered = DeliveryPolicies()
+    for domain, policy in (policies or {}).items():
+        registered.register(domain, policy)
+    retention = plan_offline(offline, registered, now_ms=(clock or SystemClock()).now_ms())
     chains = [state.info for state in offline.index.chains()]
+    book = ErasureBook()
+    book.retired.take(retention.notes())
+    keep = book.keep if book else None
     files: list[SealedFile] = []
     shares: list[KindShare] = []
     damaged: list[tuple[int, str]] = []
@@ -88,23 +102,60 @@ def plan_compaction(folder: Path) -> Compaction:
             except LogDamaged as problem:
                 damaged.append((number, str(problem)))
                 continue
-            path = write_segment(store, number, contents.frames, description=contents.description, disk=Disk())
+            path = write_segment(
+                store, number, contents.frames, description=contents.description, disk=Disk(), keep=keep
+            )
             count = sum(len(frame.records) for frame in contents.frames)
             files.append(SealedFile(number, count, file_path(folder, number).stat().st_size, path.stat().st_size))
             shares.extend(_shares_of(contents.frames))
             path.unlink()
-    return Compaction(False, tuple(files), _sum_up(shares), tuple(damaged))
+    return Compaction(False, tuple(files), _sum_up(shares), tuple(damaged), retention.kinds)
 
 
-async def compact_journal(folder: Path) -> Compaction:
-    """Open the journal, close its current log file, and seal everything that can be."""
+def plan_offline(journal: OfflineJournal, policies: DeliveryPolicies, *, now_ms: int) -> RetentionPlan:
+    """What a retention pass would let go, from the log alone: as the owner decides, up to what a peer that agreed with
+    it is known to hold without having said so. Reads *journal* to its end."""
+    kinds = policies.retired_kinds
+    items: list[RetentionItem] = []
+    acks: dict[bytes, dict[str, int]] = {}
+    let_go: set[bytes] = set()
+    for frame in journal.read_frames():
+        for note in frame.notes:
+            value: dict[str, Any] = note.value
+            if note.kind == "acks":
+                for each in map(bytes.fromhex, value["facts"]):
+                    known = acks.setdefault(each, {})
+                    known[value["peer"]] = min(value["at"], known.get(value["peer"], value["at"]))
+            elif note.kind == "acks_dropped":
+                let_go.update(map(bytes.fromhex, value["facts"]))
+        for record in frame.records:
+            payload = record.payload
+            if payload is not None and record.kind in kinds:
+                place = (record.fact_id, record.chain.chain, record.seq, record.kind, record.at)
+                items.append(RetentionItem(*place, len(payload)))
+    known_items = (
+        item._replace(
+            acks={} if item.fact_id in let_go else acks.get(item.fact_id, {}), is_let_go=item.fact_id in let_go
+        )
+        for item in items
+    )
+    return plan_retention(known_items, policies, now_ms=now_ms)
+
+
+async def compact_journal(
+    folder: Path, policies: Mapping[str, DeliveryPolicy] | None = None, *, clock: Clock | None = None
+) -> Compaction:
+    """Open the journal, let go of what *policies* say is too old, close its current log file, and seal what can be."""
     from .journal import Journal
 
-    async with Journal.open(folder, may_create=False) as journal:
+    async with Journal.open(folder, may_create=False, clock=clock) as journal:
+        for domain, policy in (policies or {}).items():
+            journal.register_delivery_policy(domain, policy)
+        retired = (await journal.retire()).kinds if policies else ()
         await journal.engine.start_file()
-        plan = plan_compaction(folder)
+        plan = plan_compaction(folder, clock=clock)
         sealed = await journal.engine.keeper.seal()
-        return plan._replace(is_done=True, files=sealed)
+        return plan._replace(is_done=True, files=sealed, retired=retired)
 
 
 def _shares_of(frames: Iterable[LogFrame]) -> tuple[KindShare, ...]:

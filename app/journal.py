@@ -34,6 +34,7 @@ from antiphon.views.fold import FoldView, ViewSpec
 
 if TYPE_CHECKING:
     from antiphon.journal import DeliveryPolicy, Disk
+    from antiphon.journal.retention import RetentionPlan
     from antiphon.reactive import View
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
     from antiphon.runtime.services.acks import AckAccount
@@ -250,6 +251,20 @@ class Journal:
 
         self._check_open()
         return tuple(receipt_of(record) for record in await erase_facts(self._engine, facts, reason=reason))
+
+    async def retire(self) -> RetentionPlan:
+        """Let go of the payloads that are too old by the registered delivery policies, on this node alone.
+
+        A policy names the kinds in ``retired_kinds`` (the chat policy: messages and their edits, after 30 to 90 days).
+        Ids stay, so that fingerprints do not change; what was let go is no longer in files, tables and views here, and
+        does not come back from a peer. Kinds that open, grant or take away are never touched. Returns what went and
+        why the rest stays, by kind; a pass that changes nothing costs one scan. Raises ``StoreUnavailable`` when
+        something could not be rewritten yet (it is when the journal is opened again).
+        """
+        from antiphon.runtime.services.retention import retire_payloads
+
+        self._check_open()
+        return await retire_payloads(self._engine)
 
     # Values out
 

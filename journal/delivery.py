@@ -1,7 +1,7 @@
 """``DeliveryPolicy``: which facts peers acknowledge, and when the account of that may be dropped.
 
-Decides about acknowledgements and retention only. Facts stay whatever is decided here; who may erase a payload is
-the business of erasure. Reads no clock: ages are given.
+Decides about acknowledgements and retention only. Facts stay whatever is decided here: what retention lets go is a
+payload, on this node (``retention.py``). Reads no clock: ages are given.
 """
 
 from __future__ import annotations
@@ -21,8 +21,31 @@ CHAT_MIN_RETENTION = timedelta(days=30)
 CHAT_MAX_RETENTION = timedelta(days=90)
 
 
+# What others hang on: chains, protocols, homes and rights are judged by these.
+_PROTECTED_DOMAINS = frozenset({"journal", "protocol", "home", "guardian", "channel", "moderation"})
+# How kinds end that take something away: without them, what they took away would be there again.
+_TOMBSTONE_WORDS = frozenset(
+    {"aborted", "ban", "banned", "cancelled", "closed", "declined", "deleted", "dropped", "erased", "expired", "kick"}
+    | {"kicked", "left", "mute", "removed", "reverted", "revoke", "revoked", "unban", "unmute", "unpin", "withdrawn"}
+)
+_CHAT_CONTENT = frozenset(
+    f"chat.message_{each}" for each in ("sent", "sent_sealed", "edited", "edited_sealed", "delivery_updated")
+)
+
+
 class InvalidRetention(LocalViolation):
     """A policy that would have to drop what it must keep."""
+
+
+def is_protected(kind: str) -> bool:
+    """Whether facts of *kind* keep their payload however old they are: what opens, grants, or takes away.
+
+    >>> [kind for kind in ("chat.message_sent", "chat.message_deleted", "journal.merge") if is_protected(kind)]
+    ['chat.message_deleted', 'journal.merge']
+    """
+    return kind.partition(".")[0] in _PROTECTED_DOMAINS or not _TOMBSTONE_WORDS.isdisjoint(
+        kind.rpartition(".")[2].split("_")
+    )
 
 
 class PolicyAlreadyRegistered(LocalViolation):
@@ -31,11 +54,13 @@ class PolicyAlreadyRegistered(LocalViolation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryPolicy:
-    """How long acknowledgements of a domain's facts are kept; derive from it to decide otherwise.
+    """How long acknowledgements of a domain's facts are kept, and payloads of some; derive from it to decide otherwise.
 
     Nothing is dropped before ``min_retention``, everything at ``max_retention`` (None: never by age alone), and between
     the two whatever ``should_drop_tracking`` lets go: as it stands, what is finalized. ``ack_kinds`` are the fact kinds
-    that are acknowledged, ``peers`` those who are expected to, by authority.
+    that are acknowledged, ``peers`` those who are expected to, by authority. ``retired_kinds`` are the kinds whose
+    payloads go by the same rule when a retention pass is asked for: none as it stands, and never those that open, grant
+    or take away (``InvalidRetention``).
 
     >>> policy = DeliveryPolicy(min_retention=timedelta(days=1), max_retention=timedelta(days=3))
     >>> [policy.can_gc(timedelta(days=days), Consistency()) for days in (0, 2, 3)]
@@ -46,6 +71,7 @@ class DeliveryPolicy:
     max_retention: timedelta | None = None
     ack_kinds: frozenset[str] = frozenset()
     peers: frozenset[str] = frozenset()
+    retired_kinds: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.min_retention < NO_TIME:
@@ -54,6 +80,12 @@ class DeliveryPolicy:
             raise InvalidRetention(
                 f"max_retention {self.max_retention} is shorter than min_retention {self.min_retention}; "
                 "between the two lies the time in which tracking may be dropped"
+            )
+        protected = sorted(filter(is_protected, self.retired_kinds))
+        if protected:
+            raise InvalidRetention(
+                f"{protected[0]} opens, grants or takes something away, and others are judged by it; its payload "
+                "stays, so leave it out of retired_kinds"
             )
 
     @property
@@ -127,11 +159,15 @@ class ChannelMembersPolicy(DropWhenFullyAcked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDeliveryPolicy(DropWhenFullyAcked):
-    """Messages are acknowledged; the account is kept for 30 days and never longer than 90."""
+    """Messages are acknowledged; the account, and what they say, is kept for 30 days and never longer than 90.
+
+    Imported messages stay: their time is that of the old log.
+    """
 
     min_retention: timedelta = CHAT_MIN_RETENTION
     max_retention: timedelta | None = CHAT_MAX_RETENTION
     ack_kinds: frozenset[str] = frozenset({"chat.message_sent"})
+    retired_kinds: frozenset[str] = _CHAT_CONTENT
 
 
 DEFAULT_POLICY = DropWhenFinalized()
@@ -161,6 +197,16 @@ class DeliveryPolicies:
         """The policy for facts of *kind*."""
         found = self._policies.get(kind)
         return found if found is not None else self._policies.get(kind.partition(".")[0], DEFAULT_POLICY)
+
+    @property
+    def retired_kinds(self) -> Mapping[str, DeliveryPolicy]:
+        """The kinds whose payloads go with age, and the policy that says so: the one that holds for the kind."""
+        return {
+            kind: policy
+            for policy in self._policies.values()
+            for kind in sorted(policy.retired_kinds)
+            if self.for_kind(kind) is policy
+        }
 
     def requires_ack(self, fact: Fact | FactRecord) -> bool:
         """Whether receivers acknowledge *fact*; of one that cannot be decoded here, its kind decides."""

@@ -15,6 +15,8 @@ from antiphon.facts.encoding import build_erased_line, payload_digest
 from antiphon.facts.journal_facts import FactsErased
 from antiphon.facts.moderation import home_owner
 
+from .retention import RetentionBook
+
 ERASURE_KIND = FactsErased.fact_type.kind
 # What chains and erasures are judged by must stay readable.
 KEPT_PREFIX = "journal."
@@ -62,16 +64,18 @@ DEFAULT_RIGHT = any_of(author_may_erase, owner_may_erase)
 class ErasureBook:
     """Everything that erasures say, in whatever order they came; O(erased facts) of memory.
 
-    A claim on a fact that is not there yet waits for it: when it comes, it is stored without its payload.
+    A claim on a fact that is not there yet waits for it: when it comes, it is stored without its payload. ``retired``
+    is what this node let go by itself because of its age; the same becomes of it, here.
     """
 
     def __init__(self, right: ErasureRight = DEFAULT_RIGHT) -> None:
+        self.retired = RetentionBook()
         self._right = right
         self._claims: dict[ChainId, dict[int, list[ErasureClaim]]] = {}
 
     def __bool__(self) -> bool:
         """Whether anything was ever to be erased."""
-        return bool(self._claims)
+        return bool(self._claims or self.retired)
 
     def take(self, record: FactRecord, erasure: FactsErased) -> tuple[ErasureClaim, ...]:
         """Note what an erasure names; only facts of its own namespace count, and never the journal's own kinds."""
@@ -93,13 +97,13 @@ class ErasureBook:
         return claims
 
     def concerns(self, chain: ChainId) -> bool:
-        """Whether a fact of *chain* is named; O(1)."""
-        return chain in self._claims
+        """Whether a fact of *chain* may have lost its payload; O(1)."""
+        return chain in self._claims or bool(self.retired)
 
     def is_erased(self, record: FactRecord) -> bool:
         """Whether this fact has lost its payload, or is to lose it."""
         claims = self._claims.get(record.chain.chain, {}).get(record.seq, ())
-        return any(
+        return self.retired.is_retired(record) or any(
             (claim.fact_id, claim.kind) == (record.fact_id, record.kind) and self.is_rightful(claim, record.chain)
             for claim in claims
         )

@@ -131,6 +131,18 @@ class ChainState:
                 return False
         return False
 
+    def runs_with(self, seq: int) -> list[RunRow]:
+        """The held runs that hold a fact of number *seq*: one for each branch and seal. O(log runs + their number)."""
+        first = bisect_right(self.runs, seq - RUN_FACTS_MAX, key=_first_seq)
+        last = bisect_right(self.runs, seq, key=_first_seq)
+        found = []
+        for run in reversed(self.runs[first:last]):
+            if run.last_seq >= seq:
+                found.append(run)
+            elif not (self.is_forked or self.has_hole):
+                break
+        return found
+
     def _holds(self, run: RunRow) -> bool:
         held = self._ends.get(run.last_id)
         if held is None:

@@ -40,6 +40,7 @@ from antiphon.facts import (
     take_back,
     with_record,
 )
+from antiphon.facts.fact import get_record
 from antiphon.facts.ids import NAMESPACE_LENGTH_MAX
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import (
@@ -71,6 +72,7 @@ from antiphon.journal.frame import LocalNote
 from antiphon.journal.index import Hole
 from antiphon.journal.ingest import Ingest
 from antiphon.journal.parking import Parking
+from antiphon.journal.retention import RetentionItem, RetentionPlan
 from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.tables import ViewCheckpoint
 from antiphon.journal.sync.messages import Acks, IncomingRun, IngestResult
@@ -753,6 +755,10 @@ class JournalEngine:
             commit.take(committed)
         if cargo.done is not None and not cargo.done.done():
             cargo.done.set_result(None)
+        if self.erasures.retired and not cargo.is_foreign:
+            # Older than the horizon by its own time, though it was said only now: folded again it would not be there.
+            retired = self.erasures.retired
+            cargo.facts = [fact for fact in cargo.facts if not retired.is_retired(get_record(fact))]
         self.sinks.deliver(cargo.facts)
         if any(record.kind == ERASURE_KIND for record in records):
             self._take_erasures(records)
@@ -775,22 +781,40 @@ class JournalEngine:
 
     def forget(self, claims: Sequence[ErasureClaim]) -> None:
         """Begin to forget what rightful *claims* name, as far as it is here; the rest waits for what it names."""
+        self._forget_facts(
+            claim
+            for claim in claims
+            if (state := self.index.chain(claim.chain)) is not None and self.erasures.is_rightful(claim, state.info)
+        )
+
+    async def retire(self, plan: RetentionPlan) -> None:
+        """Let go of the payloads that *plan* names, on this node: noted durably first, then gone from views, and from
+        files and DuckDB when this returns. ``StoreUnavailable`` when something here could not be rewritten yet."""
+        notes = tuple(plan.notes())
+        self.note(*notes)
+        await self.flush()
+        self.erasures.retired.take(notes)
+        # Not the plan's: facts may have come since that the horizons cover.
+        self.forget_retired(await self.follower.run(lambda database: database.load_unretired()))
+        await self.forgotten()
+
+    def forget_retired(self, items: Iterable[RetentionItem]) -> None:
+        """Begin to forget what was let go because of its age."""
+        self._forget_facts(items)
+
+    def _forget_facts(self, facts: Iterable[ErasureClaim | RetentionItem]) -> None:
         runs: dict[RunRow, PlacedRun] = {}
-        rightful: list[ErasureClaim] = []
-        for claim in claims:
-            state = self.index.chain(claim.chain)
-            if state is None or not self.erasures.is_rightful(claim, state.info):
-                continue
-            held = self.index.runs_after(claim.chain, claim.seq - 1)[:1]
-            if held and held[0].first_seq <= claim.seq:
-                rightful.append(claim)
-                runs[held[0]] = PlacedRun(state.info, held[0])
-        if rightful:
-            self.views.forget(frozenset(claim.kind for claim in rightful))
+        held: list[ErasureClaim | RetentionItem] = []
+        for fact in facts:
+            state = self.index.chain(fact.chain)
+            rows = state.runs_with(fact.seq) if state is not None else []
+            if state is not None and rows:
+                held.append(fact)
+                runs.update((row, PlacedRun(state.info, row)) for row in rows)
+        if held:
+            self.views.forget(frozenset(fact.kind for fact in held))
             self._has_unerased = True
-            self._forgetting = self.keeper.erase(
-                Erasing(tuple(runs.values()), tuple(claim.fact_id for claim in rightful))
-            )
+            self._forgetting = self.keeper.erase(Erasing(tuple(runs.values()), tuple(fact.fact_id for fact in held)))
             self._forgetting.add_done_callback(self._note_forgotten)
 
     def _note_forgotten(self, done: asyncio.Future[None]) -> None:

@@ -45,6 +45,8 @@ from antiphon.journal import (
 )
 from antiphon.journal.bases import base_of_note
 from antiphon.journal.erasure import DEFAULT_RIGHT, ERASURE_KIND, ErasureBook, ErasureRight
+from antiphon.journal.frame import LocalNote
+from antiphon.journal.retention import RETIRED_NOTE, RetentionItem
 from antiphon.journal.stores.duckdb import DuckdbFollower, set_aside
 from antiphon.journal.stores.folder import DATABASE_FILE
 from antiphon.journal.stores.log import file_path, part_numbers, segment_path
@@ -75,6 +77,9 @@ class _Recovered:
     erasures: list[FactRecord] = field(default_factory=list)
     unerased: frozenset[bytes] = frozenset()
     """Erasures among the members, and the facts whose payload DuckDB still holds though one of them names them."""
+    retired: list[LocalNote] = field(default_factory=list)
+    unretired: list[RetentionItem] = field(default_factory=list)
+    """The same for what was let go because of its age."""
     is_damaged: bool = False
     """Whether the log lost something that was in it, so that its heads are not where this journal's chains end."""
 
@@ -174,11 +179,13 @@ async def open_engine(
         erasures=book,
     )
     engine.forget([claim for claim in book.claims() if claim.fact_id in recovered.unerased])
+    engine.forget_retired(recovered.unretired)
     return engine
 
 
 def _build_book(recovered: _Recovered, registry: FactRegistry, may_erase: ErasureRight) -> ErasureBook:
     book = ErasureBook(may_erase)
+    book.retired.take(recovered.retired)
     for record in recovered.erasures:
         erasure = registry.decode(record)
         if isinstance(erasure, FactsErased):
@@ -248,6 +255,11 @@ def _find_unerased(recovered: _Recovered, registry: FactRegistry) -> None:
             recovered.unerased = frozenset(recovered.database.unerased_of(named))
         except StoreUnavailable as problem:
             _do_without_database(recovered, problem)
+    if recovered.database is not None and any(any(note.value.values()) for note in recovered.retired):
+        try:
+            recovered.unretired = recovered.database.load_unretired()
+        except StoreUnavailable as problem:
+            _do_without_database(recovered, problem)
     if recovered.database is None:
         recovered.unerased = frozenset(named)
 
@@ -299,6 +311,7 @@ def _resume(recovered: _Recovered) -> bool:
     index.read_run = partial(read_run_bytes, folder)
     recovered.registrations.extend(database.load_registrations())
     recovered.erasures.extend(database.facts_of_kind(ERASURE_KIND))
+    recovered.retired.append(database.load_retired())
     recovered.cursor = _cursor_at(position, index, folder=recovered.folder)
     return True
 
@@ -348,6 +361,7 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
         recovered.registrations.extend(frame.registrations)
         admitted = _admit(recovered.index, frame)
         recovered.erasures.extend(record for record in admitted.records if record.kind == ERASURE_KIND)
+        recovered.retired.extend(note for note in frame.notes if note.kind == RETIRED_NOTE)
         gathered.append(admitted)
         count += len(frame.records)
         if len(gathered) >= FRAMES_AT_ONCE or count >= CATCH_UP_FACTS:

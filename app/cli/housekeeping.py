@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from .screen import JournalOption, JsonOption, clean, counted, write, write_json
 
 if TYPE_CHECKING:
     from antiphon.app.journal import Receipt
+    from antiphon.journal import DeliveryPolicy
 
 
 def register(app: typer.Typer) -> None:
@@ -43,21 +46,36 @@ def compact(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done, and what it would win.")
     ] = False,
+    retire: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--retire",
+            metavar="chat|KIND=MIN..MAX",
+            help="Let go of what old facts say, on this disk: chat after 30 to 90 days, or KIND after MIN to MAX.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Seal log files into Parquet, however small; --dry-run tries it elsewhere and says for each kind what is there.
 
-    Nothing is lost: facts, ids and seals are verified before a log file goes. A --dry-run works while an application
-    writes, and looks at closed files only. JSON: one object: done, files [{file, facts, log_bytes, segment_bytes}],
-    kinds [{kind, facts, erased, log_bytes}], damaged [{file, reason}], log_bytes, segment_bytes.
+    Nothing is lost: facts, ids and seals are verified before a log file goes. Only --retire lets payloads go: always at
+    MAX days, never before MIN, in between once whoever is expected has acknowledged them; ids stay. A --dry-run works
+    while an application writes; of files it looks at closed ones only. JSON: one object: done, files [{file, facts,
+    log_bytes, segment_bytes}], kinds [{kind, facts, erased, log_bytes}], retired [{kind, retired_count, payload_bytes,
+    young_count, needed_count}], damaged [{file, reason}], log_bytes, segment_bytes.
     """
     from antiphon.app.compaction import compact_journal, plan_compaction
 
-    report = plan_compaction(journal) if dry_run else asyncio.run(compact_journal(journal))
+    policies = dict(map(_policy_of, retire or ()))
+    report = plan_compaction(journal, policies) if dry_run else asyncio.run(compact_journal(journal, policies))
     if as_json:
         write_json(report.to_json())
         return
     write_table(("kind", "facts", "erased", "log bytes"), report.kinds)
+    if report.retired:
+        write_table(
+            ("kind", "payloads to go" if dry_run else "payloads gone", "bytes", "young", "needed"), report.retired
+        )
     for number, reason in report.damaged:
         write(f"log file {number} stays as it is: {clean(reason)}")
     verb = "would become" if dry_run else "became"
@@ -65,6 +83,24 @@ def compact(
         f"{counted(len(report.files), 'log file')} of {report.log_bytes:,} bytes {verb} segments of "
         f"{report.segment_bytes:,} bytes"
     )
+
+
+_RETIRED = re.compile(r"([a-z][a-z0-9_.]*)=(\d{1,6})\.\.(\d{1,6})")
+
+
+def _policy_of(text: str) -> tuple[str, DeliveryPolicy]:
+    from antiphon.journal import ChatDeliveryPolicy, DeliveryPolicy, InvalidRetention
+
+    if text == "chat":
+        return text, ChatDeliveryPolicy()
+    found = _RETIRED.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is neither chat nor KIND=MIN..MAX in days, such as demo.noted=30..90")
+    kind, first, last = found[1], timedelta(days=int(found[2])), timedelta(days=int(found[3]))
+    try:
+        return kind, DeliveryPolicy(min_retention=first, max_retention=last, retired_kinds=frozenset({kind}))
+    except InvalidRetention as problem:
+        raise typer.BadParameter(str(problem)) from problem
 
 
 async def _erase(folder: Path, fact_ids: list[str], reason: str) -> tuple[Receipt, ...]:

@@ -1,4 +1,5 @@
-"""What this node remembers beside facts, as DuckDB tables: acknowledgements, peers, and where chains were collapsed.
+"""What this node remembers beside facts, as DuckDB tables: acknowledgements, peers, where chains were collapsed, and
+which payloads were let go.
 
 Fed with the log's local lines in the order of the log, so that it is rebuilt with everything else; nothing in it ever
 leaves the node. Works on a connection and inside a transaction that somebody else owns; every call blocks.
@@ -12,8 +13,11 @@ from typing import NamedTuple
 import duckdb
 import orjson
 
+from antiphon.facts import ChainId, FactId
+
 from ..bases import ChainBase, base_of_note
 from ..frame import LocalNote
+from ..retention import RETIRED_NOTE, RetentionItem
 
 ACKS_NOTE = "acks"
 ACKS_DROPPED_NOTE = "acks_dropped"
@@ -23,6 +27,32 @@ _TEXTS = "FROM (SELECT unnest(from_json(?::JSON, '[\"VARCHAR\"]')) AS f)"
 _LIVE_ACKS = """
     SELECT a.fact_id, a.peer, min(a.acked_at) AS acked_at FROM internal.fact_acks AS a
     ANTI JOIN internal.acks_dropped AS d ON d.fact_id = a.fact_id {where} GROUP BY ALL
+"""
+
+# What was noted later tells of more meetings. A note that was copied forward from an old log file comes after newer
+# ones, so the order of the log decides nothing: this is a join.
+_PEER_AGE = "(succeeded + failed, last_seen, back_off_until, trust, authority)"
+_DROP_OLDER_PEER = f"DELETE FROM internal.peers WHERE address = ? AND {_PEER_AGE} < (?, ?, ?, ?, ?)"
+_ADD_PEER = """
+    INSERT INTO internal.peers SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS given
+    WHERE NOT EXISTS (SELECT 1 FROM internal.peers WHERE address = ?)
+"""
+_ADD_HORIZONS = """
+    INSERT INTO internal.retired_upto SELECT key, value::BIGINT FROM json_each(?::JSON)
+"""
+_ITEMS = """
+    SELECT f.fact_id, unhex(c.chain), f.seq, f.kind, f.at_ms, coalesce(octet_length(f.raw), strlen(f.payload), 0),
+        EXISTS (SELECT 1 FROM internal.acks_dropped AS d WHERE d.fact_id = f.fact_id)
+    FROM internal.facts AS f JOIN internal.chains AS c ON c.chain_number = f.chain_number
+    JOIN (SELECT key, value::BIGINT AS upto FROM json_each(?::JSON)) AS g ON g.key = f.kind AND f.at_ms <= g.upto
+    WHERE f.digest IS NULL ORDER BY f.position
+"""
+_UNRETIRED = """
+    SELECT f.fact_id, unhex(c.chain), f.seq, f.kind, f.at_ms
+    FROM internal.facts AS f JOIN internal.chains AS c ON c.chain_number = f.chain_number
+    WHERE f.digest IS NULL AND (
+        f.fact_id[1:16] IN (SELECT id_half FROM internal.retired_facts)
+        OR EXISTS (SELECT 1 FROM internal.retired_upto AS r WHERE r.kind = f.kind AND f.at_ms <= r.at_ms))
 """
 
 
@@ -80,10 +110,13 @@ def apply_notes(connection: duckdb.DuckDBPyConnection, notes: Sequence[LocalNote
                     f"DELETE FROM internal.fact_acks WHERE fact_id IN (SELECT unhex(f) {_TEXTS})", [facts]
                 ).fetchall()
             case LocalNote("peer", value):
-                connection.execute("DELETE FROM internal.peers WHERE address = ?", [value["address"]]).fetchall()
-                connection.execute(
-                    "INSERT INTO internal.peers VALUES (?, ?, ?, ?, ?, ?, ?)", [*_peer_row(value)]
-                ).fetchall()
+                connection.execute(_DROP_OLDER_PEER, [value["address"], *_peer_age(value)]).fetchall()
+                connection.execute(_ADD_PEER, [*_peer_row(value), value["address"]]).fetchall()
+            case LocalNote("retired", value):
+                upto = orjson.dumps(value["upto"]).decode()
+                connection.execute(_ADD_HORIZONS, [upto]).fetchall()
+                halves = orjson.dumps(value["facts"]).decode()
+                connection.execute(f"INSERT INTO internal.retired_facts SELECT unhex(f) {_TEXTS}", [halves]).fetchall()
             case LocalNote("base"):
                 _add_base(connection, note)
 
@@ -146,6 +179,49 @@ def load_unacked(
 def load_peers(connection: duckdb.DuckDBPyConnection) -> list[PeerRow]:
     """Every peer that is remembered."""
     return [PeerRow(*row) for row in connection.execute("SELECT * FROM internal.peers ORDER BY address").fetchall()]
+
+
+def load_retention_items(connection: duckdb.DuckDBPyConnection, upto: Mapping[str, int]) -> list[RetentionItem]:
+    """The facts that have a payload, of each kind up to its time, with their acknowledgements; in the log's order."""
+    rows = connection.execute(_ITEMS, [orjson.dumps(upto).decode()]).fetchall()
+    acks = load_acks(connection, [row[0] for row in rows])
+    return [
+        RetentionItem(FactId(fact_id), ChainId(chain), seq, kind, at_ms, size, acks.get(fact_id, {}), is_let_go)
+        for fact_id, chain, seq, kind, at_ms, size, is_let_go in rows
+    ]
+
+
+def count_payloads(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> dict[str, int]:
+    """How many facts of each of *kinds* have a payload; kinds that nobody has are left out."""
+    rows = connection.execute(
+        f"SELECT kind, count(*) FROM internal.facts WHERE digest IS NULL AND kind IN (SELECT f {_TEXTS}) GROUP BY kind",
+        [orjson.dumps(sorted(kinds)).decode()],
+    ).fetchall()
+    return dict(rows)
+
+
+def load_unretired(connection: duckdb.DuckDBPyConnection) -> list[RetentionItem]:
+    """The facts that were let go and have their payload still, because the process ended before it was done."""
+    rows = connection.execute(_UNRETIRED).fetchall()
+    return [
+        RetentionItem(FactId(fact_id), ChainId(chain), seq, kind, at_ms, 0) for fact_id, chain, seq, kind, at_ms in rows
+    ]
+
+
+def load_retired(connection: duckdb.DuckDBPyConnection) -> LocalNote:
+    """Everything that was let go, as one note: the horizons, and the single facts that none of them covers."""
+    horizons = connection.execute("SELECT kind, max(at_ms) FROM internal.retired_upto GROUP BY kind").fetchall()
+    singles = connection.execute(
+        "SELECT DISTINCT lower(hex(id_half)) FROM internal.retired_facts ANTI JOIN (SELECT fact_id[1:16] AS id_half "
+        "FROM internal.facts AS f JOIN internal.retired_upto AS r ON r.kind = f.kind AND f.at_ms <= r.at_ms) "
+        "USING (id_half)"
+    ).fetchall()
+    return LocalNote(RETIRED_NOTE, {"facts": [row[0] for row in singles], "upto": dict(horizons)})
+
+
+def _peer_age(value: Mapping[str, object]) -> tuple[object, ...]:
+    peer = PeerRow(**value)  # type: ignore[arg-type]  # what the log says is of these types
+    return (peer.succeeded + peer.failed, peer.last_seen, peer.back_off_until, peer.trust, peer.authority)
 
 
 def _peer_row(value: Mapping[str, object]) -> tuple[object, ...]:

@@ -25,7 +25,20 @@ from antiphon.facts import ChainInfo, FactRecord, LocalViolation, Registration
 from ..bases import ChainBase
 from ..errors import StoreUnavailable
 from ..frame import LocalNote
-from .accounts import PeerRow, TrackedAcks, load_acks, load_bases, load_peers, load_tracked, load_unacked
+from ..retention import RetentionItem
+from .accounts import (
+    PeerRow,
+    TrackedAcks,
+    count_payloads,
+    load_acks,
+    load_bases,
+    load_peers,
+    load_retention_items,
+    load_retired,
+    load_tracked,
+    load_unacked,
+    load_unretired,
+)
 from .position import LOG_START, LogPosition, RunRow
 from .tables import (
     RESULT_TABLE,
@@ -294,6 +307,26 @@ class DuckdbFollower:
         """Every peer that is remembered."""
         with self._guarded():
             return load_peers(self._connection)
+
+    def load_retention_items(self, upto: Mapping[str, int]) -> list[RetentionItem]:
+        """The facts that have a payload, of each kind up to its time, with their acknowledgements."""
+        with self._guarded():
+            return load_retention_items(self._connection, upto)
+
+    def count_payloads(self, kinds: Iterable[str]) -> dict[str, int]:
+        """How many facts of each of *kinds* have a payload."""
+        with self._guarded():
+            return count_payloads(self._connection, kinds)
+
+    def load_unretired(self) -> list[RetentionItem]:
+        """The facts that were let go and have their payload still."""
+        with self._guarded():
+            return load_unretired(self._connection)
+
+    def load_retired(self) -> LocalNote:
+        """Everything that was let go, as one note."""
+        with self._guarded():
+            return load_retired(self._connection)
 
     def save_checkpoint(
         self, *, view: str, version: int, schema_hash: str, root: bytes, state: bytes, position: int

@@ -127,7 +127,7 @@ class AckAccount:
 
     async def of(self, fact_ids: Collection[FactId]) -> dict[FactId, Acknowledgment]:
         """Who acknowledged each of *fact_ids*, with everything that was taken before; O(answer) and one scan."""
-        await self._settle()
+        await self.settle()
         wanted = list(fact_ids)
         found = await self._engine.follower.run(lambda database: database.load_acks(wanted))
         return {fact_id: Acknowledgment(found.get(fact_id, {})) for fact_id in wanted}
@@ -148,7 +148,7 @@ class AckAccount:
         *consistency* brings agreement by hexadecimal fact id, *expected* whoever ought to acknowledge a fact of a kind;
         by default the policy's own ``peers``. An acknowledgement that comes later is not kept again.
         """
-        await self._settle()
+        await self.settle()
         tracked = await self._engine.follower.run(lambda database: database.load_tracked())
         known = consistency if consistency is not None else ConsistencyMap()
         items = [
@@ -167,7 +167,7 @@ class AckAccount:
         await self._engine.flush()
         return AckGcReport(len(plan.dropped), plan.ack_count, plan.kept_count, plan.dropped_by_domain)
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """Make everything that is known durable, agreements included; one scan for each peer that agreed since."""
         authorities = {state.info.device: state.info.authority for state in self._engine.index.chains()}
         for journal_id, (upto, at_ms) in tuple(self._agreed.items()):

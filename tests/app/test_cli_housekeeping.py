@@ -75,3 +75,28 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert [each["facts"] for each in planned["files"]] == [4]
     assert {each["kind"]: each["facts"] for each in planned["kinds"]} == {"test.uttered": 3, "journal.chain_opened": 1}
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_compact_lets_old_payloads_go_only_when_asked_and_says_what_it_would_win(tmp_path: Path) -> None:
+    folder = str(tmp_path / "journal")
+    make_journal(tmp_path / "journal")
+    assert json.loads(run("compact", "--journal", folder, "--json")[1])["retired"] == []
+    asked = ("compact", "--journal", folder, "--retire", "test.uttered=0..0", "--retire", "chat", "--json")
+    planned = json.loads(run(*asked, "--dry-run")[1])
+    assert run("query", "select count(*) from test_uttered", "--journal", folder)[1].split()[-1] == "3"
+    assert "payloads to go" in run(*asked[:-1], "--dry-run")[1]
+    done = json.loads(run(*asked)[1])
+    (kind,) = planned["retired"]
+    assert done["retired"] == [kind]
+    assert (kind["kind"], kind["retired_count"], kind["young_count"], kind["needed_count"]) == ("test.uttered", 3, 0, 0)
+    assert kind["payload_bytes"] > 0
+    assert run("query", "select count(*) from test_uttered", "--journal", folder)[1].split()[-1] == "0"
+    assert run("verify", "--journal", folder)[0] == 0
+    assert run("compact", "--journal", folder, "--retire", "test.uttered=0..0")[0] == 0
+
+
+def test_compact_refuses_to_let_go_of_what_others_hang_on(tmp_path: Path) -> None:
+    folder = str(tmp_path / "journal")
+    make_journal(tmp_path / "journal")
+    for wrong in ("chat.message_deleted=0..1", "test.uttered=9..1", "test.uttered", "journal.chain_opened=0..0"):
+        assert run("compact", "--journal", folder, "--retire", wrong)[0] == 2
