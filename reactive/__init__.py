@@ -54,6 +54,7 @@ from .scheduler import Clock as Clock
 from .scheduler import SchedulerConfig as SchedulerConfig
 from .scheduler import SchedulerStatistics as SchedulerStatistics
 from .scheduler import ViewChanged as ViewChanged
+from .scheduler import ViewRun as ViewRun
 from .scheduler import ViewStatistics as ViewStatistics
 from .signal import ERROR_SIGNAL as ERROR_SIGNAL
 from .signal import AppError as AppError

@@ -7,7 +7,7 @@ never single facts. Belongs to one thread. `streams.ReactiveScheduler` adds what
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
@@ -73,14 +73,33 @@ class ViewChanged:
     version: int
 
 
+class ViewRun(NamedTuple):
+    """Why a view or a live query ran in a batch, and whether it gave another snapshot.
+
+    `kinds` says how many facts of each kind concerned it; `inputs` names the changed views that it looks at. With
+    neither, its clock woke it, or it was touched.
+    """
+
+    view_id: str
+    signal_id: str
+    kinds: tuple[tuple[str, int], ...]
+    inputs: tuple[str, ...]
+    is_changed: bool
+
+
 @dataclass(frozen=True, slots=True)
 class BatchDone:
-    """A batch was folded by every view and its signals were emitted. `fact_ids` are without duplicates."""
+    """A batch was folded by every view and its signals were emitted. `fact_ids` are without duplicates.
+
+    `facts` are those facts; `runs` says who was recomputed for them, and why, in order.
+    """
 
     batch_id: int
     fact_ids: tuple[Hashable, ...]
     count: int
     changed_views: tuple[str, ...]
+    facts: tuple[object, ...] = ()
+    runs: tuple[ViewRun, ...] = ()
 
 
 class ViewStatistics(NamedTuple):
@@ -173,6 +192,7 @@ class SchedulerCore(Generic[F, C]):
         self._in_progress: Sequence[Hashable] = ()
         self._settled_in_replay: list[Hashable] = []
         self._observers: dict[ObserverBase[BatchDone | ViewChanged], None] = {}
+        self._runs: list[ViewRun] = []
         self._room_waiters: list[Callable[[], object]] = []
         self._timer: DisposableBase | None = None
         self._timer_at_ms: int | None = None
@@ -441,7 +461,10 @@ class SchedulerCore(Generic[F, C]):
                 continue
             before = frozenset(changed_ids) if node.depends_on or node.reads else _NOTHING
             batch = Batch(self._batch_id, chosen.get(node, _NO_FACTS), now_ms, before, self._inputs)
-            if not self._run_view(node, batch):
+            is_changed = self._run_view(node, batch)
+            if self._observers:
+                self._note_run(node, batch, is_changed=is_changed)
+            if not is_changed:
                 continue
             changed.append(node)
             changed_ids.add(node.view_id)
@@ -453,6 +476,12 @@ class SchedulerCore(Generic[F, C]):
                     heappush(heap, (other.position, other))
                 stirred[other] = None
         return changed
+
+    def _note_run(self, node: Node[F], batch: Batch[F], *, is_changed: bool) -> None:
+        """Keep why a view ran, for who observes; nobody else pays for it."""
+        kinds = tuple(Counter(map(self._kind_of, batch.facts)).items())
+        inputs = tuple(each for each in (*node.depends_on, *node.reads) if each in batch.changed)
+        self._runs.append(ViewRun(node.view_id, node.owner.signal.signal_id, kinds, inputs, is_changed))
 
     def _run_view(self, node: Node[F], batch: Batch[F]) -> bool:
         """Run one view; True when its snapshot is another one now. What it raises stays with it."""
@@ -607,6 +636,7 @@ class SchedulerCore(Generic[F, C]):
         return Observable(subscribe)
 
     def _announce(self, facts: Sequence[F], changed: Sequence[Node[F]]) -> None:
+        runs, self._runs = tuple(self._runs), []
         if not self._observers:
             return
         for node in changed:
@@ -617,6 +647,8 @@ class SchedulerCore(Generic[F, C]):
                 fact_ids=tuple(map(self._id_of, facts)),
                 count=len(facts),
                 changed_views=tuple(node.view_id for node in changed),
+                facts=tuple(facts),
+                runs=runs,
             )
         )
 

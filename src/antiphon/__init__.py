@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from antiphon.app.core import AppCore as AppCore
     from antiphon.app.history import HistoryError as HistoryError
     from antiphon.app.history import open_history as open_history
     from antiphon.app.journal import BatchReceipt as BatchReceipt
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from antiphon.app.journal import Receipt as Receipt
     from antiphon.app.unified_handler import UnifiedHandler as UnifiedHandler
     from antiphon.app.unified_handler import register_app_signals_with_queries as register_app_signals_with_queries
+    from antiphon.app.wiring import demo_core as demo_core
+    from antiphon.app.wiring import open_core as open_core
     from antiphon.facts import AntiphonError as AntiphonError
     from antiphon.facts import Fact as Fact
     from antiphon.facts import FactError as FactError
@@ -46,6 +49,7 @@ __all__ = [
     "CONTACTS_SIGNAL",
     "INVITATIONS_SIGNAL",
     "AntiphonError",
+    "AppCore",
     "BatchReceipt",
     "Fact",
     "FactError",
@@ -65,6 +69,8 @@ __all__ = [
     "StoreUnavailable",
     "UnifiedHandler",
     "__version__",
+    "demo_core",
+    "open_core",
     "open_history",
     "register_app_signals_with_queries",
     "upcast",
@@ -72,9 +78,11 @@ __all__ = [
 ]
 
 _NAMES_IN = {
+    "antiphon.app.core": "AppCore",
     "antiphon.app.history": "HistoryError open_history",
     "antiphon.app.journal": "BatchReceipt Journal Receipt",
     "antiphon.app.unified_handler": "UnifiedHandler register_app_signals_with_queries",
+    "antiphon.app.wiring": "demo_core open_core",
     "antiphon.facts": "AntiphonError Fact FactError LocalViolation RemoteViolation SchemaDrift upcast",
     "antiphon.journal": "FormatTooNew JournalClosed JournalHeld NotAJournal StoreUnavailable",
     "antiphon.reactive": "Signal SignalNotFound",

@@ -25,6 +25,7 @@ from antiphon.reactive import (
     Unchanged,
     Update,
     ViewChanged,
+    ViewRun,
 )
 from antiphon.testing.clock import VirtualClock
 
@@ -495,10 +496,11 @@ def test_each_batch_is_announced_after_its_signals_with_what_changed(engine: Eng
     news = engine.news()
     engine.scheduler.deliver(said("a", "b", "a"))
     engine.scheduler.deliver(said("x", kind="unknown"), unique=True)
+    run = ViewRun("signals:chat", view.signal.signal_id, (("chat", 2),), (), is_changed=True)
     assert news == [
         ViewChanged("signals:chat", version=1),
-        BatchDone(1, ("a", "b"), 2, ("signals:chat",)),
-        BatchDone(2, ("x",), 1, ()),
+        BatchDone(1, ("a", "b"), 2, ("signals:chat",), tuple(said("a", "b")), (run,)),
+        BatchDone(2, ("x",), 1, (), tuple(said("x", kind="unknown"))),
     ]
     assert reads == [("a", "b")] * 3
 

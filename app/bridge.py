@@ -1,0 +1,257 @@
+"""``JournalBridge``: what stands behind an `AppCore` in production, over an open journal.
+
+Adds nothing to the journal but the ownership of what runs on its behalf: each server and each link lives in a task of
+the bridge's own group, so that any task of a front end may begin and end them. Errors become ``IntentError``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from antiphon.facts import AntiphonError, AuthorityId, Clock, Fact, LocalViolation, Namespace
+from antiphon.reactive import ReactiveError, ReactiveScheduler, SignalHub
+from antiphon.runtime.clock import SystemClock
+from antiphon.runtime.entropy import system_random
+from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
+from antiphon.runtime.transports.transport import TransportError
+
+from .intent_errors import IntentError, as_intent_error
+from .journal import Journal
+from .runtime_bridge import LinkOutcome, Rows, Standing, Started, Stopped, SyncOutcome
+
+T = TypeVar("T")
+
+
+class Meeting(Protocol):
+    """How a journal meets its peers; a simulated network gives another one."""
+
+    async def sync(self, address: str) -> SyncReport:
+        """Exchange once."""
+        ...
+
+    def serve(self, address: str) -> SyncServer:
+        """Let peers connect."""
+        ...
+
+    def link(self, address: str) -> Link:
+        """Stay in touch."""
+        ...
+
+
+@dataclass(slots=True)
+class _Kept(Generic[T]):
+    """Something that runs in a task of the bridge until it is let go."""
+
+    thing: T
+    task: asyncio.Task[None]
+    leaving: asyncio.Event
+
+
+class JournalBridge:
+    """A bridge over *journal*, inside ``async with``; leave it before the journal's block.
+
+    *clock*, *random_bytes* and *meeting* are for tests, and must be those of the journal.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        clock: Clock | None = None,
+        random_bytes: Callable[[int], bytes] = system_random,
+        meeting: Meeting | None = None,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock or SystemClock()
+        self._random = random_bytes
+        self._meeting: Meeting = meeting or journal
+        self._group: asyncio.TaskGroup | None = None
+        self._server: _Kept[SyncServer] | None = None
+        self._links: dict[str, _Kept[Link]] = {}
+        self._changing = asyncio.Lock()
+
+    @property
+    def journal(self) -> Journal:
+        """The journal behind it."""
+        return self._journal
+
+    @property
+    def authority(self) -> AuthorityId:
+        """Who acts here."""
+        return self._journal.authority
+
+    @property
+    def label(self) -> str:
+        """The display name."""
+        return self._journal.author
+
+    @property
+    def namespace(self) -> Namespace:
+        """Where facts go that name no context."""
+        return self._journal.engine.namespace
+
+    @property
+    def hub(self) -> SignalHub:
+        """The journal's signals."""
+        return self._journal.engine.hub
+
+    @property
+    def scheduler(self) -> ReactiveScheduler[Fact]:
+        """What folds the journal's facts."""
+        return self._journal.engine.views.scheduler
+
+    def now_ms(self) -> int:
+        """The wall clock."""
+        return self._clock.now_ms()
+
+    def new_id(self) -> str:
+        """32 hex digits."""
+        return self._random(16).hex()
+
+    async def wake(self) -> None:
+        """Fold the journal's history into the signals that ship."""
+        await self._journal.register_app_signals()
+
+    async def commit(self, facts: Sequence[Fact], /) -> tuple[str, ...]:
+        """Make facts durable, in one window when they fit."""
+        return (await self._journal.commit_all(facts)).fact_ids
+
+    async def flush(self) -> None:
+        """Return when all that was committed is durable and shown."""
+        await self._journal.flush()
+
+    async def erase(self, fact_ids: Sequence[str], /, *, reason: str) -> tuple[str, ...]:
+        """Take back what facts say."""
+        with _told("erase"):
+            return tuple(receipt.fact_id for receipt in await self._journal.erase(*fact_ids, reason=reason))
+
+    async def query(self, sql: str, parameters: Sequence[object] = (), /) -> Rows:
+        """Ask the journal's history."""
+        with _told("query"):
+            result = await self._journal.sql(sql, parameters)
+            return Rows(tuple(result.columns), tuple(result.fetchall()))
+
+    async def standing(self) -> Standing:
+        """Where the journal stands."""
+        with _told("standing"):
+            journal = self._journal
+            return Standing(
+                fact_count=journal.fact_count,
+                fingerprint=journal.fingerprint,
+                serving_at=self._server.thing.address if self._server is not None else None,
+                links=tuple(_outcome(kept.thing) for kept in self._links.values()),
+                problems=journal.problems,
+            )
+
+    async def sync(self, address: str, /) -> SyncOutcome:
+        """Exchange with a peer once."""
+        with _told("sync"):
+            report = await self._meeting.sync(address)
+            return SyncOutcome(report.is_success, report.sent, report.received, report.peer, report.reason)
+
+    async def serve(self, address: str, /) -> tuple[Started, str]:
+        """Let peers connect."""
+        with _told("serve"):
+            async with self._changing:
+                if self._server is not None:
+                    return "already_running", self._server.thing.address
+                self._server = await self._keep(self._meeting.serve(address))
+                return "started", self._server.thing.address
+
+    async def stop_serving(self) -> Stopped:
+        """Let nobody connect any more."""
+        with _told("stop_serving"):
+            async with self._changing:
+                kept, self._server = self._server, None
+                return await self._let_go(kept)
+
+    async def link(self, address: str, /) -> Started:
+        """Stay in touch with a peer."""
+        with _told("link"):
+            async with self._changing:
+                if address in self._links:
+                    return "already_running"
+                self._links[address] = await self._keep(self._meeting.link(address))
+                return "started"
+
+    async def unlink(self, address: str, /) -> Stopped:
+        """Let a peer go."""
+        with _told("unlink"):
+            async with self._changing:
+                return await self._let_go(self._links.pop(address, None))
+
+    async def __aenter__(self) -> Self:
+        group = asyncio.TaskGroup()
+        self._group = await group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        group, self._group = self._group, None
+        assert group is not None, "the block was entered"
+        for link in self._links.values():
+            link.leaving.set()
+        self._links.clear()
+        server, self._server = self._server, None
+        if server is not None:
+            server.leaving.set()
+        await group.__aexit__(None, None, None)
+
+    async def _keep(self, thing: Any) -> _Kept[Any]:
+        """Enter *thing* in a task of its own; raises what entering raises."""
+        if self._group is None:
+            raise LocalViolation("a journal bridge serves and links inside its `async with` block")
+        entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        leaving = asyncio.Event()
+        task = self._group.create_task(_run(thing, entered, leaving))
+        await entered
+        return _Kept(thing, task, leaving)
+
+    async def _let_go(self, kept: _Kept[Any] | None) -> Stopped:
+        if kept is None:
+            return "nothing_to_do"
+        kept.leaving.set()
+        await asyncio.wait([kept.task])
+        return "stopped"
+
+
+async def _run(
+    thing: AbstractAsyncContextManager[object], entered: asyncio.Future[None], leaving: asyncio.Event
+) -> None:
+    try:
+        await thing.__aenter__()
+    except BaseException as problem:  # who asked for it is told; a cancellation goes on
+        entered.set_exception(problem) if isinstance(problem, Exception) else entered.cancel()
+        if isinstance(problem, Exception):
+            return
+        raise
+    try:
+        if not entered.done():  # else whoever asked was cancelled meanwhile
+            entered.set_result(None)
+            await leaving.wait()
+    finally:
+        await thing.__aexit__(None, None, None)
+
+
+def _outcome(link: Link) -> LinkOutcome:
+    status = link.status
+    return LinkOutcome(
+        status.address, status.state.value, status.is_agreed, status.sent, status.received, status.reason
+    )
+
+
+@contextmanager
+def _told(operation: str) -> Iterator[None]:
+    """Turn what a runtime raises into what a front end shows."""
+    try:
+        yield
+    except TransportError as problem:
+        raise IntentError("network", str(problem), move="them", operation=operation) from problem
+    except (AntiphonError, ReactiveError, TimeoutError) as problem:
+        raise as_intent_error(problem, operation=operation) from problem

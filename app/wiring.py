@@ -1,0 +1,42 @@
+"""The one place where an `AppCore` and a runtime meet.
+
+Builds and lends; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from antiphon.runtime.clock import SystemClock
+from antiphon.runtime.entropy import system_random
+
+from .bridge import JournalBridge
+from .core import AppCore, CoreConfig
+from .journal import Journal
+
+
+def demo_core(author: str = "me", *, config: CoreConfig | None = None) -> AppCore:
+    """A core without a runtime, on the system's clock: ``async with demo_core("ada") as core``."""
+    return AppCore(config or CoreConfig(author=author), clock=SystemClock(), random_bytes=system_random)
+
+
+@asynccontextmanager
+async def core_of(journal: Journal, *, config: CoreConfig | None = None) -> AsyncIterator[AppCore]:
+    """A core over a journal that is open: ``async with core_of(journal) as core``. Leave it before the journal."""
+    clock = SystemClock()
+    async with (
+        JournalBridge(journal, clock=clock) as bridge,
+        AppCore.with_runtime(bridge, config, clock=clock, random_bytes=system_random) as core,
+    ):
+        yield core
+
+
+@asynccontextmanager
+async def open_core(
+    path: str | Path, *, author: str | None = None, config: CoreConfig | None = None
+) -> AsyncIterator[AppCore]:
+    """A core over the journal in the folder *path*, opened or created. Raises what ``Journal.open`` raises."""
+    async with Journal.open(path, author=author) as journal, core_of(journal, config=config) as core:
+        yield core
