@@ -30,7 +30,7 @@ from ..resilience import (
     Timing,
     retry,
 )
-from ..transports.tcp import connect
+from ..transports.reach import EVERY_TRANSPORT
 from ..transports.transport import Connect, Connection, PeerLost, PeerUnreachable
 from .crdt_exchange import SharedConnection, follow_exchange, lead_exchange
 from .gates import SyncGate
@@ -124,9 +124,14 @@ class AntiEntropyEffects:
 
     @classmethod
     def to_address(
-        cls, journal: Replica, address: str, *, peers: PeerBook | None = None, connecting: Connect = connect
+        cls,
+        journal: Replica,
+        address: str,
+        *,
+        peers: PeerBook | None = None,
+        connecting: Connect = EVERY_TRANSPORT.connect,
     ) -> AntiEntropyEffects:
-        """Reach the replica that serves at ``tcp://host:port``; *peers* remembers how it went."""
+        """Reach the replica that serves at an address; *peers* remembers how it went."""
 
         async def open_connection() -> Connection:
             return await connecting(address, timeout=DEFAULT_CONFIG.connect_timeout_s)

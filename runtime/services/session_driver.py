@@ -55,7 +55,7 @@ from ..clock import monotonic_seconds
 from ..entropy import system_random
 from ..resilience import Delays, ExponentialWithJitter, RateLimits, RetryPolicy, Timing
 from ..sync_status import Monitored
-from ..transports.tcp import connect, listen
+from ..transports.reach import EVERY_TRANSPORT
 from ..transports.transport import Connect, Connection, Listen, PeerLost
 from .gates import SyncGate
 
@@ -141,8 +141,8 @@ class SyncSettings:
     random_bytes: Callable[[int], bytes] = system_random
     elapsed_s: Callable[[], float] = monotonic_seconds
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    connect: Connect = connect
-    listen: Listen = listen
+    connect: Connect = EVERY_TRANSPORT.connect
+    listen: Listen = EVERY_TRANSPORT.listen
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # frozen
     gate: SyncGate | None = None
     rates: RateLimits | None = RateLimits()  # noqa: RUF009  # a NamedTuple cannot change

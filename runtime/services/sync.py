@@ -18,7 +18,8 @@ from antiphon.journal.sync.session import Outcome, State, SyncSession
 
 from ..resilience import MaxRetriesExceeded, RateLimiter, TimeoutBudget, retry
 from ..transports.memory import memory_pair
-from ..transports.transport import Connection, Listener, PeerLost, PeerUnreachable, parse_address
+from ..transports.reach import check_address
+from ..transports.transport import Connection, Listener, PeerLost, PeerUnreachable
 from .session_driver import Replica, RunListener, SessionDriver, SyncReport, SyncSettings
 from .sync_gate import guarded_driver
 from .watched import WatchedConnection
@@ -63,11 +64,11 @@ async def sync_once(
 
 
 async def sync_address(replica: Replica, address: str, *, settings: SyncSettings = DEFAULT_SETTINGS) -> SyncReport:
-    """Connect to a serving replica at ``tcp://host:port`` and ``sync_once``.
+    """Connect to a serving replica at an address of any transport and ``sync_once``.
 
     Raises ``LocalViolation`` for a bad address and ``PeerUnreachable`` when nobody answers there.
     """
-    parse_address(address)
+    check_address(address, is_to_connect=True)
     return await sync_once(replica, await _reach(address, settings), settings=settings)
 
 
@@ -125,7 +126,8 @@ class SyncServer:
     """
 
     def __init__(self, replica: Replica, address: str, settings: SyncSettings) -> None:
-        self._requested = parse_address(address)
+        check_address(address)
+        self._requested = address
         self._replica = replica
         self._settings = settings
         self._listener: Listener | None = None
@@ -153,7 +155,7 @@ class SyncServer:
         )
 
     async def __aenter__(self) -> Self:
-        self._listener = await self._settings.listen(str(self._requested))
+        self._listener = await self._settings.listen(self._requested)
         await self._group.__aenter__()
         self._accepting = self._group.create_task(self._accept(self._listener))
         return self
@@ -250,8 +252,7 @@ class Link:
     """
 
     def __init__(self, replica: Replica, address: str, settings: SyncSettings) -> None:
-        if not parse_address(address).port:
-            raise LocalViolation(f"{address!r} names port 0, which is for serving; take the address the server shows")
+        check_address(address, is_to_connect=True)
         self._replica = replica
         self._address = address
         self._settings = settings

@@ -1,4 +1,4 @@
-"""Frames over TCP: a length of four bytes before each, checked before the body is read; slow peers push back.
+"""Frames over TCP and TLS: a length of four bytes before each, checked before the body is read; slow peers push back.
 
 An ``asyncio.Protocol`` rather than streams: a third of the CPU a frame (``performance.md``, section 6), and no task of
 its own. Does not retry, and has no time-outs but for connecting and for the last goodbye; whoever waits decides how
@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import deque
 from typing import NamedTuple
 
 from antiphon.facts import LocalViolation
-from antiphon.journal.sync.messages import FRAME_BYTES_MAX, LENGTH_BYTES, OversizedFrame
+from antiphon.journal.sync.messages import FRAME_BYTES_MAX, OversizedFrame
 
-from .transport import ByteCounts, PeerLost, PeerUnreachable, TcpAddress, check_frame, parse_address, wire_size
+from .framing import FrameCutter, lay_out
+from .tls import Tls
+from .transport import SCHEME, ByteCounts, PeerLost, PeerUnreachable, TcpAddress, parse_address
 
 CONNECT_TIMEOUT_S = 10.0
+# A caller that does not say within this time that it speaks TLS is let go.
+HANDSHAKE_TIMEOUT_S = 10.0
 # A peer that got our last words closes at once; one that does not is not worth waiting for.
 GOODBYE_TIMEOUT_S = 1.0
 # Received and not yet taken: one frame of the largest size, and the next one's beginning.
@@ -37,13 +42,13 @@ class TcpStatistics(NamedTuple):
 
 
 class TcpConnection(asyncio.Protocol):
-    """One end of a TCP connection; made by ``connect`` and by a ``TcpListener``."""
+    """One end of a connection over a stream of bytes; made by ``connect`` and by a ``StreamListener``."""
 
-    def __init__(self, listener: TcpListener | None = None) -> None:
+    def __init__(self, listener: StreamListener | None = None, *, peer: str = "") -> None:
         self._listener = listener
         self._transport: asyncio.Transport | None = None
-        self._peer = "tcp"
-        self._buffer = bytearray()
+        self._peer = peer or SCHEME
+        self._cutter = FrameCutter()
         self._frames: deque[bytes] = deque()
         self._unread = 0
         self._problem: PeerLost | OversizedFrame | None = None
@@ -71,18 +76,15 @@ class TcpConnection(asyncio.Protocol):
         """What waits here."""
         end = self._transport.get_extra_info("socket") if self._transport else None
         is_kept_alive = end is not None and bool(end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-        return TcpStatistics(len(self._frames), self._unread + len(self._buffer), is_kept_alive)
+        return TcpStatistics(len(self._frames), self._unread + self._cutter.held, is_kept_alive)
 
     async def send(self, *frames: bytes) -> None:
         """Write frames in one go, and wait while the peer does not read."""
         transport = self._transport
         if transport is None or transport.is_closing() or self._is_closing:
             raise self._lost()
-        parts: list[bytes] = []
-        for frame in frames:
-            check_frame(frame)
-            parts += (len(frame).to_bytes(LENGTH_BYTES, "big"), frame)
-        self._sent += sum(map(wire_size, frames))
+        parts = lay_out(frames)
+        self._sent += sum(map(len, parts))
         transport.writelines(parts)
         await self._writable.wait()
         if self._gone.is_set():
@@ -108,10 +110,10 @@ class TcpConnection(asyncio.Protocol):
             return
         self._is_closing = True
         self._frames.clear()
-        self._buffer.clear()
+        self._cutter.clear()
         try:
-            if self._is_half_closed:
-                transport.close()  # the peer has said all, so nothing is left but to flush
+            if self._is_half_closed or not transport.can_write_eof():
+                transport.close()  # flushes; the peer has said all, or TLS says its goodbye by itself
             elif not transport.is_closing():
                 transport.write_eof()
                 self._set_reading(True)
@@ -137,9 +139,11 @@ class TcpConnection(asyncio.Protocol):
         """The kernel connected us."""
         assert isinstance(transport, asyncio.Transport), "TCP gives a two-way transport"
         self._transport = transport
-        host, port = transport.get_extra_info("peername")[:2]
-        self._peer = str(TcpAddress(host, port))
-        _keep_alive(transport.get_extra_info("socket"))
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            scheme = "tls" if transport.get_extra_info("ssl_object") else SCHEME
+            self._peer = str(TcpAddress(peer[0], peer[1], scheme))
+            keep_alive(transport.get_extra_info("socket"))
         if self._listener is not None:
             self._listener.arrived(self)
 
@@ -148,14 +152,15 @@ class TcpConnection(asyncio.Protocol):
         if self._is_closing:
             return
         self._received += len(data)
-        self._buffer += data
-        self._cut()
+        self._take_in(data)
 
     def eof_received(self) -> bool:
         """The peer will send no more; keep our half open until we are done, unless we are."""
         self._end("the peer closed the connection")
         self._is_half_closed = True
-        return not self._is_closing
+        # TLS has no half-open connections.
+        can_stay = self._transport is not None and self._transport.can_write_eof()
+        return can_stay and not self._is_closing
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, for whatever reason."""
@@ -171,22 +176,13 @@ class TcpConnection(asyncio.Protocol):
         """The peer reads again."""
         self._writable.set()
 
-    def _cut(self) -> None:
-        buffer, at = self._buffer, 0
-        while len(buffer) - at >= LENGTH_BYTES and self._problem is None:
-            length = int.from_bytes(buffer[at : at + LENGTH_BYTES], "big")
-            if not 0 < length <= FRAME_BYTES_MAX:
-                self._problem = OversizedFrame(f"a frame of {length} bytes; 1..{FRAME_BYTES_MAX} are allowed")
-                self._set_reading(False)
-                break
-            end = at + LENGTH_BYTES + length
-            if len(buffer) < end:
-                break
-            with memoryview(buffer) as view:
-                self._frames.append(bytes(view[at + LENGTH_BYTES : end]))
-            self._unread += length
-            at = end
-        del buffer[:at]
+    def _take_in(self, data: bytes) -> None:
+        frames = self._cutter.feed(data)
+        self._frames.extend(frames)
+        self._unread += sum(map(len, frames))
+        if self._cutter.problem is not None and self._problem is None:
+            self._problem = self._cutter.problem
+            self._set_reading(False)
         if self._unread > UNREAD_BYTES_MAX and self._is_reading:
             self._set_reading(False)
         if self._frames or self._problem is not None:
@@ -204,7 +200,8 @@ class TcpConnection(asyncio.Protocol):
 
     def _end(self, reason: str) -> None:
         if self._problem is None:
-            torn = f", in the middle of a frame ({len(self._buffer)} bytes of it)" if self._buffer else ""
+            held = self._cutter.held
+            torn = f", in the middle of a frame ({held} bytes of it)" if held else ""
             self._problem = PeerLost(f"{self._peer}: {reason}{torn}")
         self._readable.set()
 
@@ -216,31 +213,27 @@ class TcpConnection(asyncio.Protocol):
         )
 
 
-class TcpListener:
-    """An open port; connections wait in ``accept`` until somebody takes them up."""
+class StreamListener:
+    """An open port or socket file; connections wait in ``accept`` until somebody takes them up."""
 
     def __init__(self) -> None:
         self._server: asyncio.Server | None = None
         self._arrivals: asyncio.Queue[TcpConnection] = asyncio.Queue()
-        self._address = TcpAddress("", 0)
+        self._address = ""
 
     @property
     def address(self) -> str:
-        """Where the port really is, as ``tcp://host:port``."""
-        return str(self._address)
+        """Where it really is, with its scheme."""
+        return self._address
 
-    async def open(self, address: TcpAddress) -> None:
-        """Bind and listen. Raises ``LocalViolation`` when the address cannot be had."""
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(lambda: TcpConnection(self), address.host, address.port)
-        except OSError as problem:
-            raise LocalViolation(
-                f"cannot listen at {address}: {problem.strerror or problem}; name an address of this machine and a "
-                "free port, or 0 for any"
-            ) from problem
-        port = self._server.sockets[0].getsockname()[1]
-        self._address = TcpAddress(address.host, port)
+    def make(self) -> TcpConnection:
+        """A connection for a caller who just came."""
+        return TcpConnection(self)
+
+    def opened(self, server: asyncio.Server, address: str) -> None:
+        """Take over a server that calls ``make``."""
+        self._server = server
+        self._address = address
 
     def arrived(self, connection: TcpConnection) -> None:
         """Called by a connection that was just made; beyond the backlog it is dropped."""
@@ -261,28 +254,59 @@ class TcpListener:
             self._arrivals.get_nowait().drop()
 
 
-async def listen(address: str) -> TcpListener:
-    """Open a port at ``tcp://host:port`` (port 0 for a free one). Raises ``LocalViolation``."""
-    listener = TcpListener()
-    await listener.open(parse_address(address))
+async def listen(address: str, *, tls: Tls | None = None) -> StreamListener:
+    """Open a port at ``tcp://host:port`` or ``tls://host:port`` (port 0 for a free one). Raises ``LocalViolation``."""
+    target = parse_address(address)
+    secure = _need(tls, target).server_context() if target.scheme == "tls" else None
+    listener = StreamListener()
+    try:
+        server = await asyncio.get_running_loop().create_server(
+            listener.make,
+            target.host,
+            target.port,
+            ssl=secure,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if secure else None,
+            ssl_shutdown_timeout=GOODBYE_TIMEOUT_S if secure else None,
+        )
+    except OSError as problem:
+        raise LocalViolation(
+            f"cannot listen at {target}: {problem.strerror or problem}; name an address of this machine and a "
+            "free port, or 0 for any"
+        ) from problem
+    port = server.sockets[0].getsockname()[1]
+    listener.opened(server, str(target._replace(port=port)))
     return listener
 
 
-async def connect(address: str, *, timeout: float = CONNECT_TIMEOUT_S) -> TcpConnection:
-    """Connect to ``tcp://host:port`` within *timeout* seconds.
+async def connect(address: str, *, timeout: float = CONNECT_TIMEOUT_S, tls: Tls | None = None) -> TcpConnection:
+    """Connect to ``tcp://host:port`` or ``tls://host:port`` within *timeout* seconds.
 
-    Raises ``LocalViolation`` for what is no address and ``PeerUnreachable`` when nobody answers there.
+    Raises ``LocalViolation`` for what is no address and ``PeerUnreachable`` when nobody answers there, or somebody
+    whose certificate is not trusted.
     """
     target = parse_address(address)
     if not target.port:
         raise LocalViolation(f"{address!r} names port 0, which is for listening; take the address the server shows")
+    secure = (tls or Tls()).client_context() if target.scheme == "tls" else None
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
-            _, connection = await loop.create_connection(TcpConnection, target.host, target.port)
+            _, connection = await loop.create_connection(
+                TcpConnection,
+                target.host,
+                target.port,
+                ssl=secure,
+                ssl_handshake_timeout=timeout if secure else None,
+                ssl_shutdown_timeout=GOODBYE_TIMEOUT_S if secure else None,
+            )
     except TimeoutError as problem:
         raise PeerUnreachable(
             f"nobody answered at {target} within {timeout:g} s; check the address, the network and the firewall there"
+        ) from problem
+    except ssl.SSLError as problem:
+        raise PeerUnreachable(
+            f"{target} answers, and no secure connection comes about ({problem.reason or problem}); check that it "
+            "speaks TLS and that its certificate is signed by one that is trusted here"
         ) from problem
     except OSError as problem:
         raise PeerUnreachable(
@@ -291,7 +315,14 @@ async def connect(address: str, *, timeout: float = CONNECT_TIMEOUT_S) -> TcpCon
     return connection
 
 
-def _keep_alive(peer: socket.socket | None) -> None:
+def _need(tls: Tls | None, target: TcpAddress) -> Tls:
+    if tls is None:
+        raise LocalViolation(f"{target} needs a certificate and its key; give a Tls with both")
+    return tls
+
+
+def keep_alive(peer: socket.socket | None) -> None:
+    """Let the kernel ask a silent peer whether it is there; and send small frames at once."""
     if peer is None:
         return
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

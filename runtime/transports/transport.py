@@ -12,6 +12,7 @@ from antiphon.facts import AntiphonError, LocalViolation
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX, LENGTH_BYTES
 
 SCHEME = "tcp"
+PORT_MAX = 65_535
 
 
 class TransportError(AntiphonError):
@@ -101,34 +102,44 @@ class Listen(Protocol):
 
 
 class TcpAddress(NamedTuple):
-    """A host name or number, and a port."""
+    """A host name or number, a port, and whether what goes there is plain (``tcp``) or secret (``tls``)."""
 
     host: str
     port: int
+    scheme: str = SCHEME
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{SCHEME}://{host}:{self.port}"
+        return f"{self.scheme}://{host}:{self.port}"
 
 
 def parse_address(text: str) -> TcpAddress:
-    """Read ``tcp://host:port``; port 0 asks for a free one. Raises ``LocalViolation``.
+    """Read ``tcp://host:port`` or ``tls://host:port``; port 0 asks for a free one. Raises ``LocalViolation``.
 
     >>> parse_address("tcp://127.0.0.1:7070")
-    TcpAddress(host='127.0.0.1', port=7070)
+    TcpAddress(host='127.0.0.1', port=7070, scheme='tcp')
     >>> str(parse_address("tcp://[::1]:7070"))
     'tcp://[::1]:7070'
     """
     scheme, separator, rest = text.partition("://")
-    host, colon, port = rest.rpartition(":")
+    found = host_and_port(rest) if separator and scheme in (SCHEME, "tls") else None
+    if found is None:
+        raise LocalViolation(f"{text!r} is no address; expected tcp://host:port, such as tcp://127.0.0.1:7070")
+    host, port = found
+    if port > PORT_MAX:
+        raise LocalViolation(f"{text!r} names port {port}; ports are 0..{PORT_MAX}")
+    return TcpAddress(host, port, scheme)
+
+
+def host_and_port(text: str) -> tuple[str, int] | None:
+    """Read ``host:port``, IPv6 in brackets; None for anything else. The port may be too high."""
+    host, colon, port = text.rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if is_bracketed else host
-    is_whole = scheme == SCHEME and separator and colon and bare and port.isascii() and port.isdigit()
+    is_whole = colon and bare and port.isascii() and port.isdigit() and len(port) < 10
     if not is_whole or (":" in bare and not is_bracketed) or set(bare) & set("/?#@ []"):
-        raise LocalViolation(f"{text!r} is no address; expected tcp://host:port, such as tcp://127.0.0.1:7070")
-    if int(port) > 65_535:
-        raise LocalViolation(f"{text!r} names port {port}; ports are 0..65535")
-    return TcpAddress(bare, int(port))
+        return None
+    return bare, int(port)
 
 
 def wire_size(frame: bytes) -> int:

@@ -1,0 +1,177 @@
+"""NATS keeps the transport's contract through a real server; it loses, restarts and lies, and is believed nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+
+from antiphon.facts import LocalViolation
+from antiphon.journal.sync.messages import OversizedFrame
+from antiphon.runtime.transports import nats as transport
+from antiphon.runtime.transports.nats import NatsConnection, NatsListener, connect_nats, listen_nats
+from antiphon.runtime.transports.transport import PeerLost, PeerUnreachable
+from antiphon.testing.contracts.transport import Pair, TransportContract
+from antiphon.testing.nats_server import NatsServer
+
+pytestmark = pytest.mark.system
+PATIENCE_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path_factory.mktemp("nats")) as running:
+        yield running
+
+
+class TestNats(TransportContract):
+    @pytest_asyncio.fixture
+    async def pair(self, server: NatsServer) -> AsyncIterator[Pair]:
+        listener = await listen_nats(f"{server.address}/contract/ada")
+        here = await connect_nats(listener.address)
+        there = await listener.accept()
+        yield here, there
+        await here.close()
+        await there.close()
+        await listener.close()
+
+
+@pytest_asyncio.fixture
+async def listener(server: NatsServer) -> AsyncIterator[NatsListener]:
+    listener = await listen_nats(f"{server.address}/room/ada")
+    yield listener
+    await listener.close()
+
+
+async def meet(listener: NatsListener) -> tuple[NatsConnection, NatsConnection]:
+    here = await connect_nats(listener.address)
+    return here, await listener.accept()
+
+
+async def keep_asking(connection: NatsConnection) -> None:
+    while True:
+        await connection.send(b"are you there?")
+        await asyncio.sleep(0.01)  # a real server takes its time
+
+
+@pytest.mark.asyncio
+async def test_anybody_in_a_room_is_met(listener: NatsListener) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        here = await connect_nats(listener.address.removesuffix("/ada"))
+        there = await listener.accept()
+        await here.send(b"hello")
+        assert await there.receive() == b"hello"
+        await here.close()
+        await there.close()
+
+
+@pytest.mark.asyncio
+async def test_nobody_under_a_name_is_told_at_once(listener: NatsListener) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(PeerUnreachable, match="bob is not in room room"):
+            await connect_nats(listener.address.replace("/ada", "/bob"))
+        with pytest.raises(PeerUnreachable, match="nobody is in room empty"):
+            await connect_nats(listener.address.replace("/room/ada", "/empty"))
+
+
+@pytest.mark.asyncio
+async def test_no_server_is_told() -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(PeerUnreachable, match="no NATS server answers"):
+            await connect_nats("nats://127.0.0.1:1/room/ada")
+        with pytest.raises(PeerUnreachable, match="no NATS server answers"):
+            await listen_nats("nats://127.0.0.1:1/room/ada")
+
+
+@pytest.mark.asyncio
+async def test_a_peer_that_vanished_is_noticed_when_one_speaks(listener: NatsListener) -> None:
+    here, there = await meet(listener)
+    async with asyncio.timeout(PATIENCE_S):
+        here.drop()
+        with pytest.raises(PeerLost, match="nobody listens"):
+            await keep_asking(there)
+        await there.close()
+
+
+@pytest.mark.asyncio
+async def test_a_peer_that_vanished_is_noticed_by_the_probe(
+    listener: NatsListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "PROBE_S", 0.05)
+    here, there = await meet(listener)
+    async with asyncio.timeout(PATIENCE_S):
+        here.drop()
+        with pytest.raises(PeerLost, match="nobody listens"):
+            await there.receive()
+        await there.close()
+
+
+@pytest.mark.parametrize(
+    ("wire", "problem", "says"),
+    [
+        (b"D\0\0\0\0\0\0\0\1\0\0\0\1x", PeerLost, "piece 1 came"),
+        (b"D\0\0\0\0\0\0\0\0\xff\0\0\0", OversizedFrame, "frame of"),
+        (b"A\0\0\0\0\0\0\0\7", PeerLost, "no part"),
+        (b"?\0\0\0\0\0\0\0\0", PeerLost, "no part"),
+        (b"short", PeerLost, "no part"),
+        (b"E\0\0\0\0\0\0\0\5", PeerLost, "missing"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_liar_ends_its_own_connection(
+    server: NatsServer, listener: NatsListener, wire: bytes, problem: type[Exception], says: str
+) -> None:
+    liar = Client()
+    await liar.connect(server.address)
+    here, there = await meet(listener)
+    async with asyncio.timeout(PATIENCE_S):
+        await liar.publish(there.subject, wire)
+        with pytest.raises(problem, match=says):
+            await there.receive()
+        other, again = await meet(listener)
+        await other.send(b"still here")
+        assert await again.receive() == b"still here"
+        for one in (here, there, other, again):
+            await one.close()
+        await liar.close()
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_is_killed_ends_connections_and_gets_its_names_back(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path)
+    server.start()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            listener = await listen_nats(f"{server.address}/room/ada")
+            here, there = await meet(listener)
+            server.kill()
+            for one in (here, there):
+                with pytest.raises(PeerLost):
+                    await one.receive()
+            server.start()
+            while True:
+                try:
+                    again = await connect_nats(listener.address)
+                    break
+                except PeerUnreachable:
+                    await asyncio.sleep(0.02)  # a real server and a real restart
+            await again.send(b"back")
+            assert await (await listener.accept()).receive() == b"back"
+            for one in (here, there, again):
+                await one.close()
+            await listener.close()
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nats://", "nats://host", "nats://host:1", "nats://host:1/", "nats://h:1/a/b/c", "nats://h:1/a.b", "nats://h:0/a"],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(LocalViolation, match="expected nats://"):
+        transport.parse_nats(text)
