@@ -26,11 +26,13 @@ demo: $(VENV)/.ready-base          ## two replicas in two processes converse liv
 test: $(VENV)/.ready-dev           ## every test that needs no Debian package
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-system: $(VENV)/.ready-dev    ## the tests that watch system calls; installs strace when it is missing
-	@command -v strace >/dev/null || { \
-	  echo "==> strace is missing: installing Debian's package (asks for sudo unless you are root)"; \
+test-system: $(VENV)/.ready-dev    ## the tests that need Debian packages (strace, nats-server); installs what is missing
+	@missing=; command -v strace >/dev/null || missing="strace"; \
+	command -v nats-server >/dev/null || missing="$$missing nats-server"; \
+	[ -z "$$missing" ] || { \
+	  echo "==> installing Debian's $$missing (asks for sudo unless you are root)"; \
 	  if [ "$$(id -u)" = 0 ]; then as_root=; else as_root=sudo; fi; \
-	  $$as_root apt-get update && $$as_root apt-get install -y --no-install-recommends strace; }
+	  $$as_root apt-get update && $$as_root apt-get install -y --no-install-recommends $$missing; }
 	@$(BIN)/python -m pytest -m system $(ARGS)
 
 sim: $(VENV)/.ready-base           ## live through SEEDS seeds of simulated misfortune (make sim SEEDS=100000 START=0)

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
     from antiphon.runtime.services.acks import AckAccount
     from antiphon.runtime.services.gates import SyncGate
+    from antiphon.runtime.services.session_driver import SyncSettings
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
     from antiphon.runtime.thread_bridge import ThreadBridge
+    from antiphon.runtime.transports.tls import Tls
     from antiphon.runtime.witness import Quarantined
     from antiphon.views import AppView, Opener
 
@@ -413,13 +415,16 @@ class Journal:
             raise LocalViolation(f"sync_with takes another open Journal; got {other!r}")
         return await sync_in_process(self._engine, other._engine)
 
-    async def sync(self, address: str) -> SyncReport:
-        """Exchange what is missing with a serving journal at ``tcp://host:port``, both ways, once."""
+    async def sync(self, address: str, *, tls: Tls | None = None) -> SyncReport:
+        """Exchange what is missing with a serving journal, both ways, once.
+
+        An address is ``tcp://host:port``, or ``tls://``, ``unix://``, ``ws://`` or ``nats://``: docs/transports.md.
+        """
         from antiphon.runtime.services.sync import sync_address
 
         self._check_open()
         _check_address("sync", address)
-        return await sync_address(self._engine, address)
+        return await sync_address(self._engine, address, settings=_settings(None, tls))
 
     def register_delivery_policy(self, domain: str, policy: DeliveryPolicy) -> None:
         """Let *policy* say which facts of *domain* (``"chat"``) are acknowledged by peers, and how long that is kept.
@@ -437,27 +442,28 @@ class Journal:
         self._check_open()
         return account_of(self._engine)
 
-    def serve(self, address: str = "tcp://127.0.0.1:0", *, gate: SyncGate | None = None) -> SyncServer:
+    def serve(
+        self, address: str = "tcp://127.0.0.1:0", *, gate: SyncGate | None = None, tls: Tls | None = None
+    ) -> SyncServer:
         """Let peers connect: ``async with journal.serve(…) as server: server.address``.
 
         With a *gate* nothing is told to a peer before the gate has let it in, and contexts that it does not show do not
         exist for that peer; without one, whoever connects sees everything.
         """
-        from antiphon.runtime.services.session_driver import SyncSettings
         from antiphon.runtime.services.sync import serve
 
         self._check_open()
         _check_address("serve", address)
-        return serve(self._engine, address, settings=SyncSettings(gate=gate))
+        return serve(self._engine, address, settings=_settings(gate, tls))
 
-    def link(self, address: str) -> Link:
+    def link(self, address: str, *, tls: Tls | None = None) -> Link:
         """Stay in touch with a serving journal until left; reconnects by itself: ``async with journal.link(…) as
         link``."""
         from antiphon.runtime.services.sync import link
 
         self._check_open()
         _check_address("link", address)
-        return link(self._engine, address)
+        return link(self._engine, address, settings=_settings(None, tls))
 
     # Life
 
@@ -562,6 +568,14 @@ def check_source(operation: str, source: object) -> ViewSpec[Any] | Signal[Any]:
     if isinstance(source, ViewSpec | Signal):
         return source
     raise LocalViolation(f"{operation} takes a @view or a Signal; got {source!r}")
+
+
+def _settings(gate: SyncGate | None, tls: Tls | None) -> SyncSettings:
+    from antiphon.runtime.services.session_driver import SyncSettings
+    from antiphon.runtime.transports.reach import Transports
+
+    transports = Transports(tls)
+    return SyncSettings(gate=gate, connect=transports.connect, listen=transports.listen)
 
 
 def _check_address(operation: str, address: object) -> None:

@@ -6,15 +6,27 @@ import asyncio
 import signal
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .screen import AuthorOption, JournalOption, JsonOption, counted, say, write, write_json
 
 if TYPE_CHECKING:
+    from antiphon.choreography.topology import Topology
     from antiphon.runtime.services.session_driver import SyncReport
+    from antiphon.runtime.transports.tls import Tls
 
+RoleOption = Annotated[
+    str | None, typer.Option("--role", metavar="ROLE", help="Which role of a FILE.topology this journal is.")
+]
+CertificateOption = Annotated[
+    Path | None, typer.Option("--certificate", metavar="FILE", help="PEM certificate to show (tls://, wss://).")
+]
+KeyOption = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="PEM key of that certificate.")]
+TrustedOption = Annotated[
+    Path | None, typer.Option("--trusted", metavar="FILE", help="PEM certificates that a peer must show one of.")
+]
 
 _UNREACHED = {
     "success": False,
@@ -42,9 +54,19 @@ def register(app: typer.Typer) -> None:
 def serve(
     journal: JournalOption,
     address: Annotated[
-        str, typer.Option("--address", metavar="tcp://HOST:PORT", help="Where to listen; port 0 picks a free one.")
+        str,
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            help="Where to listen: tcp://HOST:PORT (port 0 picks a free one), tls://, unix:///PATH, "
+            "ws://HOST:PORT/PATH, nats://HOST:PORT/ROOM/NAME, or FILE.topology with --role.",
+        ),
     ] = "tcp://127.0.0.1:0",
     author: AuthorOption = None,
+    role: RoleOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let peers sync with this journal, until interrupted (SIGINT or SIGTERM, exit code 0).
@@ -53,53 +75,89 @@ def serve(
 
     JSON: one object: address, authority, author.
     """
-    from antiphon.runtime.transports.transport import parse_address
+    from antiphon.runtime.topology.addresses import own_address
+    from antiphon.runtime.transports.reach import check_address
 
-    parse_address(address)
+    tls = _certificates(certificate, key, trusted)
+    if _is_topology(address):
+        topology, scheme = _topology(address), "tcp" if tls is None else "tls"
+        address = own_address(topology, _need_role(role), scheme=scheme)
+    check_address(address)
     _check_journal(journal, author)
-    asyncio.run(_serve(journal, address, author, as_json=as_json))
+    asyncio.run(_serve(journal, address, author, tls, as_json=as_json))
 
 
 def sync(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="A serving journal, such as tcp://127.0.0.1:7070.")],
+    address: Annotated[
+        str,
+        typer.Argument(
+            metavar="ADDRESS",
+            help="A serving journal: tcp://HOST:PORT, tls://, unix:///PATH, ws://HOST:PORT/PATH, "
+            "nats://HOST:PORT/ROOM[/NAME]; or FILE.topology with --role, for every other role there.",
+        ),
+    ],
     journal: JournalOption,
     author: AuthorOption = None,
     timeout: Annotated[
         float | None,
         typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the peer at each step."),
     ] = None,
+    role: RoleOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Exchange what is missing with a serving journal, both ways, once; exit code 1 when it did not succeed.
 
     The journal must be there; with --author a missing one is made, once the peer answers.
 
-    JSON: one object: success, sent, received, known, bytes, rounds, reason, forked, refused, peer, duration_ms, facts,
-    fingerprint; facts and fingerprint are null when nobody answered.
+    JSON: one object a peer: success, sent, received, known, bytes, rounds, reason, forked, refused, peer, duration_ms,
+    facts, fingerprint; facts and fingerprint are null when nobody answered.
     """
-    from antiphon.runtime.transports.transport import PeerUnreachable, parse_address
+    from antiphon.runtime.topology.addresses import peer_addresses
+    from antiphon.runtime.transports.reach import check_address
+    from antiphon.runtime.transports.transport import PeerUnreachable
 
-    parse_address(address)
-    _check_journal(journal, author)
+    tls = _certificates(certificate, key, trusted)
     if timeout is not None and not timeout > 0:
         raise typer.BadParameter("--timeout is more than 0 seconds")
+    if not _is_topology(address):
+        check_address(address, is_to_connect=True)
+        _check_journal(journal, author)
+        if not _sync_and_tell(journal, address, author, timeout, tls, as_json=as_json):
+            raise typer.Exit(1)
+        return
+    topology, scheme = _topology(address), "tcp" if tls is None else "tls"
+    others = peer_addresses(topology, _need_role(role), scheme=scheme)
+    if not others:
+        raise typer.BadParameter("the topology has no other role that can be reached")
+    _check_journal(journal, author)
+    outcomes: list[bool] = []
+    for name, there in others.items():
+        try:
+            outcomes.append(_sync_and_tell(journal, there, author, timeout, tls, as_json=as_json))
+        except PeerUnreachable as problem:
+            outcomes.append(False)
+            say(f"{name}: {problem}")
+    if not all(outcomes):
+        raise typer.Exit(1)
+
+
+def _sync_and_tell(
+    journal: Path, address: str, author: str | None, timeout: float | None, tls: Tls | None, *, as_json: bool
+) -> bool:
+    """Sync with one peer and write how it went; whether it went well."""
+    from antiphon.runtime.transports.transport import PeerUnreachable
+
     try:
-        report, fact_count, fingerprint = asyncio.run(_sync(journal, address, author, timeout))
+        report, fact_count, fingerprint = asyncio.run(_sync(journal, address, author, timeout, tls))
     except PeerUnreachable as problem:
         if as_json:
             write_json(_UNREACHED | {"reason": str(problem), "peer": address})
         raise
     if as_json:
-        entries = asdict(report)
-        shown = {
-            name: entries[name]
-            for name in ("sent", "received", "known", "rounds", "reason", "forked", "peer", "duration_ms")
-        }
-        write_json(
-            {"success": report.is_success, "bytes": report.bytes, "refused": report.refused}
-            | shown
-            | {"facts": fact_count, "fingerprint": fingerprint}
-        )
+        write_json(_told(report) | {"facts": fact_count, "fingerprint": fingerprint})
     else:
         write(
             f"sent {report.sent:,}, received {counted(report.received, 'fact')} in {report.bytes:,} bytes; "
@@ -107,10 +165,47 @@ def sync(
         )
     if not report.is_success:
         say(report.reason or "the two sides did not come to agree; try again")
-        raise typer.Exit(1)
+    return report.is_success
 
 
-async def _serve(folder: Path, address: str, author: str | None, *, as_json: bool) -> None:
+def _told(report: SyncReport) -> dict[str, Any]:
+    entries = asdict(report)
+    names = ("sent", "received", "known", "rounds", "reason", "forked", "peer", "duration_ms")
+    return {"success": report.is_success, "bytes": report.bytes, "refused": report.refused} | {
+        name: entries[name] for name in names
+    }
+
+
+def _certificates(certificate: Path | None, key: Path | None, trusted: Path | None) -> Tls | None:
+    from antiphon.runtime.transports.tls import Tls
+
+    if certificate is None and trusted is None:
+        if key is not None:
+            raise typer.BadParameter("--key belongs to a --certificate")
+        return None
+    return Tls(certificate=certificate, key=key, trusted=trusted)
+
+
+def _is_topology(address: str) -> bool:
+    return "://" not in address and address.endswith(".topology")
+
+
+def _topology(path: str) -> Topology:
+    from antiphon.choreography.topology import TopologyLoadError, load_topology
+
+    try:
+        return load_topology(path).topology
+    except TopologyLoadError as problem:
+        raise typer.BadParameter(str(problem)) from problem
+
+
+def _need_role(role: str | None) -> str:
+    if role is None:
+        raise typer.BadParameter("a topology needs --role: which of its roles this journal is")
+    return role
+
+
+async def _serve(folder: Path, address: str, author: str | None, tls: Tls | None, *, as_json: bool) -> None:
     from antiphon.app.journal import Journal
 
     stopped = asyncio.Event()
@@ -119,7 +214,7 @@ async def _serve(folder: Path, address: str, author: str | None, *, as_json: boo
         loop.add_signal_handler(number, stopped.set)
     async with (
         Journal.open(folder, author=author, may_create=author is not None) as journal,
-        journal.serve(address) as server,
+        journal.serve(address, tls=tls) as server,
     ):
         for problem in journal.problems:
             say(problem)
@@ -132,16 +227,18 @@ async def _serve(folder: Path, address: str, author: str | None, *, as_json: boo
         await stopped.wait()
 
 
-async def _sync(folder: Path, address: str, author: str | None, timeout: float | None) -> tuple[SyncReport, int, str]:
+async def _sync(
+    folder: Path, address: str, author: str | None, timeout: float | None, tls: Tls | None
+) -> tuple[SyncReport, int, str]:
     from antiphon.app.journal import Journal
     from antiphon.runtime.services.sync import DEFAULT_SETTINGS, SyncSettings, sync_once
-    from antiphon.runtime.transports.tcp import connect
+    from antiphon.runtime.transports.reach import Transports
 
     settings = DEFAULT_SETTINGS
     if timeout is not None:
         settings = SyncSettings(connect_timeout_s=timeout, digest_timeout_s=timeout, transfer_timeout_s=timeout)
     # The peer comes first: no journal is made for one that is not there.
-    connection = await connect(address, timeout=settings.connect_timeout_s)
+    connection = await Transports(tls).connect(address, timeout=settings.connect_timeout_s)
     try:
         async with Journal.open(folder, author=author, may_create=author is not None) as journal:
             for problem in journal.problems:

@@ -16,9 +16,6 @@ from .tcp import CONNECT_TIMEOUT_S
 from .tls import Tls
 from .transport import Connection, Listener, parse_address
 
-SCHEMES = ("tcp", "tls", "unix", "ws", "wss", "nats")
-"""What an address may begin with."""
-
 
 class _Ways(NamedTuple):
     check: Callable[[str], bool]  # whether it can be connected to, or only listened at
@@ -70,9 +67,9 @@ def _ways(address: str, tls: Tls | None) -> _Ways:
     }
     make = makers.get(scheme) if "://" in address else None
     if make is None:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
         raise LocalViolation(
-            f"{address!r} is no address; expected one of {known} and where, such as tcp://127.0.0.1:7070"
+            f"{address!r} is no address; expected tcp://host:port (such as tcp://127.0.0.1:7070), tls://host:port, "
+            "unix:///path, ws://host:port/path, wss://host:port/path or nats://host:port/room/name"
         )
     return make(tls)
 

@@ -1,0 +1,15 @@
+"""Topologies that run: handlers and addresses that follow from where roles are."""
+
+from .addresses import own_address, peer_addresses
+from .deployment import Deployment
+from .factory import TransportFactory
+from .handler import TopologyHandler, TopologyStatistics
+
+__all__ = [
+    "Deployment",
+    "TopologyHandler",
+    "TopologyStatistics",
+    "TransportFactory",
+    "own_address",
+    "peer_addresses",
+]

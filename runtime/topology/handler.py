@@ -1,0 +1,260 @@
+"""A role's messages, carried as its topology says: in this process through a hub, elsewhere over one connection a pair.
+
+A connection carries one direction, from whoever sends to whoever receives, so that order is kept by construction. It is
+made when the first message is sent. A connection that breaks ends what was said over it: nobody could know what had
+arrived, so nothing is sent twice. Decides nothing about places: `choreography/topology` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Iterable
+from typing import NamedTuple
+
+from antiphon.choreography.topology import Topology
+from antiphon.facts import AntiphonError, RemoteViolation
+
+from ..choreography.codec import JSON, Codec
+from ..choreography.errors import ChannelClosed, ChannelSendFailed, SerializationFailed, UnknownRole
+from ..choreography.handler import HandlerProfile, label_of
+from ..choreography.handlers.memory import Channel, InMemoryHandler, MemoryHub
+from ..choreography.handlers.memory import Item as HubItem
+from ..resilience import ExponentialWithJitter, MaxRetriesExceeded, RetryPolicy, TimeoutBudget, Timing, retry
+from ..transports.reach import EVERY_TRANSPORT, Transports
+from ..transports.transport import Connection, Listener, PeerLost, PeerUnreachable
+from .factory import TransportFactory
+from .wire import END, Introduction, Item, ItemReader, LyingRole, lay_out_item
+
+# Messages that came and were not received; beyond it the connection is not read, and the sender waits.
+UNREAD_ITEMS_MAX = 32
+# Callers that did not introduce themselves yet.
+STRANGERS_MAX = 64
+INTRODUCTION_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
+GOODBYE_TIMEOUT_S = 1.0
+# A role may be started some seconds after those that speak to it.
+CONNECTING = RetryPolicy(attempts_max=10, delays=ExponentialWithJitter(base_s=0.02, cap_s=10.0))
+PROBLEMS_KEPT_MAX = 16
+
+
+class TopologyStatistics(NamedTuple):
+    """The insides of a handler: peers it speaks to and hears over connections, and callers it did not believe."""
+
+    speaking_to: tuple[str, ...]
+    hearing: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+class TopologyHandler(InMemoryHandler):
+    """One role of a protocol, wherever the others are; ``initialize`` before use, ``close`` after.
+
+    Local roles meet in *hub*. ``roles`` are those who may speak (None: whom the topology places).
+    """
+
+    profile = HandlerProfile(delivery="at_most_once")
+
+    def __init__(
+        self,
+        topology: Topology,
+        role: str,
+        *,
+        protocol: str = "",
+        roles: Iterable[str] | None = None,
+        hub: MemoryHub | None = None,
+        codec: Codec = JSON,
+        transports: Transports = EVERY_TRANSPORT,
+        socket_folder: str | os.PathLike[str] | None = None,
+        connecting: RetryPolicy = CONNECTING,
+        timing: Timing | None = None,
+    ) -> None:
+        known = tuple(topology.locations) if roles is None else tuple(roles)
+        if role not in known and (known or topology.mode is None):
+            raise UnknownRole(role, known)
+        super().__init__(role, hub, codec=codec)
+        self._protocol = protocol
+        self._roles = frozenset(known)
+        self._factory = TransportFactory(topology, transports=transports, socket_folder=socket_folder)
+        self._connecting = connecting
+        self._timing = timing if timing is not None else Timing()
+        self._listener: Listener | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._strangers = 0
+        self._speaking: dict[str, Connection] = {}
+        self._hearing: dict[str, Connection] = {}
+        self._gone: set[str] = set()
+        self._addresses: dict[str, str | None] = {}
+        self._refused: list[str] = []
+        self._is_closed = False
+
+    @classmethod
+    def local(cls, role: str, hub: MemoryHub | None = None) -> TopologyHandler:
+        """A role whose peers are all in this process, in *hub*."""
+        return cls(Topology.local_mode(), role, hub=hub)
+
+    async def initialize(self) -> None:
+        """Listen, if this role has an address. Raises ``LocalViolation`` when that cannot be had."""
+        if self._listener is None:
+            self._listener = await self._factory.listen(self.role)
+            if self._listener is not None:
+                self._start(self._accept(self._listener))
+
+    def is_connected(self, peer: str) -> bool:
+        """Whether a message to *peer* would go out without connecting first."""
+        return not self._is_closed and peer not in self._gone and (self._is_here(peer) or peer in self._speaking)
+
+    def statistics(self) -> TopologyStatistics:
+        """The handler's account."""
+        return TopologyStatistics(tuple(self._speaking), tuple(self._hearing), tuple(self._refused))
+
+    async def send(self, endpoint: object, to: str, message: object) -> None:
+        """See ``ChoreoHandler``."""
+        if self._is_here(to):
+            return await super().send(endpoint, to, message)
+        return await self._speak(to, Item(label_of(message), self._codec.encode(message)))
+
+    async def choose(self, endpoint: object, to: str, label: str) -> None:
+        """See ``ChoreoHandler``."""
+        if self._is_here(to):
+            return await super().choose(endpoint, to, label)
+        return await self._speak(to, Item(label, None))
+
+    async def close(self, endpoint: object = None) -> None:
+        """Say goodbye to every peer, whether or not there was anything to say before, and let go. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await asyncio.gather(*(self._say_goodbye(peer) for peer in self._peers_elsewhere()))
+        if self._listener is not None:
+            await self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().close(endpoint)
+
+    # Speaking
+
+    def _is_here(self, peer: str) -> bool:
+        return self._address(peer) is None
+
+    def _address(self, peer: str) -> str | None:
+        if peer not in self._addresses:
+            if self._roles and peer not in self._roles:
+                raise UnknownRole(peer, self._roles)
+            self._addresses[peer] = self._factory.address(peer)
+        return self._addresses[peer]
+
+    def _peers_elsewhere(self) -> list[str]:
+        return [role for role in sorted(self._roles - {self.role}) if not self._is_here(role)]
+
+    async def _speak(self, to: str, item: Item) -> None:
+        try:
+            frames = tuple(lay_out_item(item))
+        except ValueError as problem:
+            raise SerializationFailed(item.label, str(problem)) from problem
+        connection = self._speaking.get(to) or await self._reach(to)
+        try:
+            await connection.send(*frames)
+        except PeerLost as problem:
+            self._gone.add(to)
+            raise ChannelClosed(f"{self.role} → {to}", "send") from problem
+
+    async def _reach(self, to: str) -> Connection:
+        """The connection to a peer, made now."""
+        address = self._address(to)
+        assert address is not None, "who has no address is here"
+        if self._is_closed or to in self._gone:
+            raise ChannelClosed(f"{self.role} → {to}", "send")
+
+        async def attempt(budget: TimeoutBudget | None) -> Connection:
+            del budget
+            if to in self._gone:
+                raise ChannelClosed(f"{self.role} → {to}", "send")
+            return await self._factory.connect(address, timeout=CONNECT_TIMEOUT_S)
+
+        try:
+            made = await retry(attempt, self._connecting, timing=self._timing, retryable=(PeerUnreachable,))
+            await made.send(Introduction(self._protocol, self.role, to).encode())
+        except (MaxRetriesExceeded, PeerLost) as problem:
+            raise ChannelSendFailed(sender=self.role, receiver=to, reason=str(problem)) from problem
+        self._speaking[to] = made
+        return made
+
+    async def _say_goodbye(self, peer: str) -> None:
+        """Tell a peer that no more will come; one that is not there needs no telling."""
+        try:
+            async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+                connection = self._speaking.get(peer)
+                if connection is None:
+                    if peer in self._gone:
+                        return
+                    connection = await self._factory.connect(self._address(peer) or "", timeout=GOODBYE_TIMEOUT_S)
+                    self._speaking[peer] = connection
+                    await connection.send(Introduction(self._protocol, self.role, peer).encode())
+                await connection.send(END)
+        except (TimeoutError, PeerLost, PeerUnreachable):
+            pass  # it is gone, or takes nothing: either way there is nobody to tell
+        finally:
+            if peer in self._speaking:
+                await self._speaking[peer].close()
+
+    # Hearing
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: Listener) -> None:
+        while True:
+            connection = await listener.accept()
+            if self._strangers >= STRANGERS_MAX:
+                connection.drop()
+            else:
+                self._start(self._hear(connection))
+
+    async def _hear(self, connection: Connection) -> None:
+        sender = ""
+        try:
+            sender = await self._introduced(connection)
+            self._hearing[sender] = connection
+            await self._take_items(connection, self.hub.channel(sender, self.role))
+        except (AntiphonError, TimeoutError) as problem:
+            if isinstance(problem, RemoteViolation | TimeoutError) and len(self._refused) < PROBLEMS_KEPT_MAX:
+                self._refused.append(f"{connection.peer}: {str(problem) or 'it did not say who it is'}")
+        finally:
+            if sender:
+                self._end(sender)
+            if self._is_closed:
+                connection.drop()  # what is still on its way is for nobody
+            else:
+                await connection.close()
+
+    async def _introduced(self, connection: Connection) -> str:
+        self._strangers += 1
+        try:
+            async with asyncio.timeout(INTRODUCTION_TIMEOUT_S):
+                said = Introduction.decode(await connection.receive())
+        finally:
+            self._strangers -= 1
+        if said.protocol != self._protocol or said.receiver != self.role:
+            here = f"{self.role} of {self._protocol!r}"
+            raise LyingRole(f"a caller wants {said.receiver} of {said.protocol!r}, and here is {here}")
+        if said.sender not in self._roles - {self.role}:
+            raise LyingRole(f"a caller claims to be {said.sender!r}, which is no other role of this protocol")
+        if said.sender in self._hearing or said.sender in self._gone:
+            raise LyingRole(f"a second caller claims to be {said.sender}")
+        return said.sender
+
+    async def _take_items(self, connection: Connection, channel: Channel) -> None:
+        channel.items_max = UNREAD_ITEMS_MAX
+        reader = ItemReader()
+        while (frame := await connection.receive()) != END:
+            item = reader.feed(frame)
+            if item is not None:
+                await channel.room()
+                channel.put(HubItem(*item))
+
+    def _end(self, sender: str) -> None:
+        self._gone.add(sender)
+        self.hub.channel(sender, self.role).close()

@@ -1,0 +1,297 @@
+"""Roles meet as their topology says: one protocol, the same result in memory, over socket files and over TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from antiphon.choreography import compile_choreography
+from antiphon.choreography.topology import InvalidTopology, Topology, parse_topology
+from antiphon.facts import LocalViolation
+from antiphon.runtime.choreography import ChannelSendFailed, UnknownRole
+from antiphon.runtime.choreography.endpoint import Endpoint
+from antiphon.runtime.resilience import Fixed, RetryPolicy
+from antiphon.runtime.topology import Deployment, TopologyHandler, TransportFactory, own_address, peer_addresses
+from antiphon.runtime.topology.wire import Introduction, Item, ItemReader, LyingRole, lay_out_item
+from antiphon.runtime.transports.tcp import TcpConnection, connect
+from antiphon.testing.contracts.handler import HandlerContract, Network, Seat
+
+PATIENCE_S = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def over_tcp(*roles: str) -> Topology:
+    builder = Topology.builder()
+    for role in roles:
+        builder.remote_role(role, f"127.0.0.1:{free_port()}")
+    return builder.build()
+
+
+class _Contract(HandlerContract):
+    def topology(self, roles: tuple[str, ...]) -> Topology:
+        raise NotImplementedError
+
+    def folder(self, tmp_path: Path) -> Path | None:
+        return None
+
+    @pytest_asyncio.fixture
+    async def network(self, tmp_path: Path) -> AsyncIterator[Network]:
+        made: list[TopologyHandler] = []
+
+        async def network(*roles: str) -> dict[str, Seat]:
+            topology, folder = self.topology(roles), self.folder(tmp_path)
+            seats: dict[str, Seat] = {}
+            for role in roles:
+                handler = TopologyHandler(topology, role, roles=roles, socket_folder=folder)
+                made.append(handler)
+                await handler.initialize()
+                seats[role] = Seat(handler, None)
+            return seats
+
+        yield network
+        for handler in made:
+            await handler.close()
+        await asyncio.sleep(0)
+
+
+class TestOverTcp(_Contract):
+    def topology(self, roles: tuple[str, ...]) -> Topology:
+        return over_tcp(*roles)
+
+
+class TestOverSocketFiles(_Contract):
+    def topology(self, roles: tuple[str, ...]) -> Topology:
+        builder = Topology.builder().local_role("Host")
+        for role in roles:
+            builder.colocated_role(role, "Host")
+        return builder.build()
+
+    def folder(self, tmp_path: Path) -> Path | None:
+        return tmp_path
+
+
+class TestInOneProcess(HandlerContract):
+    @pytest.fixture
+    def network(self) -> Network:
+        async def network(*roles: str) -> dict[str, Seat]:
+            first = TopologyHandler.local(roles[0])
+            others = [TopologyHandler.local(role, first.hub) for role in roles[1:]]
+            return {one.role: Seat(one, None) for one in (first, *others)}
+
+        return network
+
+
+LEND = compile_choreography("""
+module books exposing (Lend)
+
+protocol Lend =
+  roles Shelf, Reader, Helper
+  Reader -> Helper : Wish(title : String)
+  Helper -> Shelf : Find(title : String)
+  choice Shelf at
+    | Found =>
+      Shelf -> Reader : Found(page : Int)
+      Shelf -> Helper : Thanks
+    | Missing =>
+      Shelf -> Reader : Missing
+      Shelf -> Helper : Sorry
+""")
+
+
+async def lend(shelf: TopologyHandler, reader: TopologyHandler, helper: TopologyHandler) -> object:
+    """The same conversation, whatever carries it."""
+    handlers = {"Shelf": shelf, "Reader": reader, "Helper": helper}
+    for handler in handlers.values():
+        await handler.initialize()
+
+    async def be_shelf() -> None:
+        async with Endpoint.of(LEND, "Shelf", shelf) as role:
+            asked = await role.recv("Helper")
+            assert asked == {"title": "Dune"}
+            await role.send("Reader", {"page": 7}, label="Found")
+            await role.send("Helper", {}, label="Thanks")
+
+    async def be_helper() -> None:
+        async with Endpoint.of(LEND, "Helper", helper) as role:
+            wish = await role.recv("Reader")
+            await role.send("Shelf", wish, label="Find")
+            await role.offer("Shelf")
+
+    async def be_reader() -> object:
+        async with Endpoint.of(LEND, "Reader", reader) as role:
+            await role.send("Helper", {"title": "Dune"}, label="Wish")
+            return await role.offer("Shelf")
+
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+        group.create_task(be_shelf())
+        group.create_task(be_helper())
+        answer = group.create_task(be_reader())
+    for handler in handlers.values():
+        await handler.close()
+    return answer.result()
+
+
+@pytest.mark.asyncio
+async def test_one_protocol_has_one_result_wherever_its_roles_are(tmp_path: Path) -> None:
+    ports = [free_port() for _ in range(2)]
+    texts = {
+        "near": "topology Near for Lend { mode: local }",
+        "files": "topology Files for Lend { Shelf: colocated(Helper) Reader: colocated(Helper) Helper: local }",
+        "far": f"topology Far for Lend {{ Shelf: 127.0.0.1:{ports[0]} Reader: 127.0.0.1:{ports[1]} "
+        "Helper: colocated(Reader) constraints { separated: Shelf, Reader } }",
+    }
+    # Helper is colocated with Reader and so reached by its socket file, also by Shelf, which shares the machine here.
+    place = Deployment(LEND, texts, socket_folder=tmp_path)
+    results = [await lend(*(place(role) for role in LEND.roles))]
+    for name in ("near", "far"):
+        results.append(await lend(*(place.named_handler(name, role) for role in LEND.roles)))
+    assert [result.label for result in results] == ["Found"] * 3
+    assert all(result == results[0] for result in results)
+
+
+def test_local_handlers_of_a_protocol_share_a_hub_and_sessions_do_not() -> None:
+    place = Deployment(LEND)
+    first = [place.handler(role) for role in ("Shelf", "Reader")]
+    second = [place.handler(role) for role in ("Shelf", "Reader")]
+    assert first[0].hub is first[1].hub
+    assert second[0].hub is second[1].hub
+    assert first[0].hub is not second[0].hub
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("Shelf: local Reader: local", "Helper has no location"),
+        ("mode: local Eve: local", "Eve"),
+        ("mode: local constraints { separated: Shelf, Reader }", "both are at local"),
+        ("mode: local channel_capacities { Shelf -> Reader: 0 }", "takes 1 bits"),
+    ],
+)
+def test_a_topology_that_does_not_fit_is_refused_before_anything_is_opened(body: str, says: str) -> None:
+    parsed = parse_topology(f"topology T for Lend {{ {body} }}")
+    with pytest.raises(InvalidTopology, match=says):
+        Deployment(LEND).with_topology(parsed, "Shelf")
+
+
+def test_what_is_not_there_is_told() -> None:
+    place = Deployment(LEND)
+    with pytest.raises(LocalViolation, match="for Other"):
+        place.with_topology(parse_topology("topology T for Other { mode: local }"), "Shelf")
+    with pytest.raises(LocalViolation, match="no topology is called 'prod'"):
+        place.named("prod")
+    with pytest.raises(LocalViolation, match="line 1"):
+        Deployment(LEND, {"bad": "topology ?"})
+    with pytest.raises(UnknownRole):
+        place.handler("Eve")
+
+
+@pytest.mark.asyncio
+async def test_a_peer_that_never_comes_is_a_failed_send_that_may_be_tried_again() -> None:
+    once = RetryPolicy(attempts_max=2, delays=Fixed(0.0))
+    topology = over_tcp("Ada", "Bob")
+    ada = TopologyHandler(topology, "Ada", connecting=once)
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(ChannelSendFailed):
+            await ada.choose(None, "Bob", "hello")
+        bob = TopologyHandler(topology, "Bob")
+        await bob.initialize()
+        assert not ada.is_connected("Bob")
+        await ada.choose(None, "Bob", "hello")
+        assert ada.is_connected("Bob")
+        assert await bob.offer(None, "Ada") == "hello"
+        await ada.close()
+        await bob.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "says"),
+    [
+        (b"GET / HTTP/1.1", "begins with"),
+        (b"TTL1\2" + bytes(6), "version"),
+        (b"TTL1\1\xff\xff", "65535 bytes"),
+        (b"TTL1\1\0", "in the middle"),
+        (Introduction("", "Eve", "Bob").encode(), "'Eve'"),
+        (Introduction("", "Bob", "Bob").encode(), "'Bob'"),
+        (Introduction("Other", "Ada", "Bob").encode(), "'Other'"),
+        (Introduction("", "Ada", "Cyd").encode(), "Cyd"),
+        (Introduction("", "Ada", "Bob").encode() + b"x", "behind"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_caller_that_lies_is_let_go_and_harms_nobody(first: bytes, says: str) -> None:
+    topology = over_tcp("Ada", "Bob")
+    bob = TopologyHandler(topology, "Bob")
+    await bob.initialize()
+    async with asyncio.timeout(PATIENCE_S):
+        liar = await connect(TransportFactory(topology).address("Bob") or "")
+        await liar.send(first)
+        await gone(liar)
+        assert says in bob.statistics().refused[0]
+        ada = TopologyHandler(topology, "Ada")
+        await ada.choose(None, "Bob", "hello")
+        assert await bob.offer(None, "Ada") == "hello"
+        again = await connect(TransportFactory(topology).address("Bob") or "")
+        await again.send(Introduction("", "Ada", "Bob").encode())
+        await gone(again)
+        assert "second caller" in bob.statistics().refused[1]
+        for one in (ada, bob):
+            await one.close()
+
+
+async def gone(connection: TcpConnection) -> None:
+    with pytest.raises(Exception, match="closed"):
+        await connection.receive()
+    await connection.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024 * 1024, 3 * 1024 * 1024 + 17])
+def test_items_of_every_size_are_read_as_they_were_laid_out(size: int) -> None:
+    reader = ItemReader()
+    for item in (Item("Größe", bytes(size)), Item("only a label", None)):
+        found = [reader.feed(frame) for frame in lay_out_item(item)]
+        assert found[-1] == item
+        assert found[:-1] == [None] * (len(found) - 1)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b"X"],
+        [b""],
+        [b"M\0"],
+        [b"M\xff\xff\xff\xff\0\0"],
+        [b"M\0\0\0\2\0\1ax", b"L"],
+        [b"M\0\0\0\2\0\1ax", b"Cxx"],
+        [b"M\0\0\0\2\0\1ax", b"C"],
+        [b"L\xff"],
+    ],
+)
+def test_frames_that_are_no_items_are_refused(frames: list[bytes]) -> None:
+    reader = ItemReader()
+    for frame in frames[:-1]:
+        reader.feed(frame)
+    with pytest.raises(LyingRole):
+        reader.feed(frames[-1])
+
+
+def test_a_topology_gives_journals_their_addresses() -> None:
+    text = "topology Lan for Any { Ada: a.lan:1 Bob: [::1]:2 Cyd: colocated(Bob) Dan: local Eve: colocated(Ada) }"
+    topology = parse_topology(text).topology
+    assert own_address(topology, "Cyd", scheme="tls") == "tls://[::1]:2"
+    assert peer_addresses(topology, "Ada") == {"Bob": "tcp://[::1]:2"}
+    assert peer_addresses(topology, "Dan") == {"Ada": "tcp://a.lan:1", "Bob": "tcp://[::1]:2"}
+    with pytest.raises(LocalViolation, match="Dan is local"):
+        own_address(topology, "Dan")
+    with pytest.raises(LocalViolation, match="no role 'Zoe'"):
+        peer_addresses(topology, "Zoe")
