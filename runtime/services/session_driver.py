@@ -22,6 +22,7 @@ from antiphon.journal.sketch import CELLS_MAX, encode_items
 from antiphon.journal.sync.messages import (
     FACTS_BYTES_MAX,
     FACTS_COUNT_MAX,
+    HEAD_BYTES,
     NONCE_BYTES,
     Acks,
     Fork,
@@ -30,6 +31,7 @@ from antiphon.journal.sync.messages import (
     MessageViolation,
     Refusal,
     Root,
+    Served,
     decode,
     encode,
 )
@@ -339,7 +341,9 @@ class SessionDriver:
                 self._is_finished = True
                 self._has_incoming.set()
                 return
-            self._stir()
+            # To say that nothing was asked for is no step forward, or a peer could ask for nothing for ever.
+            if any(frame[HEAD_BYTES - 1] != Served.kind for frame in frames):
+                self._stir()
 
     async def _ingest(self) -> None:
         while True:

@@ -24,7 +24,12 @@ def free_port() -> int:
 
 async def run(*arguments: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "antiphon", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "antiphon.app.cli",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
     return process.returncode or 0, out.decode(), err.decode()
@@ -47,7 +52,7 @@ async def test_a_journal_is_met_by_a_socket_file_a_websocket_and_a_topology(tmp_
             async with Journal.open(folder, author="shelf") as journal:
                 fingerprint = journal.fingerprint
             server = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "antiphon", "serve", "--journal", str(folder), *where, "--json"),
+                *(sys.executable, "-m", "antiphon.app.cli", "serve", "--journal", str(folder), *where, "--json"),
                 stdout=asyncio.subprocess.PIPE,
             )
             assert server.stdout is not None
