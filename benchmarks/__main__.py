@@ -40,6 +40,7 @@ HOT_PATHS = (
     "endpoints",
     "ack_retention",
     "reactive",
+    "views",
 )
 # Where no terminal says how wide it is: the table on one screen, a figure on two lines.
 TABLE_WIDTH = 150

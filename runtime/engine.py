@@ -82,6 +82,7 @@ from .fact_sinks import FactSinks
 from .follower import FollowerService
 from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
 from .keeper import Erasing, Keeper
+from .recall import MemberReader
 from .sync_status import SyncMonitor
 from .threads import SYSTEM_THREADS, Threads
 from .view_host import CheckpointKey, ViewHost
@@ -231,11 +232,13 @@ class JournalEngine:
         self.hub = SignalHub()
         self.sync_monitor = SyncMonitor(self.hub)
         rx = AsyncIOScheduler(asyncio.get_running_loop())
+        self.members = MemberReader(self.index.chain, self.read_run, self._decode, self._on_damage)
         self.views = ViewHost(
             self.hub,
             rx,
             clock,
             read_history=self.read_history,
+            recall=self.members,
             decode=self._decode,
             on_damage=self._on_damage,
         )

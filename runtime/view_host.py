@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from antiphon.facts import Clock, Fact, FactRecord
+from antiphon.facts import ChainId, Clock, Fact, FactRecord
 from antiphon.facts.fact import get_record
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import LogDamaged, PlacedRun, RunRow, read_members
@@ -22,7 +23,12 @@ from .renewal import RenewableView, renewable
 if TYPE_CHECKING:
     from reactivex.abc import DisposableBase, SchedulerBase
 
+Recall = Callable[[Sequence[tuple[ChainId, int]]], Sequence[Fact]]
 ReadHistory = Callable[[int], tuple[list[PlacedRun], Callable[[RunRow], bytes]]]
+
+
+# Folded on the loop at one go: a few milliseconds, and what is decoded at one time stays small.
+_HISTORY_FACTS_MAX = 2_000
 
 
 class Refold(Protocol):
@@ -69,6 +75,14 @@ class RefoldingView(Protocol):
         """The state in bytes."""
 
 
+@runtime_checkable
+class RecallingView(Protocol):
+    """A view that holds old facts without their words when it can read them back (the chat view is one)."""
+
+    def use_recall(self, recall: Recall, /) -> None:
+        """Read members back with *recall*; said once, before the first window."""
+
+
 class CheckpointKey(NamedTuple):
     """What a checkpoint is kept under."""
 
@@ -87,6 +101,7 @@ class ViewHost:
         clock: Clock,
         *,
         read_history: ReadHistory,
+        recall: Recall,
         decode: Callable[[FactRecord], Fact | None],
         on_damage: Callable[[LogDamaged], None],
     ) -> None:
@@ -96,6 +111,7 @@ class ViewHost:
         )
         self._clock = clock
         self._read_history = read_history
+        self._recall = recall
         self._decode = decode
         self._on_damage = on_damage
         self._awake: dict[str, object] = {}
@@ -209,8 +225,9 @@ class ViewHost:
         end. A view restored from a checkpoint names the log position it holds in *after_position*. *rebuild* makes an
         empty one like it, for when facts are erased.
         """
+        view = self._recalling(view)
         if rebuild is not None:
-            view = renewable(view, rebuild, initial)
+            view = renewable(view, lambda: self._recalling(rebuild()), initial)
         view_id = view.view_id
         while (waking := self._waking.get(view_id)) is not None:
             # How it ends is the other caller's news: cancelled or failed there, it is tried again here.
@@ -229,6 +246,11 @@ class ViewHost:
             del self._waking[view_id], self._missed[view_id], self._wanted[view_id]
             waking.set_result(None)
             self._forget_stale(view_id)
+
+    def _recalling(self, view: View[Fact, Any]) -> View[Fact, Any]:
+        if isinstance(view, RecallingView):
+            view.use_recall(self._recall)
+        return view
 
     async def fold_apart(
         self,
@@ -289,10 +311,11 @@ class ViewHost:
             view.finish_refold(await asyncio.to_thread(refold.run, read))
             snapshot = view.value
         else:
-            facts = await asyncio.to_thread(lambda: tuple(read()))
-            snapshot = self._update(view, facts, initial)
+            history, snapshot = read(), initial
+            while facts := await asyncio.to_thread(lambda: tuple(islice(history, _HISTORY_FACTS_MAX))):
+                snapshot = self._update(view, facts, snapshot)
         missed = self._missed[view.view_id]
-        if missed:
+        if missed or view.depends_on:
             snapshot = self._update(view, tuple(missed), snapshot)
         self.scheduler.register_view(view, snapshot)
         self._kinds[view.view_id] = view.kinds

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .homes_state import Conduct, Home, HomesState, Kick, Pin, Sanction, Standing
     from .invitations import InvitationsSignalView
     from .invitations_state import Invitation, InvitationsState
+    from .message_entry import Recall
     from .opening import Opener, SealedText
     from .queries import (
         APP_QUERIES,
@@ -73,6 +74,7 @@ __all__ = [
     "InvitationsState",
     "Message",
     "Opener",
+    "Recall",
     "SealedText",
     "MessagesQuery",
     "SearchMessagesQuery",
@@ -98,6 +100,7 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
             "invitations": "InvitationsSignalView",
             "invitations_state": "Invitation InvitationsState",
             "signals": "CHAT_SIGNAL CONTACTS_SIGNAL HOMES_SIGNAL INVITATIONS_SIGNAL UNREAD_COUNT_SIGNAL",
+            "message_entry": "Recall",
             "opening": "Opener SealedText",
             "queries": "APP_QUERIES ChannelsQuery ChatQuery ContactsQuery InvitationsQuery MessagesQuery "
             "SearchMessagesQuery UnreadQuery ViewQuery",

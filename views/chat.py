@@ -19,7 +19,7 @@ from sys import intern
 from types import MappingProxyType
 from typing import Any
 
-from antiphon.facts import AuthorityId, Fact, FactRecord, Stamp
+from antiphon.facts import AuthorityId, Fact, FactRecord, LocalViolation, Stamp
 from antiphon.facts.chat import (
     CHAT_FACTS,
     ChannelClosed,
@@ -49,7 +49,8 @@ from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
 from .chat_state import Channel, ChannelKey, ChatState, Message
 from .gate import ChannelGate
 from .homes_state import Home, HomesState
-from .message_log import MessageEntry, MessageLog
+from .message_entry import Recall, entry_of, place_of_import
+from .message_log import MessageLog
 from .opening import Opener
 from .registers import ActorOf, FoldStatistics, Register, is_after, latest, newer
 from .signals import CHAT_SIGNAL, UNREAD_COUNT_SIGNAL
@@ -75,6 +76,7 @@ class ChatSignalView:
         self._is_closed = is_closed_to_strangers
         self._homes = HomesState()
         self._opener = opener
+        self._recall: Recall | None = None
         self._folds: dict[tuple[str, str], _ChannelFold] = {}
         self._reopened: dict[tuple[str, str], _ChannelFold] = {}
         self._channels: dict[ChannelKey, Channel] = {}
@@ -110,6 +112,15 @@ class ChatSignalView:
         for fold in self._folds.values():
             fold.log.use_opener(opener)
         self._reopened = dict(self._folds)
+
+    def use_recall(self, recall: Recall) -> None:
+        """Hold only the newest messages of each channel whole, since *recall* reads others back from the journal.
+
+        Says the host of the view, once and before the first window. *recall* must find every fact that was folded.
+        """
+        if self._recall is not None or self._folds:
+            raise LocalViolation("a view learns to read messages back once, before its first window; make a new one")
+        self._recall = recall
 
     def update(self, batch: Batch[Fact], /) -> ChatState | Unchanged:
         """Fold a window; the new snapshot, or ``UNCHANGED`` when a screen would look the same."""
@@ -151,6 +162,8 @@ class ChatSignalView:
             wrong_actor_count=self._wrong_actor_count,
             foreign_count=0,
             void_count=sum(fold.log.void_count for fold in self._folds.values()),
+            whole_count=sum(fold.log.whole_count for fold in self._folds.values()),
+            packed_count=sum(fold.log.packed_count for fold in self._folds.values()),
         )
 
     def _fold_of(self, key: tuple[str, str]) -> _ChannelFold:
@@ -158,6 +171,8 @@ class ChatSignalView:
         if fold is None:
             fold = _ChannelFold(ChannelKey(*key), self._authority, self._opener, is_closed=self._is_closed)
             self._folds[key] = fold
+            if self._recall is not None:
+                fold.log.use_recall(self._recall)
             if fold.gate is not None:
                 fold.judge_by(self._homes.home(key[0]))
         return fold
@@ -279,29 +294,13 @@ class _ChannelFold:
         self.log.hide_until(record.at)
 
     def take_sent(self, fact: MessageSent, record: FactRecord) -> None:
-        self.log.say(_entry_of(fact, record, fact.text))
+        self.log.say(entry_of(fact, record))
 
     def take_sealed(self, fact: MessageSentSealed, record: FactRecord) -> None:
-        self.log.say(_entry_of(fact, record, fact.payload))
+        self.log.say(entry_of(fact, record))
 
     def take_imported(self, fact: MessageImported, record: FactRecord) -> None:
-        chain = record.chain
-        self.log.say(
-            (
-                *_place_of_import(fact, record),
-                fact.message_id,
-                chain.authority,
-                intern(fact.sender_id),
-                intern(fact.sender_name),
-                fact.text,
-                fact.reply_to,
-                None,
-                fact.style,
-                chain.label,
-                intern(fact.source),
-                fact.line,
-            )
-        )
+        self.log.say(entry_of(fact, record))
 
     def take_read(self, fact: MessageRead, record: FactRecord) -> None:
         self.log.read(fact.message_id, reader=fact.reader_id)
@@ -345,7 +344,7 @@ class _ChannelFold:
             self.members.kick({person: stamp for person in self.gate.kicked() if (stamp := self.gate.kick_of(person))})
 
     def take_imported_membership(self, fact: MembershipImported, record: FactRecord) -> None:
-        stamp = _place_of_import(fact, record)
+        stamp = place_of_import(fact, record)
         self.members.hear(fact.participant_id, stamp, is_joining=fact.event == "joined")
 
     def settle(self) -> None:
@@ -481,33 +480,6 @@ class _Members:
         if participant in self.kicked:
             statements.append((self.kicked[participant], False))
         return max(statements)[1] if statements else False
-
-
-def _place_of_import(fact: MessageImported | MembershipImported, record: FactRecord) -> Stamp:
-    """Where an imported line stands among those of its time: by file and line, since what a clock read when it was
-    imported says nothing of when it was said; so files may be imported in any order."""
-    return (record.at, 0, fact.source.encode() + b"\0" + (fact.line + 2**63).to_bytes(8, "big") + record.fact_id)
-
-
-def _entry_of(fact: MessageSent | MessageSentSealed, record: FactRecord, text: str | bytes) -> MessageEntry:
-    """A message that was said here."""
-    author = record.chain.authority
-    return (
-        record.at,
-        record.hlc,
-        record.fact_id,
-        fact.message_id,
-        author,
-        author,
-        intern(fact.sender_name),
-        text,
-        fact.reply_to,
-        fact.epoch_hint,
-        "message",
-        None,
-        None,
-        None,
-    )
 
 
 _Apply = Callable[[_ChannelFold, Any, FactRecord], None]

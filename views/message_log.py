@@ -4,16 +4,18 @@ Knows nothing of channels and signatures; whoever calls has checked that each ac
 come, and ``settle`` once a window puts the new ones in place, so that a window costs what it holds and not what the
 channel holds.
 
-Cost: 2 µs for a message that comes in order; a late one moves 8 bytes for each newer message (0.1 ms behind 500,000), a
-thousand scattered ones 50 ms there. A short message holds about 0.5 KB: older ones stay, because a deletion may bring
-them back to the screen.
+With a ``Recall`` only the newest thousand visible messages are held whole (0.5 KB each). The others are packed (see
+``packed_messages.py``): what is late finds them there, and those that return to the screen are read back. Without one,
+all are held whole.
+
+Cost: 3 µs for a message that comes in order; a late one moves 4 bytes for each newer one. What is about a packed
+message reads it back first. Edits and deletions are held for ever, about 0.4 KB each.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Set
-from typing import Final
 
 from antiphon.facts import Stamp
 from antiphon.facts.chat import DeliveryStatus
@@ -21,29 +23,9 @@ from antiphon.facts.chat import DeliveryStatus
 from .chat_state import MESSAGE_COUNT_MAX, DeliveryState, Message
 from .finality import Finality
 from .gate import ChannelGate
+from .message_entry import AUTHOR, MESSAGE_ID, SENDER, MessageEntry, Recall
 from .opening import Opener, SealedText, open_sealed
-
-MessageEntry = tuple[
-    int,  # sent at, ms; the first three are the stamp, so that entries sort by it
-    int,  # HLC
-    bytes,  # fact id, distinct: comparing never gets beyond it
-    str,  # message id
-    str,  # author: the authority who signed, and who alone may edit and delete
-    str,  # sender id, the author's or a foreign one
-    str,  # sender name
-    str | bytes,  # text, or what is sealed
-    str | None,  # reply to
-    int | None,  # epoch hint
-    str,  # style
-    str | None,  # label of the importer; None when said here
-    str | None,  # file it was imported from
-    int | None,  # line there
-]
-"""One message as it was said. A plain tuple of plain values, because the garbage collector stops looking at those."""
-
-_MESSAGE_ID: Final = 3
-_AUTHOR: Final = 4
-_SENDER: Final = 5
+from .packed_messages import Marks, PackedMessages
 
 _RANKS: tuple[DeliveryState, ...] = ("sending", "failed", "sent", "delivered", "read")
 _RANK_OF: Mapping[DeliveryStatus, int] = {"failed": 1, "sent": 2, "delivered": 3, "read": 4}
@@ -51,6 +33,10 @@ _SENT, _DELIVERED, _READ = 2, 3, 4
 
 # From here on one merge of the whole tail is cheaper than moving it once for each run of late messages.
 _RUN_COUNT_MAX = 64
+
+# Whole messages: as many again as are shown, so that some deletions find the next ones at hand; packing begins at twice
+# that, so that it comes once in a thousand messages.
+_WHOLE_SCREENS = 2
 
 
 class _Edits:
@@ -83,6 +69,7 @@ class MessageLog:
         "_dirty",
         "_edits",
         "_entries",
+        "_floor",
         "_fresh",
         "_gate",
         "_hidden_until",
@@ -92,6 +79,8 @@ class MessageLog:
         "_order",
         "_own_reads",
         "_owner",
+        "_packed",
+        "_packed_deleted",
         "_pending_hidden_until",
         "_readers",
         "_tail",
@@ -126,6 +115,9 @@ class MessageLog:
         self._pending_hidden_until: int | None = None
         self._edits: dict[str, dict[str, _Edits]] = {}
         self._deleters: dict[str, set[tuple[str, int]]] = {}  # who, and when
+        self._packed: PackedMessages | None = None
+        self._packed_deleted: dict[int, str] = {}  # message ids of packed ones that somebody deleted, by row
+        self._floor: Stamp | None = None  # visible whole messages stand here or above, visible packed ones below
         self._own_reads: set[str] = set()
         self._readers: dict[str, set[str]] = {}
         self._delivery: dict[str, int] = {}
@@ -135,7 +127,22 @@ class MessageLog:
     @property
     def visible_count(self) -> int:
         """How many messages are visible, shown or not."""
-        return len(self._order)
+        return len(self._order) + (self._packed.visible_count if self._packed else 0)
+
+    @property
+    def whole_count(self) -> int:
+        """How many messages are held whole."""
+        return len(self._entries)
+
+    @property
+    def packed_count(self) -> int:
+        """How many messages are held without their words."""
+        return len(self._packed) if self._packed else 0
+
+    def use_recall(self, recall: Recall) -> None:
+        """Hold old messages packed from now on, since *recall* reads them back."""
+        assert self._packed is None, "packed messages stay with the recall that reads them back"
+        self._packed = PackedMessages(self._owner, self._channel_id, recall)
 
     @property
     def void_count(self) -> int:
@@ -147,21 +154,26 @@ class MessageLog:
             if self._is_by_another(message_id, editor)
         )
         return edits + sum(
-            not self._may_delete(entry, who, at)
+            not self._may_delete(author, who, at)
             for message_id, deleters in self._deleters.items()
-            if (entry := self._entries.get(message_id)) is not None
+            if (author := self._author_of(message_id)) is not None
             for who, at in deleters
         )
 
     def say(self, entry: MessageEntry) -> None:
         """Take a message; of several with one id the lowest stamp counts."""
-        message_id = entry[_MESSAGE_ID]
+        message_id = entry[MESSAGE_ID]
         known = self._entries.get(message_id)
         if known is not None:
             if entry[:3] >= known[:3]:
                 return
             self._take_out(known)
             self._dirty.add(message_id)
+        elif (packed := self._find_packed(message_id)) is not None:
+            row, known = packed
+            if entry[:3] >= known[:3]:
+                return
+            self._drop_packed(row, message_id)
         self._entries[message_id] = entry
         self._fresh[message_id] = entry
 
@@ -174,8 +186,13 @@ class MessageLog:
         """Take a deletion, kept for ever."""
         self._deleters.setdefault(message_id, set()).add((deleter, at))
         entry = self._entries.get(message_id)
-        if entry is not None and self._may_delete(entry, deleter, at):
-            self._take_out(entry)
+        if entry is not None:
+            if self._may_delete(entry[AUTHOR], deleter, at):
+                self._take_out(entry)
+        elif (packed := self._find_packed(message_id)) is not None:
+            self._packed_deleted[packed[0]] = message_id
+            if self._may_delete(packed[1][AUTHOR], deleter, at):
+                self._hide_packed([packed[0]])
 
     def judge_anew(self, people: Set[str]) -> None:
         """Look again at what *people* said and deleted, since their rights changed; O(messages of the channel)."""
@@ -183,30 +200,46 @@ class MessageLog:
             if any(who in people for who, _ in deleters) and message_id in self._entries:
                 self._place_anew(self._entries[message_id])
         for entry in self._entries.values():
-            if entry[_AUTHOR] in people:
+            if entry[AUTHOR] in people:
                 self._place_anew(entry)
+        if self._packed:
+            deleted = {
+                row
+                for row, message_id in self._packed_deleted.items()
+                if any(who in people for who, _ in self._deleters[message_id])
+            }
+            self._judge_packed({*self._packed.rows_by(people), *deleted})
 
     def _place_anew(self, entry: MessageEntry) -> None:
         if self._place_of(entry) is None:
-            self._fresh[entry[_MESSAGE_ID]] = entry
+            self._fresh[entry[MESSAGE_ID]] = entry
         elif not self._is_visible(entry):
             self._take_out(entry)
-            self._dirty.add(entry[_MESSAGE_ID])
+            self._dirty.add(entry[MESSAGE_ID])
 
     def read(self, message_id: str, *, reader: str) -> None:
         """Take a read receipt, kept until its message is known."""
+        entry = self._entries.get(message_id)
+        if entry is None and (packed := self._find_packed(message_id)) is not None:
+            self._mark_read(packed[0], reader)
+            return
         self._dirty.add(message_id)
         if reader != self._owner:
             self._readers.setdefault(message_id, set()).add(reader)
         elif message_id not in self._own_reads:
             self._own_reads.add(message_id)
-            entry = self._entries.get(message_id)
             if entry is not None and not self._is_own(entry) and self._place_of(entry) is not None:
                 self.unread_count -= 1
 
     def deliver(self, message_id: str, status: DeliveryStatus) -> None:
         """Take a delivery status; it only rises."""
-        self._delivery[message_id] = max(self._delivery.get(message_id, 0), _RANK_OF[status])
+        rank = _RANK_OF[status]
+        if message_id not in self._entries and (packed := self._find_packed(message_id)) is not None:
+            assert self._packed is not None, "that is where it was found"
+            marks = self._packed.marks_of(packed[0])
+            self._packed.mark(packed[0], marks._replace(rank=max(marks.rank, rank)))
+            return
+        self._delivery[message_id] = max(self._delivery.get(message_id, 0), rank)
         self._dirty.add(message_id)
 
     def use_opener(self, opener: Opener | None) -> None:
@@ -232,6 +265,8 @@ class MessageLog:
             self.redraw()
         if self._fresh:
             self._place_fresh()
+        if self._packed is not None:
+            self._balance(self._packed)
         if self._is_tail_stale:
             self._redraw_tail()
         elif self._dirty:
@@ -249,6 +284,8 @@ class MessageLog:
         count = bisect_left(self._order, (self._hidden_until + 1,))
         self.unread_count -= self._unread_among(self._order[:count])
         del self._order[:count]
+        if self._packed:
+            self._hide_packed(self._packed.rows_until(self._hidden_until))
         self._is_tail_stale = True
 
     def _place_fresh(self) -> None:
@@ -258,6 +295,10 @@ class MessageLog:
             return
         coming.sort()
         self.unread_count += self._unread_among(coming)
+        if self._packed is not None and self._floor is not None and coming[0] < self._floor:
+            coming = self._pack_late(self._packed, coming, self._floor)
+            if not coming:
+                return
         order = self._order
         if not order or coming[0] > order[-1]:
             order += coming
@@ -275,7 +316,7 @@ class MessageLog:
 
     def _redraw_tail(self) -> None:
         drawn = {message.id: message for message in self._tail if message.id not in self._dirty}
-        self._tail = [drawn.get(entry[_MESSAGE_ID]) or self._draw(entry) for entry in self._order[-MESSAGE_COUNT_MAX:]]
+        self._tail = [drawn.get(entry[MESSAGE_ID]) or self._draw(entry) for entry in self._order[-MESSAGE_COUNT_MAX:]]
         self._is_tail_stale = False
         self._is_tail_changed = True
 
@@ -300,34 +341,161 @@ class MessageLog:
         return place if place < len(self._order) and self._order[place] is entry else None
 
     def _is_visible(self, entry: MessageEntry) -> bool:
-        if self._hidden_until is not None and entry[0] <= self._hidden_until:
-            return False
-        if self._gate is not None and self._gate.is_hidden(entry[_AUTHOR], entry[0]):
-            return False
-        deleters = self._deleters.get(entry[_MESSAGE_ID])
-        return deleters is None or not any(self._may_delete(entry, who, at) for who, at in deleters)
+        return self._is_shown_of(entry[AUTHOR], entry[0], self._deleters.get(entry[MESSAGE_ID]))
 
-    def _may_delete(self, entry: MessageEntry, who: str, at: int) -> bool:
-        return who == entry[_AUTHOR] or (self._gate is not None and self._gate.may_delete(who, at))
+    def _is_shown_of(self, author: str, at: int, deleters: set[tuple[str, int]] | None) -> bool:
+        """Whether what *author* said then is visible, when *deleters* would have it gone."""
+        if self._hidden_until is not None and at <= self._hidden_until:
+            return False
+        if self._gate is not None and self._gate.is_hidden(author, at):
+            return False
+        return deleters is None or not any(self._may_delete(author, who, when) for who, when in deleters)
+
+    def _may_delete(self, author: str, who: str, at: int) -> bool:
+        return who == author or (self._gate is not None and self._gate.may_delete(who, at))
 
     def _is_own(self, entry: MessageEntry) -> bool:
-        return entry[_AUTHOR] == self._owner == entry[_SENDER]
+        return entry[AUTHOR] == self._owner == entry[SENDER]
 
     def _is_by_another(self, message_id: str, actor: str) -> bool:
+        author = self._author_of(message_id)
+        return author is not None and author != actor
+
+    def _author_of(self, message_id: str) -> str | None:
         entry = self._entries.get(message_id)
-        return entry is not None and entry[_AUTHOR] != actor
+        if entry is None and (packed := self._find_packed(message_id)) is not None:
+            entry = packed[1]
+        return None if entry is None else entry[AUTHOR]
+
+    # What is packed
+
+    def _find_packed(self, message_id: str) -> tuple[int, MessageEntry] | None:
+        return self._packed.find(message_id) if self._packed else None
+
+    def _balance(self, packed: PackedMessages) -> None:
+        """Hold the newest visible messages whole, and not many more."""
+        count = _WHOLE_SCREENS * MESSAGE_COUNT_MAX
+        if packed and self._order and packed.is_newest_above(self._order[0][:3]):
+            self._pack_oldest(packed, len(self._order))
+        if len(self._order) < MESSAGE_COUNT_MAX and packed.visible_count:
+            self._unpack_newest(packed, count - len(self._order))
+        if len(self._entries) >= 2 * count:
+            self._pack_oldest(packed, len(self._order) - count)
+
+    def _pack_late(self, packed: PackedMessages, coming: list[MessageEntry], floor: Stamp) -> list[MessageEntry]:
+        """Pack what stands below the floor; the rest."""
+        count = bisect_left(coming, floor)
+        self._pack(packed, coming[:count])
+        return coming[count:]
+
+    def _pack_oldest(self, packed: PackedMessages, count: int) -> None:
+        """Pack the oldest *count* of the whole visible messages, and all that are not visible."""
+        for entry in self._hidden_ones():
+            self._keep_row(packed.pack(entry, self._take_marks(entry), is_visible=False), entry)
+        old = self._order[: max(count, 0)]
+        del self._order[: len(old)]
+        self._pack(packed, old)
+        self._floor = self._order[0][:3] if self._order else None
+        self._is_tail_stale = True
+
+    def _hidden_ones(self) -> list[MessageEntry]:
+        if len(self._entries) == len(self._order):
+            return []
+        placed = {entry[MESSAGE_ID] for entry in self._order}
+        return [entry for message_id, entry in self._entries.items() if message_id not in placed]
+
+    def _pack(self, packed: PackedMessages, entries: list[MessageEntry]) -> None:
+        rows = packed.pack_all(entries, list(map(self._take_marks, entries)))
+        for row, entry in zip(rows, entries, strict=True):
+            self._keep_row(row, entry)
+
+    def _keep_row(self, row: int, entry: MessageEntry) -> None:
+        message_id = entry[MESSAGE_ID]
+        del self._entries[message_id]
+        if message_id in self._deleters:
+            self._packed_deleted[row] = message_id
+
+    def _unpack_newest(self, packed: PackedMessages, count: int) -> None:
+        """Read the newest packed messages back; those that are gone from the journal are forgotten."""
+        rows = packed.newest(count)
+        found = packed.recall_all(rows)
+        self.unread_count -= sum(packed.is_unread(row) for row, entry in zip(rows, found, strict=True) if entry is None)
+        whole = [entry for entry in found if entry is not None]
+        for row, entry in zip(rows, found, strict=True):
+            if entry is not None:
+                self._entries[entry[MESSAGE_ID]] = entry
+                self._restore_marks(packed.marks_of(row), entry[MESSAGE_ID])
+            self._packed_deleted.pop(row, None)
+        packed.drop(rows)
+        self._order[:0] = whole
+        if self._order:
+            self._floor = self._order[0][:3]
+        self._is_tail_stale = True
+
+    def _drop_packed(self, row: int, message_id: str) -> None:
+        """Forget a packed message, but not what is known about it."""
+        assert self._packed is not None, "that is where it was found"
+        self._hide_packed([row])
+        self._restore_marks(self._packed.marks_of(row), message_id)
+        self._packed_deleted.pop(row, None)
+        self._packed.drop([row])
+
+    def _hide_packed(self, rows: Iterable[int]) -> None:
+        assert self._packed is not None, "rows are packed ones"
+        seen = [row for row in rows if self._packed.is_visible(row)]
+        self.unread_count -= sum(map(self._packed.is_unread, seen))
+        self._packed.hide(seen)
+
+    def _judge_packed(self, rows: Set[int]) -> None:
+        assert self._packed is not None, "rows are packed ones"
+        packed = self._packed
+        wanted = {row for row in rows if self._is_packed_visible(packed, row)}
+        self._hide_packed(rows - wanted)
+        shown = [row for row in sorted(wanted) if not packed.is_visible(row)]
+        self.unread_count += sum(map(packed.is_unread, shown))
+        packed.show(shown)
+
+    def _is_packed_visible(self, packed: PackedMessages, row: int) -> bool:
+        deleted = self._packed_deleted.get(row)
+        deleters = None if deleted is None else self._deleters[deleted]
+        return self._is_shown_of(packed.author_of(row), packed.at_of(row), deleters)
+
+    def _mark_read(self, row: int, reader: str) -> None:
+        assert self._packed is not None, "rows are packed ones"
+        packed, marks = self._packed, self._packed.marks_of(row)
+        if reader != self._owner:
+            packed.mark(row, marks._replace(readers=marks.readers | {reader}))
+            return
+        if packed.is_visible(row):
+            self.unread_count -= packed.is_unread(row)
+        packed.mark(row, marks._replace(is_read=True))
+
+    def _take_marks(self, entry: MessageEntry) -> Marks:
+        if not (self._own_reads or self._readers or self._delivery):
+            return _NO_MARKS
+        message_id = entry[MESSAGE_ID]
+        is_read = message_id in self._own_reads
+        self._own_reads.discard(message_id)
+        readers = self._readers.pop(message_id, None)
+        rank = self._delivery.pop(message_id, 0)
+        return Marks(rank, is_read, frozenset(readers or ())) if is_read or readers or rank else _NO_MARKS
+
+    def _restore_marks(self, marks: Marks, message_id: str) -> None:
+        if marks.is_read:
+            self._own_reads.add(message_id)
+        if marks.readers:
+            self._readers[message_id] = set(marks.readers)
+        if marks.rank:
+            self._delivery[message_id] = marks.rank
 
     def _unread_among(self, entries: Iterable[MessageEntry]) -> int:
         owner, own_reads = self._owner, self._own_reads
         return sum(
-            [
-                not (entry[_AUTHOR] == owner == entry[_SENDER]) and entry[_MESSAGE_ID] not in own_reads
-                for entry in entries
-            ]
+            [not (entry[AUTHOR] == owner == entry[SENDER]) and entry[MESSAGE_ID] not in own_reads for entry in entries]
         )
 
     def _draw(self, entry: MessageEntry) -> Message:
-        at, _, place, message_id, author, sender, name, text, reply_to, epoch, style, label, source, line = entry
+        at, _, place, message_id, author, sender, name, text, reply_to, epoch, style, label, source, line, *_ = entry
         is_own = author == self._owner == sender
         edits = self._edits[message_id].get(author) if message_id in self._edits else None
         readers = self._readers.get(message_id, ())
@@ -362,6 +530,9 @@ class MessageLog:
             "provisional" if self.finality.is_silent else self.finality.agreement_of(place[-32:], epoch),
         )
         return tuple.__new__(Message, parts)
+
+
+_NO_MARKS = Marks()
 
 
 def _merge(order: list[MessageEntry], coming: list[MessageEntry]) -> None:

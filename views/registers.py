@@ -22,12 +22,15 @@ class FoldStatistics(NamedTuple):
 
     ``wrong_actor_count``: the actor named is not the signer. ``foreign_count``: about somebody else's affairs.
     ``void_count``: rightly signed and kept, but now without effect, because its author lacks the right to it.
+    ``whole_count`` and ``packed_count``: messages that the chat view holds with their words, and without.
     """
 
     applied_count: int
     wrong_actor_count: int
     foreign_count: int
     void_count: int
+    whole_count: int = 0
+    packed_count: int = 0
 
 
 def is_signed_by(actor: str, record: FactRecord) -> bool:

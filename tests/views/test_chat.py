@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from antiphon.facts import (
     AuthorityId,
+    ChainId,
     ChannelClosed,
     ChannelCreated,
     ChannelEpochCommitted,
@@ -46,7 +47,7 @@ from antiphon.testing.strategies import (
     histories,
     protocol_facts,
 )
-from antiphon.views import CHAT_SIGNAL, ChatSignalView, ChatState, Message, Opener, UnreadCountView
+from antiphon.views import CHAT_SIGNAL, ChatSignalView, ChatState, Message, Opener, Recall, UnreadCountView
 
 TEXTS = ("new_text", "new_payload", "text", "payload")
 RANKS = ["sending", "failed", "sent", "delivered", "read"]
@@ -55,7 +56,7 @@ RANKS = ["sending", "failed", "sent", "delivered", "read"]
 def stamp(fact: Fact) -> tuple[int, int, bytes]:
     if isinstance(fact, MessageImported | MembershipImported):
         # Among those of one time, imported lines stand by file and line: the clock tells only when they were imported.
-        place = fact.source.encode() + b"\0" + (fact.line + 2**63).to_bytes(8, "big")
+        place = fact.source.encode() + b"\0\0" + (fact.line + 2**63).to_bytes(8, "big")
         return (fact.record.at, 0, place + fact.record.fact_id)
     return fact.record.stamp
 
@@ -241,17 +242,32 @@ def fold(*windows: Sequence[Fact], me: AuthorityId = ADA) -> ChatSignalView:
     return view
 
 
-def check_chat(windows: Sequence[Sequence[Fact]], *, me: AuthorityId = ADA, shown_max: int = 500) -> None:
+def check_chat(
+    windows: Sequence[Sequence[Fact]], *, me: AuthorityId = ADA, shown_max: int = 500, is_packing: bool = False
+) -> ChatSignalView:
     """After every window the snapshot is that of the set so far, and ``UNCHANGED`` is only said when it is."""
     view = ChatSignalView(me)
     seen: list[Fact] = []
+    if is_packing:
+        view.use_recall(recall_from(seen))
     for facts in windows:
         before = view.state
-        result = view.update(window(facts))
         seen += facts
+        result = view.update(window(facts))
         assert view.state.to_json() == expected_chat(seen, me, shown_max=shown_max)
         assert (result is UNCHANGED) == (view.state is before)
         assert result is UNCHANGED or view.state != before
+    return view
+
+
+def recall_from(journal: list[Fact]) -> Recall:
+    """What reads back from *journal*, as it is then."""
+
+    def recall(places: Sequence[tuple[ChainId, int]]) -> list[Fact]:
+        wanted = set(places)
+        return [fact for fact in journal if (fact.record.chain.chain, fact.record.seq) in wanted]
+
+    return recall
 
 
 @given(st.data())
@@ -279,6 +295,20 @@ def test_the_newest_shown_messages_are_a_function_of_the_set_of_facts(data: st.D
         patch.setattr("antiphon.views.message_log.MESSAGE_COUNT_MAX", 2)
         patch.setattr("antiphon.views.message_log._RUN_COUNT_MAX", 1)
         check_chat(data.draw(deliveries([OPEN, *data.draw(histories(chat_facts()))])), shown_max=2)
+
+
+@given(st.data())
+@settings(max_examples=400)
+def test_what_is_packed_and_read_back_is_the_same_function_of_the_set_of_facts(data: st.DataObject) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # One or two are shown and older ones packed; late ones are placed one by one and all at once.
+        shown_max = data.draw(st.sampled_from([1, 2]))
+        patch.setattr("antiphon.views.message_log.MESSAGE_COUNT_MAX", shown_max)
+        patch.setattr("antiphon.views.message_log._WHOLE_SCREENS", 1)
+        patch.setattr("antiphon.views.packed_messages._SINGLE_COUNT_MAX", data.draw(st.sampled_from([0, 64])))
+        history = [OPEN, *data.draw(histories(chat_facts(), count_max=40))]
+        me = data.draw(st.sampled_from([ADA, BEN]))
+        check_chat(data.draw(deliveries(history)), me=me, shown_max=shown_max, is_packing=True)
 
 
 def busy_history(count: int, *, seed: int) -> list[Fact]:
@@ -311,6 +341,18 @@ def test_five_hundred_arrival_orders_of_a_busy_history_give_one_snapshot() -> No
         size = rng.randrange(1, len(order))
         view = fold(*[order[start : start + size] for start in range(0, len(order), size)])
         assert view.state.to_json() == expected
+
+
+def test_a_busy_history_with_packed_messages_is_the_same_after_every_window() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("antiphon.views.message_log.MESSAGE_COUNT_MAX", 5)
+        patch.setattr("antiphon.views.packed_messages._SINGLE_COUNT_MAX", 3)
+        for seed in range(12):
+            history, rng = busy_history(150, seed=seed), random.Random(seed)
+            rng.shuffle(history)
+            windows = [history[start : start + 17] for start in range(0, len(history), 17)]
+            view = check_chat(windows, shown_max=5, is_packing=True)
+            assert view.statistics().packed_count > 10
 
 
 def created(channel: str = "general", *, at: int = 0, by: str = BEN, **fields: object) -> ChannelCreated:

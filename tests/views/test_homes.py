@@ -255,6 +255,29 @@ def test_what_the_gate_lets_pass_is_a_function_of_the_set_of_facts(data: st.Data
         assert shown == expected_messages(seen, viewer)
 
 
+@given(st.data())
+@settings(max_examples=150)
+def test_the_gate_counts_and_shows_packed_messages_as_it_does_whole_ones(data: st.DataObject) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("antiphon.views.message_log.MESSAGE_COUNT_MAX", 1)
+        patch.setattr("antiphon.views.message_log._WHOLE_SCREENS", 1)
+        patch.setattr("antiphon.views.packed_messages._SINGLE_COUNT_MAX", data.draw(st.sampled_from([0, 64])))
+        viewer = data.draw(st.sampled_from([BEN, EVE]))
+        homes, whole, packing = HomesSignalView(viewer), ChatSignalView(viewer), ChatSignalView(viewer)
+        seen = [OPEN]
+        packing.use_recall(lambda places: [each for each in seen if place_of(each) in set(places)])
+        for facts in [[OPEN], *data.draw(deliveries(data.draw(home_histories(with_messages=True))))]:
+            seen += facts
+            homes.update(window(facts))
+            for view in (whole, packing):
+                view.update(window(facts, **{"signals:homes": homes.state}))
+            assert packing.state.to_json() == whole.state.to_json()
+
+
+def place_of(fact: Fact) -> tuple[bytes, int]:
+    return (fact.record.chain.chain, fact.record.seq)
+
+
 def expected_messages(seen: Sequence[Fact], viewer: str) -> set[str]:
     expected = Expected(seen)
     first: dict[str, Fact] = {}
