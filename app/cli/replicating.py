@@ -1,9 +1,10 @@
-"""Commands that meet other journals: ``serve`` and ``sync``."""
+"""Commands that meet other journals, or let a browser in: ``serve`` and ``sync``."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ import typer
 from .screen import AuthorOption, JournalOption, JsonOption, counted, say, write, write_json
 
 if TYPE_CHECKING:
+    from antiphon.app.journal import Journal
     from antiphon.choreography.topology import Topology
     from antiphon.runtime.services.session_driver import SyncReport
     from antiphon.runtime.transports.tls import Tls
@@ -53,6 +55,10 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     journal: JournalOption,
+    page: Annotated[
+        str | None,
+        typer.Argument(metavar="[HOST:PORT]", help="Where the page of --web is; 127.0.0.1:8480 when left out."),
+    ] = None,
     address: Annotated[
         str,
         typer.Option(
@@ -62,6 +68,13 @@ def serve(
             "ws://HOST:PORT/PATH, nats://HOST:PORT/ROOM/NAME, or FILE.topology with --role.",
         ),
     ] = "tcp://127.0.0.1:0",
+    is_web: Annotated[
+        bool, typer.Option("--web", help="Serve a page with chat, contacts and invitations as well (extra: web).")
+    ] = False,
+    links: Annotated[
+        list[str] | None,
+        typer.Option("--link", metavar="ADDRESS", help="Stay in touch with this peer; may be given again."),
+    ] = None,
     author: AuthorOption = None,
     role: RoleOption = None,
     certificate: CertificateOption = None,
@@ -71,9 +84,11 @@ def serve(
 ) -> None:
     """Let peers sync with this journal, until interrupted (SIGINT or SIGTERM, exit code 0).
 
-    The journal must be there; with --author a missing one is made. Writes the address once it listens.
+    The journal must be there; with --author a missing one is made. Writes the address once it listens, and with --web
+    the page's address on the next line. Beyond loopback the page's address holds a token, without which nobody is let
+    in.
 
-    JSON: one object: address, authority, author.
+    JSON: one object: address, authority, author, page (null without --web).
     """
     from antiphon.runtime.topology.addresses import own_address
     from antiphon.runtime.transports.reach import check_address
@@ -83,8 +98,18 @@ def serve(
         topology, scheme = _topology(address), "tcp" if tls is None else "tls"
         address = own_address(topology, _need_role(role), scheme=scheme)
     check_address(address)
+    for each in links or ():
+        check_address(each, is_to_connect=True)
+    if page is not None and not is_web:
+        raise typer.BadParameter(f"{page} is where a page would be; say --web for one")
+    if is_web:
+        from antiphon.app.web import check_web_extra, parse_web_address
+
+        parse_web_address(page or "")
+        check_web_extra()
     _check_journal(journal, author)
-    asyncio.run(_serve(journal, address, author, tls, as_json=as_json))
+    serving = _serve(journal, address, author, tls, links or [], page=(page or "") if is_web else None, as_json=as_json)
+    asyncio.run(serving)
 
 
 def sync(
@@ -205,26 +230,46 @@ def _need_role(role: str | None) -> str:
     return role
 
 
-async def _serve(folder: Path, address: str, author: str | None, tls: Tls | None, *, as_json: bool) -> None:
+async def _serve(
+    folder: Path,
+    address: str,
+    author: str | None,
+    tls: Tls | None,
+    links: list[str],
+    *,
+    page: str | None,
+    as_json: bool,
+) -> None:
     from antiphon.app.journal import Journal
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async with (
-        Journal.open(folder, author=author, may_create=author is not None) as journal,
-        journal.serve(address, tls=tls) as server,
-    ):
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(Journal.open(folder, author=author, may_create=author is not None))
+        server = await stack.enter_async_context(journal.serve(address, tls=tls))
+        for link in links:
+            await stack.enter_async_context(journal.link(link, tls=tls))
+        url = None if page is None else await _serve_page(stack, journal, page)
         for problem in journal.problems:
             say(problem)
         if as_json:
-            write_json(
-                {"address": server.address, "authority": journal.authority, "author": journal.author}, is_line=True
-            )
+            told = {"address": server.address, "authority": journal.authority, "author": journal.author, "page": url}
+            write_json(told, is_line=True)
         else:
             write(server.address)
+            if url is not None:
+                write(url)
         await stopped.wait()
+
+
+async def _serve_page(stack: AsyncExitStack, journal: Journal, page: str) -> str:
+    from antiphon.app.web import serve_web
+    from antiphon.app.wiring import core_of
+
+    core = await stack.enter_async_context(core_of(journal))
+    return (await stack.enter_async_context(serve_web(core, page))).url
 
 
 async def _sync(

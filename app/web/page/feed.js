@@ -1,0 +1,55 @@
+// Follows a stream of events: keeps the newest document of each topic, and says which ones changed, all at once.
+// EventSource reconnects by itself with the id of the last event, and the server goes on from there.
+
+import { Gap, applyPatch } from "./patch.js";
+
+export class Feed {
+  constructor(path, { changed, linked }) {
+    this.path = path;
+    this.changed = changed;
+    this.linked = linked;
+    this.documents = {};
+    this.versions = {};
+    this.open();
+  }
+
+  open() {
+    this.source = new EventSource(this.path);
+    this.source.addEventListener("open", () => this.linked(true));
+    this.source.addEventListener("error", () => {
+      this.linked(false);
+      // A server that refuses (another token, say) ends the source for good; ask again, slowly.
+      if (this.source.readyState === EventSource.CLOSED) this.again = setTimeout(() => this.open(), 5000);
+    });
+    this.source.addEventListener("deltas", (event) => this.take(JSON.parse(event.data)));
+  }
+
+  close() {
+    clearTimeout(this.again);
+    this.source.close();
+  }
+
+  take(changes) {
+    const documents = { ...this.documents };
+    const versions = { ...this.versions };
+    try {
+      for (const [topic, deltas] of Object.entries(changes)) {
+        for (const delta of deltas) {
+          if (delta.base === null) documents[topic] = delta.document;
+          else if (delta.base !== versions[topic]) throw new Gap(`${topic}: version ${delta.base} is wanted, ${versions[topic]} is here`);
+          else documents[topic] = applyPatch(documents[topic], delta.patch);
+          versions[topic] = delta.seq;
+        }
+      }
+    } catch (problem) {
+      if (!(problem instanceof Gap)) throw problem;
+      // Everything anew: a new source has no id to go on from.
+      this.close();
+      this.open();
+      return;
+    }
+    this.documents = documents;
+    this.versions = versions;
+    this.changed(new Set(Object.keys(changes)), documents);
+  }
+}

@@ -1,0 +1,29 @@
+// Asks the server to do something. Resolves to what it tells, and rejects with a text for people.
+
+export class Refused extends Error {
+  constructor(code, text) {
+    super(text);
+    this.code = code;
+  }
+}
+
+export async function intend(intent, fields = {}) {
+  let answer;
+  try {
+    answer = await fetch("intents", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ intent, ...fields }),
+    });
+  } catch {
+    throw new Refused("unreachable", "The journal cannot be reached. Nothing was changed; try again when it is back.");
+  }
+  const found = await answer.json().catch(() => ({ error: { code: "unreadable", text: `The answer (${answer.status}) makes no sense.` } }));
+  if (found.error) throw new Refused(found.error.code, found.error.text);
+  return found.done;
+}
+
+// Names an item before it is sent, so that a second try after a lost answer says the same thing again.
+export function newId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
