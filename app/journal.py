@@ -212,6 +212,16 @@ class Journal:
         """The chains (hex) of which two stories are kept, and the number from which on they differ."""
         return {chain.hex(): seq for chain, seq in self._engine.index.forked().items()}
 
+    @property
+    def forked_authors(self) -> dict[str, tuple[str, int]]:
+        """The authors (authority ids) of forked chains: the chain (hex), and the number from which on it tells two
+        stories. What they grant or take from there on binds only who had built on it without seeing the fork."""
+        found: dict[str, tuple[str, int]] = {}
+        for chain, seq in sorted(self._engine.index.forked().items()):
+            state = self._engine.index.chain(chain)
+            found[(state.info.authority if state else "") or chain.hex()] = (chain.hex(), seq)
+        return found
+
     def statistics(self) -> EngineStatistics:
         """A frozen record of the insides."""
         return self._engine.statistics()

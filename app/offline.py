@@ -29,6 +29,7 @@ from antiphon.journal import (
     read_log,
     read_run_bytes,
 )
+from antiphon.journal.bases import base_of_note
 from antiphon.journal.stores.folder import LOCK_FILE, closed_at
 from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, part_paths
 from antiphon.reactive import Signal
@@ -79,7 +80,10 @@ class OfflineJournal:
             self.evidence.extend(found for note in item.notes if (found := read_quarantined(note)) is not None)
             for info in item.chains:
                 self.index.introduce(info)
-            yield item._replace(runs=tuple(self._admit(item)))
+            admitted = item._replace(runs=tuple(self._admit(item)))
+            for base in filter(None, map(base_of_note, item.notes)):
+                self.index.set_base(base)
+            yield admitted
 
     def has_grown(self) -> bool:
         """Whether there may be something to read: two looks at file sizes, whatever the journal holds."""

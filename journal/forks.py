@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from antiphon.facts import ChainId, ChainInfo, FactId, Namespace
+from antiphon.facts import ChainId, ChainInfo, FactId, FactRecord, Namespace
 
 from .chain import Seal, is_seal_valid, make_chain_info
 from .errors import UnsealedBytes
@@ -83,7 +83,8 @@ def is_authority_bearing(kind: str) -> bool:
 
 
 class CausalFact(NamedTuple):
-    """What the rule needs to know of a fact; ``parents`` are its previous fact and those that it names in ``after``."""
+    """What the rule needs to know of a fact; ``parents`` are the first 16 bytes of the ids of its previous fact and of
+    those that it names in ``after``."""
 
     fact_id: bytes
     chain: ChainId
@@ -110,27 +111,91 @@ def find_void(facts: Iterable[CausalFact], forks: Mapping[ChainId, int]) -> froz
     >>> find_void([ban, other, CausalFact(b"3", ben, "ben", 1, "chat.message_sent", (b"1",))], {ada: 2})
     frozenset()
     """
-    pasts: dict[bytes, Mapping[ChainId, bytes]] = {}
-    branches = _Branches()
-    suspects: dict[bytes, str] = {}
-    upheld: set[bytes] = set()
+    book = VoidBook(forks)
     for fact in facts:
-        past = branches.join([pasts[parent] for parent in fact.parents if pasts.get(parent)])
-        fork_seq = forks.get(fact.chain, 0)
-        if fork_seq and fact.seq >= fork_seq:
-            branches.add(fact)
-            past = {**past, fact.chain: fact.fact_id}
-            if is_authority_bearing(fact.kind):
-                suspects[fact.fact_id] = fact.author
-        pasts[fact.fact_id] = past
-        for chain, tip in past.items():
-            if chain != fact.chain and tip != SEEN:
-                upheld.update(each for each in branches.back_from(tip, fact.author))
-    return frozenset(suspects) - upheld
+        book.add((fact,))
+    return frozenset(book.void)
+
+
+class VoidBook:
+    """``find_void`` as facts come: run by run in a causal order, each in O(its facts · forked chains seen).
+
+    Remembers a past for each run that has a forked chain in its past, and the facts of forked chains from their forks
+    on (some 200 bytes each): what comes before a fork costs nothing.
+    """
+
+    def __init__(self, forks: Mapping[ChainId, int]) -> None:
+        self.forks = dict(forks)
+        self._pasts: dict[bytes, Mapping[ChainId, bytes]] = {}
+        self._branches = _Branches()
+        self._suspects: dict[bytes, str] = {}  # by whole id; all else goes by what links name
+        self._upheld: set[bytes] = set()
+
+    @property
+    def void(self) -> dict[bytes, str]:
+        """The facts that bind nobody, and their kinds."""
+        return {fact_id: kind for fact_id, kind in self._suspects.items() if fact_id[:16] not in self._upheld}
+
+    def add(self, run: Sequence[CausalFact]) -> None:
+        """Take in consecutive facts of one chain; only the last of them is named by others."""
+        inner: Mapping[ChainId, bytes] = {}
+        for fact in run:
+            pasts = [self._pasts[parent] for parent in fact.parents if self._pasts.get(parent)]
+            past = self._branches.join([inner, *pasts] if inner else pasts)
+            fork_seq = self.forks.get(fact.chain, 0)
+            if fork_seq and fact.seq >= fork_seq:
+                self._branches.add(fact)
+                if past.get(fact.chain) != SEEN:
+                    past = {**past, fact.chain: fact.fact_id[:16]}
+                if is_authority_bearing(fact.kind):
+                    self._suspects[fact.fact_id] = fact.kind
+            inner = past
+            for chain, tip in past.items():
+                if chain != fact.chain and tip != SEEN:
+                    self._upheld.update(self._branches.back_from(tip, fact.author))
+        if inner:
+            self._pasts[run[-1].fact_id[:16]] = inner
 
 
 SEEN = b""
 """Stands for a past that holds two stories of a chain."""
+
+
+def causal_facts(previous_id: bytes, records: Sequence[FactRecord]) -> list[CausalFact]:
+    """Records of one run as the rule needs them; parents are cut to 16 bytes, as links name them."""
+    found = []
+    before = previous_id[:16]
+    for record in records:
+        info = record.chain
+        parents = (before, *(link.short_id for link in record.after))
+        author = info.authority or info.text
+        found.append(CausalFact(record.fact_id, info.chain, author, record.seq, record.kind, parents))
+        before = record.fact_id[:16]
+    return found
+
+
+def judge_runs(forks: Mapping[ChainId, int], runs: Iterable[Sequence[CausalFact]]) -> VoidBook:
+    """The rule over members in any order, each run behind those that it builds on; O(facts) and no reading back."""
+    book = VoidBook(forks)
+    done: set[bytes] = set()
+    waiting: dict[bytes, list[Sequence[CausalFact]]] = {}
+    members = {run[-1].fact_id[:16]: run for run in runs if run}
+    for first in members.values():
+        queue = [first]
+        while queue:
+            run = queue.pop()
+            missing = next((p for fact in run for p in fact.parents if p in members and p not in done), None)
+            own = {fact.fact_id[:16] for fact in run}
+            if missing is not None and missing not in own:
+                waiting.setdefault(missing, []).append(run)
+                continue
+            end = run[-1].fact_id[:16]
+            if end in done:
+                continue
+            book.add(run)
+            done.add(end)
+            queue.extend(waiting.pop(end, ()))
+    return book
 
 
 class _Branches:
@@ -143,7 +208,7 @@ class _Branches:
     def add(self, fact: CausalFact) -> None:
         previous = (each for each in fact.parents if each in self._facts and self._facts[each][0].chain == fact.chain)
         before = next((each for each in previous if self._facts[each][0].seq == fact.seq - 1), None)
-        self._facts[fact.fact_id] = (fact, before)
+        self._facts[fact.fact_id[:16]] = (fact, before)
 
     def back_from(self, tip: bytes, witness: str) -> Iterable[bytes]:
         """A fact and those before it that another author's fact upholds; each is told once an author."""

@@ -80,6 +80,7 @@ from antiphon.reactive import AppError, SignalHub, Window
 
 from .fact_sinks import FactSinks
 from .follower import FollowerService
+from .fork_judge import VOID_CODE, ForkJudge
 from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
 from .keeper import Erasing, Keeper
 from .recall import MemberReader
@@ -282,8 +283,10 @@ class JournalEngine:
         self._facts_since_kept = 0
         self._listeners: list[RunListener] = []
         self._parking = Parking()
+        self._hiding: set[asyncio.Task[None]] = set()
         self.quarantine = Quarantine(self.note, clock.now_ms)
         self._witness = ForkWitness(self, self.commit)
+        self.judge = ForkJudge(index, self.read_run, self._on_judged)
         self._ingesting = asyncio.Lock()
         self._window_count = 0
         self._refused = 0
@@ -373,6 +376,7 @@ class JournalEngine:
         self._notes.flush()
         self._window.flush()
         await self._commits.drain()
+        await self.judge.settle()
         await self.views.settle()
 
     def register(self, models: Iterable[type[Fact]]) -> None:
@@ -404,6 +408,7 @@ class JournalEngine:
         if ingest.runs:
             self._witness.note(each for each in durable if isinstance(each, Fact))
             await self._witness.look({run.seal.chain for run in ingest.runs})
+            await self.judge.settle()
         # Only now, when they are durable; and only to whoever sent them, which a parked run of another peer is not.
         if self.acks is None or not durable:
             return result
@@ -577,6 +582,8 @@ class JournalEngine:
             finally:
                 async with self._ingesting:  # what a peer sent before is written before the log is closed
                     await self._commits.drain()
+                await self.judge.settle()
+                await asyncio.gather(*self._hiding)
                 await self.views.close()
                 await self._keep_checkpoints()
                 await self.keeper.close()
@@ -758,11 +765,12 @@ class JournalEngine:
             commit.take(committed)
         if cargo.done is not None and not cargo.done.done():
             cargo.done.set_result(None)
+        self.judge.take(cargo.runs)
         if self.erasures.retired and not cargo.is_foreign:
             # Older than the horizon by its own time, though it was said only now: folded again it would not be there.
             retired = self.erasures.retired
             cargo.facts = [fact for fact in cargo.facts if not retired.is_retired(get_record(fact))]
-        self.sinks.deliver(cargo.facts)
+        self.sinks.deliver(self._binding(cargo.facts))
         if any(record.kind == ERASURE_KIND for record in records):
             self._take_erasures(records)
         self.follower.offer(records, item.position, rows, cargo.registrations, cargo.chains, cargo.hidden, cargo.notes)
@@ -772,6 +780,28 @@ class JournalEngine:
         if self._facts_since_kept >= CHECKPOINT_FACTS:
             self._facts_since_kept = 0
             self._loop.call_soon(self._keep_checkpoints_soon)
+
+    def _binding(self, facts: list[Fact]) -> list[Fact]:
+        """What views are given: not what a forked author's word no longer gives."""
+        if not self.judge.void_count:
+            return facts
+        return [fact for fact in facts if not self.judge.is_void(get_record(fact))]
+
+    def _on_judged(self, void: Mapping[bytes, str], binding: Mapping[bytes, str]) -> None:
+        """Let views and tables follow what became void, and what no longer is."""
+        self.views.forget(frozenset((*void.values(), *binding.values())))
+        reasons: dict[bytes, str | None] = {**dict.fromkeys(void, VOID_CODE), **dict.fromkeys(binding, None)}
+
+        def hide(database: DuckdbFollower) -> None:
+            database.hide(reasons, over=VOID_CODE)
+
+        task = self._loop.create_task(self._hide(hide))
+        self._hiding.add(task)
+        task.add_done_callback(self._hiding.discard)
+
+    async def _hide(self, hide: Callable[[DuckdbFollower], None]) -> None:
+        with suppress(StoreUnavailable):  # the next opening judges again
+            await self.follower.run(hide)
 
     def _take_erasures(self, records: Sequence[FactRecord]) -> None:
         """Let views, files and tables forget what erasures among *records* name and have the right to."""
@@ -894,8 +924,8 @@ class JournalEngine:
             )
         except StoreUnavailable:
             return None
-        if found is None or found.position > self.index.fact_count or self._has_unerased or self.index.repeated_count:
-            return None  # where facts stand in the log twice, a position does not say which runs came before
+        if found is None or found.position > self.index.fact_count or self._has_unerased or self.index.forked():
+            return None  # it may hold what is void since; and what stands in the log twice makes positions say little
         is_stale = found.position == self.index.fact_count and found.root.hex() != self.index.fingerprint()
         return None if is_stale else found
 
@@ -940,7 +970,7 @@ class JournalEngine:
         return [], self.read_run
 
     def _decode(self, record: FactRecord) -> Fact | None:
-        if self.erasures and self.erasures.is_erased(record):
+        if self.judge.is_void(record) or (self.erasures and self.erasures.is_erased(record)):
             return None
         decoded = self.registry.decode(record, is_trusted=record.chain.public_key == self.folder.writer.public_key)
         if isinstance(decoded, GenericFact):

@@ -178,6 +178,8 @@ async def open_engine(
         threads=threads,
         erasures=book,
     )
+    engine.judge.look()
+    await engine.judge.settle()
     engine.forget([claim for claim in book.claims() if claim.fact_id in recovered.unerased])
     engine.forget_retired(recovered.unretired)
     return engine

@@ -239,10 +239,12 @@ class DuckdbFollower:
                 notes=notes,
             )
 
-    def hide(self, reasons: Mapping[bytes, str | None]) -> None:
-        """Change why facts are hidden from the typed views (by 32-byte id); None shows them again."""
+    def hide(self, reasons: Mapping[bytes, str | None], *, over: str | None = None) -> None:
+        """Change why facts are hidden from the typed views (by 32-byte id); None shows them again.
+
+        With *over* only of those that are shown, or hidden for that reason."""
         with self._guarded():
-            self._tables.hide(reasons)
+            self._tables.hide(reasons, over=over)
 
     def erase(self, fact_ids: Iterable[bytes]) -> None:
         """Take the payloads of these facts out of the table; ids and everything else stay."""

@@ -216,16 +216,18 @@ class FactTables:
             raise
         self._position = position
 
-    def hide(self, reasons: Mapping[bytes, str | None]) -> None:
-        """Change why facts are hidden (by 32-byte id); None shows them again."""
+    def hide(self, reasons: Mapping[bytes, str | None], *, over: str | None = None) -> None:
+        """Change why facts are hidden (by 32-byte id); None shows them again.
+
+        With *over* only of those that are shown, or hidden for that reason."""
         rows = [
             {"i": fact_id.hex(), "r": _clean(reason) if reason is not None else None}
             for fact_id, reason in reasons.items()
         ]
         self._execute(
             f"UPDATE internal.facts SET hidden = given.r FROM ({_from_json('i VARCHAR, r VARCHAR')}) AS given "
-            "WHERE fact_id = unhex(given.i)",
-            [_json(rows)],
+            "WHERE fact_id = unhex(given.i) AND (?::VARCHAR IS NULL OR hidden IS NULL OR hidden = ?::VARCHAR)",
+            [_json(rows), over, over],
         )
 
     def erase(self, fact_ids: Iterable[bytes]) -> None:

@@ -1,0 +1,155 @@
+"""What a forked author grants binds only those who could not know; every order of arrival shows the same."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from antiphon import Journal
+from antiphon.facts import AfterLink, Fact
+from antiphon.facts.chat import MessageSent
+from antiphon.facts.moderation import HomeBan, HomeDeclared, HomeGrantModerator, home_context
+from antiphon.journal.forks import VoidBook, causal_facts, find_void, judge_runs
+from antiphon.journal.ingest import Ingest
+from antiphon.journal.parking import Parking
+from antiphon.journal.sync.messages import IncomingRun
+from antiphon.runtime.services.sync import sync_in_process
+from antiphon.testing.records import ChainWriter, make_draft
+from antiphon.testing.replica import MemoryReplica
+from antiphon.views import HOMES_SIGNAL
+
+ADA = ChainWriter("ada").chain.info.authority
+HOME = home_context(ADA, "garden")
+BEN, CID, EVE = (ChainWriter(name).chain.info.authority for name in ("ben", "cid", "eve"))
+
+
+def grant(whom: str, at: int) -> Fact:
+    return HomeGrantModerator(context_id=HOME, target_id=whom, actor_id=ADA, granted_at=at)
+
+
+def ban(whom: str, at: int, *, actor: str = ADA) -> Fact:
+    return HomeBan(context_id=HOME, target_id=whom, channel_id=None, actor_id=actor, banned_at=at, reason="")
+
+
+class Story:
+    """Ada's two stories, and what others built on them: in the first Ben moderates, in the second Eve is banned."""
+
+    def __init__(self) -> None:
+        one, other = ChainWriter("ada", namespace=HOME), ChainWriter("ada", namespace=HOME)
+        declared = HomeDeclared(context_id=HOME, name="garden", owner_id=ADA, declared_at=1)
+        before = [declared, grant(CID, 2)]
+        self.start = one.say_fact(*before)
+        other.say_fact(*before)
+        self.first = one.say_fact(grant(BEN, 3))
+        link_first = one.link
+        self.first_later = one.say_fact(ban(BEN, 9), self.said("first story"))
+        self.second = other.say_fact(ban(EVE, 4), self.said("second story"))
+        link_second = other.link
+        self.ben = ChainWriter("ben", namespace=HOME)
+        self.ban_of_ben = self.ben.say(make_draft(ban(EVE, 20, actor=BEN), after=(link_first,)))
+        self.cid = ChainWriter("cid", namespace=HOME)
+        self.cid_saw_both = self.cid.say(
+            make_draft(self.said("both", CID), after=tuple(sorted((link_first, link_second))))
+        )
+
+    @staticmethod
+    def said(text: str, who: str = ADA) -> Fact:
+        return MessageSent(
+            context_id=HOME, channel_id="general", message_id=text, sender_id=who, sender_name="", text=text, sent_at=5
+        )
+
+    @property
+    def runs(self) -> list[IncomingRun]:
+        return [self.start, self.first, self.first_later, self.second, self.ban_of_ben, self.cid_saw_both]
+
+
+STORY = Story()
+
+
+async def shown(journal: Journal) -> tuple[list[str], list[str]]:
+    """Who moderates the home, and who is banned from it."""
+    await journal.wake(HOMES_SIGNAL)
+    await journal.flush()
+    home = (await journal.snapshot(HOMES_SIGNAL)).home(HOME)
+    assert home is not None
+    return list(home.moderators), [each.target_id for each in home.bans]
+
+
+@pytest.mark.asyncio
+async def test_three_journals_with_a_fork_show_equal_homes(tmp_path: Path) -> None:
+    orders = [STORY.runs, STORY.runs[::-1], [*STORY.runs[3:], *STORY.runs[:3]]]
+    found = []
+    journals = [await Journal.open(tmp_path / name) for name in "abc"]
+    for journal, order in zip(journals, orders, strict=True):
+        for run in order:
+            await journal.engine.ingest([run])
+            await journal.wake(HOMES_SIGNAL)
+        found.append(await shown(journal))
+    # What Ben and Cid had seen of one story only holds; what nobody built on in time does not.
+    assert found == [(sorted([BEN, CID]), [EVE])] * 3
+    for journal in journals:
+        rows = await journal.engine.follower.run(
+            lambda database: database.query("SELECT kind FROM internal.facts WHERE hidden = 'void'").rows
+        )
+        assert rows == [("moderation.home_ban",)] * 2
+    for pair in ((0, 1), (1, 2), (2, 0), (0, 1)):
+        assert (await sync_in_process(journals[pair[0]].engine, journals[pair[1]].engine)).is_success
+    assert len({journal.fingerprint for journal in journals}) == 1
+    for journal in journals:
+        await journal.close()
+    for path in (tmp_path / "b").glob("journal.duckdb*"):
+        path.unlink()
+    for name in "abc":
+        async with Journal.open(tmp_path / name) as journal:
+            assert await shown(journal) == found[0], "opened again"
+            assert {who: seq for who, (_, seq) in journal.forked_authors.items()} == {ADA: 4}
+
+
+@pytest.mark.asyncio
+async def test_a_grant_from_a_fork_holds_until_the_fork_is_known_and_again_once_somebody_vouches(
+    tmp_path: Path,
+) -> None:
+    async with Journal.open(tmp_path / "j") as journal:
+        await journal.engine.ingest([STORY.start, STORY.first])
+        assert await shown(journal) == (sorted([BEN, CID]), [])
+        await journal.engine.ingest([STORY.second])
+        assert await shown(journal) == ([CID], []), "both stories are void"
+        await journal.engine.ingest([STORY.ban_of_ben])
+        assert await shown(journal) == (sorted([BEN, CID]), [EVE]), "Ben acted on one story and knew of no other"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(order=st.permutations(range(6)), cut=st.integers(1, 6))
+def test_runs_judged_as_they_come_or_all_at_once_give_one_answer(order: list[int], cut: int) -> None:
+    replica = MemoryReplica(seed=1)
+    arrived: list[tuple[bytes, Sequence[object]]] = []
+    ingest_order = [STORY.runs[place] for place in order]
+    parking = Parking()
+    for part in (ingest_order[:cut], ingest_order[cut:]):
+        ingest = Ingest(replica.index, parking)
+        ingest.take(part)
+        for info in ingest.introduced:
+            replica.index.introduce(info)
+        replica._publish(ingest.runs)
+        arrived.extend((run.seal.from_id, run.records) for run in ingest.runs)
+    forks = replica.index.forked()
+    assert set(forks.values()) == {4}
+    runs = [causal_facts(start, records) for start, records in arrived]  # type: ignore[arg-type]  # records of runs
+    book = VoidBook(forks)
+    for run in runs:
+        book.add(run)
+    whole = judge_runs(forks, runs[::-1])
+    flat = find_void([fact for run in runs for fact in run], forks)
+    assert frozenset(book.void) == frozenset(whole.void) == flat
+    assert sorted(book.void.values()) == ["moderation.home_ban"] * 2
+
+
+def test_a_link_to_nowhere_stops_nothing() -> None:
+    (fact,) = causal_facts(bytes(32), [])[:1] or [None]
+    assert fact is None
+    nowhere = AfterLink(ChainWriter("x").chain.info.chain, 3, bytes(16))
+    run = ChainWriter("dan", namespace=HOME)
+    sealed = run.seal(make_draft(Story.said("hello"), after=(nowhere,)))
+    assert judge_runs({}, [causal_facts(sealed.seal.from_id, sealed.records)]).void == {}
