@@ -23,12 +23,14 @@ from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.log import LogDamage, LogFrame, part_paths
 from antiphon.journal.stores.tables import FactTables, Parameters, connect, create_tables
 from antiphon.runtime.clock import SystemClock
+from antiphon.runtime.fork_judge import VOID_CODE
 
 from .answers import Answer, HistoryError, Result, html_card, html_table, refuse_closed, show_time, told
 from .fact_query import FactQuery
 from .moment import Moment, to_ms
 from .offline import open_offline
 from .timeline import By, Step, Timeline, build_timeline
+from .troubles import find_void
 
 if TYPE_CHECKING:
     from .time_travel import AnyView, Explanation, Traveller, ViewDiff
@@ -95,6 +97,7 @@ class History:
         self._clock = clock or SystemClock()
         self._registry = build_fact_registry()
         self._erasures = ErasureBook()
+        self._void = frozenset[bytes]()
         for model in types:
             self._registry.register(model)
         workspace = Path(tempfile.mkdtemp(prefix="antiphon-history-")).resolve()
@@ -222,6 +225,8 @@ class History:
         finally:
             # The reader has moved past these frames, so they are applied even when reading on failed.
             self._apply(pending)
+        if self._tables.position.fact_count > before:
+            self._hide_void()
         return self._tables.position.fact_count - before
 
     def statistics(self) -> HistoryStatistics:
@@ -292,6 +297,14 @@ class History:
             chains=[info for frame in frames for info in frame.chains],
         )
         self._forget(records)
+
+    def _hide_void(self) -> None:
+        """Hide what forked authors' words no longer give; O(facts of the context), in forked ones only."""
+        void = find_void(self._reader)
+        if void.keys() != self._void:
+            shown = dict.fromkeys(self._void - void.keys(), None)
+            self._tables.hide({**dict.fromkeys(void, VOID_CODE), **shown}, over=VOID_CODE)
+            self._void = frozenset(void)
 
     def _forget(self, records: Sequence[FactRecord]) -> None:
         """Take out what erasures among *records* name, though the owner may not have rewritten its files yet."""

@@ -5,7 +5,7 @@ Takes no lock, opens no database and writes nothing. Decides membership exactly 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -155,8 +155,12 @@ def is_due(record: FactRecord, now_ms: int) -> bool:
     return record.at <= now_ms + SKEW_MS_MAX
 
 
-def find_hidden(record: FactRecord, registry: FactRegistry, *, now_ms: int) -> HiddenFact | None:
-    """Why views do not show a fact at *now_ms*, or None when they may."""
+def find_hidden(
+    record: FactRecord, registry: FactRegistry, *, now_ms: int, void: Container[bytes] = ()
+) -> HiddenFact | None:
+    """Why views do not show a fact at *now_ms*, or None when they may; *void* are ids (see ``troubles.find_void``)."""
+    if record.fact_id in void:
+        return HiddenFact(record, "void", "its author told two stories, and nobody had built on it without seeing both")
     if not is_due(record, now_ms):
         return HiddenFact(record, "not-due", f"not due until {_show_time(record.at - SKEW_MS_MAX)}")
     decoded = registry.decode(record)

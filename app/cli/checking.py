@@ -24,12 +24,19 @@ def register(app: typer.Typer) -> None:
 def verify(journal: JournalOption, as_json: JsonOption = False) -> None:
     """Read the whole log again and check every hash, link, frame and seal; exit code 1 names each damaged place.
 
-    JSON: one object: sound, facts, runs, frames, files, strays, fingerprint, damages [{file, offset, length, reason}].
+    Also named: facts that are missing, chains with two stories (whose, and from which number on), where chains were
+    collapsed, and what was kept of bytes that were refused.
+
+    JSON: one object: sound, facts, runs, frames, files, strays, fingerprint, damages [{file, offset, length, reason}],
+    holes [{chain, namespace, author, authority, from_seq, to_seq}], forks [{…, from_seq}], void, evidence [{at_ms,
+    peer, chain, first_seq, reason, is_sender_at_fault, size, digest, first_bytes}], bases [{…, to_seq}].
     """
     from antiphon.app.offline import open_offline, verify_log
+    from antiphon.app.troubles import find_troubles
 
     offline = open_offline(journal)
     found = verify_log(offline)
+    troubles = find_troubles(offline)
     if as_json:
         write_json(
             {
@@ -45,12 +52,15 @@ def verify(journal: JournalOption, as_json: JsonOption = False) -> None:
                     for each in found.damages
                 ],
             }
+            | troubles.describe()
         )
     else:
         for each in found.damages:
             write(
                 f"log file {each.file_number}, bytes {each.offset}..{each.offset + each.length}: {clean(each.reason)}"
             )
+        for line in troubles.lines():
+            write(clean(line))
         verdict = "damaged; sync with a peer that holds these facts" if found.damages else "sound"
         write(
             f"{counted(found.fact_count, 'fact')} under {counted(found.run_count, 'seal')} "
@@ -71,13 +81,16 @@ def doctor(
     that only one holds is named, and so are holes and damage.
 
     JSON: one object: equal, fingerprints [a, b], facts [a, b], namespaces (that differ), missing [in a, in b], forked
-    (chains), chains [{chain, namespace, author, last_seq [a, b], forked_at}], damages [a, b], strays [a, b], advice
-    [text], first_difference {held_by, fact_id, kind, at_ms, author, namespace, chain, seq} or null.
+    (chains), chains [{chain, namespace, author, last_seq [a, b], forked_at}], damages [a, b], strays [a, b], troubles
+    [a, b] (as verify tells them), advice [text], first_difference {held_by, fact_id, kind, at_ms, author, namespace,
+    chain, seq} or null.
     """
     from antiphon.app.offline import compare_journals, open_offline
+    from antiphon.app.troubles import find_troubles
 
-    found = compare_journals(open_offline(first), open_offline(second))
-    folders = (first, second)
+    folders, journals = (first, second), (open_offline(first), open_offline(second))
+    found = compare_journals(*journals)
+    troubles = [find_troubles(each) for each in journals]
     if as_json:
         record = found.first.record if found.first else None
         write_json(
@@ -100,6 +113,7 @@ def doctor(
                 ],
                 "damages": found.damage_counts,
                 "strays": found.stray_counts,
+                "troubles": [each.describe() for each in troubles],
                 "advice": advise(found, folders),
                 "first_difference": record
                 and {
@@ -133,6 +147,9 @@ def doctor(
                 f"({record.fact_id.hex()[:12]}, "
                 f"number {record.seq} of chain {record.chain.text[:8]}), only in {folders[found.first.holder]}"
             )
+        for folder, each_troubles in zip(folders, troubles, strict=True):
+            for line in each_troubles.lines():
+                write(f"{folder}: {clean(line)}")
         write("equal" if found.is_equal else "they differ")
         for line in advise(found, folders):
             write(f"- {line}")

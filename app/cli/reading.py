@@ -6,7 +6,7 @@ import csv
 import io
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import wait
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -111,11 +111,14 @@ def _fold_now(journal: Path, view: str) -> Any:
     """The state now, straight from the log."""
     from antiphon import views
     from antiphon.app.offline import fold_view, open_offline
+    from antiphon.app.troubles import find_void
     from antiphon.facts import AuthorityId
     from antiphon.runtime.clock import SystemClock
 
     offline = open_offline(journal)
     records = list(offline.read_records())
+    void = find_void(offline)
+    records = [record for record in records if record.fact_id not in void] if void else records
     _tell_damages(offline)
     owner = offline.owner
     authority = owner.authority if owner else AuthorityId("")
@@ -140,13 +143,21 @@ def log(
     --hidden also hidden (a word) and reason, and payload is null when it was erased or is no JSON.
     """
     from antiphon.app.offline import open_offline
+    from antiphon.app.troubles import find_void
     from antiphon.facts.catalog import build_fact_registry
     from antiphon.runtime.clock import SystemClock
 
     offline = open_offline(journal)
-    choice = Choice.of(kind, author, since, until)
-    chosen = _choose(offline, build_fact_registry(), choice, now_ms=SystemClock().now_ms(), only_hidden=hidden)
-    for line in deque(chosen, maxlen=limit or None):
+    choice, registry, now_ms = Choice.of(kind, author, since, until), build_fact_registry(), SystemClock().now_ms()
+    chosen = deque(_choose(offline, registry, choice, now_ms=now_ms, only_hidden=hidden), maxlen=limit or None)
+    void = find_void(offline)
+    if void:
+        # Only the whole log says what is void, so a forked journal is read twice.
+        again = open_offline(journal)
+        chosen = deque(
+            _choose(again, registry, choice, now_ms=now_ms, only_hidden=hidden, void=void), maxlen=limit or None
+        )
+    for line in chosen:
         _write_fact(line, as_json=as_json)
     _tell_damages(offline)
 
@@ -244,13 +255,18 @@ def stats(journal: JournalOption, as_json: JsonOption = False) -> None:
 
     JSON: one object: journal, journal_id, author, authority, fingerprint, facts, frames, log_bytes, first_ms, last_ms,
     kinds {kind: facts}, namespaces {name: {facts, chains, root}}, authors [{author, authority, facts}], strays,
-    damages.
+    damages, and holes, forks, void, evidence and bases as verify tells them.
     """
     from antiphon.app.offline import open_offline
+    from antiphon.app.troubles import find_troubles
 
     offline = open_offline(journal)
     found = _count(offline)
+    troubles = find_troubles(offline)
+    found |= troubles.describe()
     _tell_damages(offline)
+    for line in troubles.lines():
+        say(clean(line))
     if as_json:
         write_json(found)
         return
@@ -272,7 +288,13 @@ def stats(journal: JournalOption, as_json: JsonOption = False) -> None:
 
 
 def _choose(
-    offline: OfflineJournal, registry: FactRegistry, choice: Choice, *, now_ms: int, only_hidden: bool = False
+    offline: OfflineJournal,
+    registry: FactRegistry,
+    choice: Choice,
+    *,
+    now_ms: int,
+    only_hidden: bool = False,
+    void: Container[bytes] = (),
 ) -> Iterator[dict[str, object]]:
     """The facts to list: those that views may show, or only the others with the reason."""
     from antiphon.app.offline import find_hidden
@@ -280,7 +302,7 @@ def _choose(
     for record in offline.read_records():
         if not choice.takes(record):
             continue
-        reason = find_hidden(record, registry, now_ms=now_ms)
+        reason = find_hidden(record, registry, now_ms=now_ms, void=void)
         if reason is not None and only_hidden:
             yield _describe(record) | {"hidden": reason.code, "reason": reason.reason}
         elif reason is None and not only_hidden:

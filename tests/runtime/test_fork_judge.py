@@ -1,13 +1,17 @@
 """What a forked author grants binds only those who could not know; every order of arrival shows the same."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from antiphon import Journal
+from antiphon import Journal, open_history
+from antiphon.app.cli.root import app
 from antiphon.facts import AfterLink, Fact
 from antiphon.facts.chat import MessageSent
 from antiphon.facts.moderation import HomeBan, HomeDeclared, HomeGrantModerator, home_context
@@ -153,3 +157,37 @@ def test_a_link_to_nowhere_stops_nothing() -> None:
     run = ChainWriter("dan", namespace=HOME)
     sealed = run.seal(make_draft(Story.said("hello"), after=(nowhere,)))
     assert judge_runs({}, [causal_facts(sealed.seal.from_id, sealed.records)]).void == {}
+
+
+def run_cli(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code in (0, 1), result.output
+    return result.stdout
+
+
+@pytest.mark.asyncio
+async def test_the_commands_that_look_name_forks_holes_and_evidence(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "j") as journal:
+        for run in STORY.runs:
+            await journal.engine.ingest([run], peer="tcp://friend")
+        bad = ChainWriter("mallory", namespace=HOME).say_fact(Story.said("hello"))
+        bad = bad._replace(lines=(bad.lines[0], bad.lines[1].replace(b"hello", b"jello")))
+        await journal.engine.ingest([bad], peer="tcp://mallory")
+        await journal.flush()
+    folder = str(tmp_path / "j")
+    for command in ("verify", "stats"):
+        found = orjson.loads(await asyncio.to_thread(run_cli, command, "--journal", folder, "--json"))
+        assert [(fork["author"], fork["authority"], fork["from_seq"]) for fork in found["forks"]] == [("ada", ADA, 4)]
+        assert found["void"] == 2
+        assert found["holes"] == found["bases"] == []
+        assert [(each["peer"], each["is_sender_at_fault"]) for each in found["evidence"]] == [("tcp://mallory", True)]
+    assert "tells two stories from number 4 on" in await asyncio.to_thread(run_cli, "verify", "--journal", folder)
+    doctor = orjson.loads(await asyncio.to_thread(run_cli, "doctor", folder, folder, "--json"))
+    assert [each["forks"][0]["author"] for each in doctor["troubles"]] == ["ada", "ada"]
+    hidden = await asyncio.to_thread(run_cli, "log", "--hidden", "--json", "--journal", folder)
+    assert [orjson.loads(line)["hidden"] for line in hidden.splitlines()] == ["void", "void"]
+    plain = await asyncio.to_thread(run_cli, "log", "--json", "--journal", folder, "--kind", "moderation.*")
+    assert len(plain.splitlines()) == 3, "two grants and the ban of Ben's"
+    with open_history(tmp_path / "j") as history:
+        rows = history.sql("SELECT kind FROM history WHERE hidden = 'void'").fetchall()
+    assert len(rows) == 2
