@@ -71,7 +71,7 @@ clean:           ## remove the .venv, builds and every tool's cache
 # A stamp is written last, so that an interrupted set-up is taken up again instead of being believed.
 $(VENV)/.ready-dev: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "==> installing antiphon with its test tools into $(VENV) (once; a minute or two)"
-	@$(BIN)/python -m pip install -c constraints.txt -e '.[dev,notebook,web]'
+	@$(BIN)/python -m pip install -c constraints.txt -e '.[dev,notebook,web,tui]'
 	@touch $(VENV)/.ready-base $@
 
 $(VENV)/.ready-base: $(VENV)/.made pyproject.toml constraints.txt

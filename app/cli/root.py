@@ -140,11 +140,12 @@ def _register() -> None:
         reading,
         replicating,
         simulating,
+        terminal,
         travelling,
     )
 
     looking = (reading, travelling, exporting, checking)
-    for module in (demo, importing, *looking, housekeeping, replicating, choreography, simulating):
+    for module in (demo, importing, *looking, housekeeping, replicating, choreography, simulating, terminal):
         module.register(app)
 
 

@@ -10,12 +10,15 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from antiphon.app.printable import clean as clean
+from antiphon.app.printable import show_time as show_time
 
 if TYPE_CHECKING:
     from antiphon.app.importing import ImportProgress
@@ -25,9 +28,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, 
 AuthorOption = Annotated[
     str | None, typer.Option("--author", help="Display name for what this journal writes; kept for the next time.")
 ]
-
-# Controls (also those beyond ASCII) and the marks that turn the direction of writing.
-_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)), "�")
 
 
 def say(message: str) -> None:
@@ -82,25 +82,6 @@ def show_value(value: object) -> str:
     if isinstance(value, bytes):
         return value.hex()
     return clean(str(value))
-
-
-def clean(text: str) -> str:
-    """Text that cannot steer a terminal.
-
-    >>> clean("red \\x1b[31malert")
-    'red \\ufffd[31malert'
-    """
-    return text.translate(_CONTROLS)
-
-
-def show_time(at_ms: int | None) -> str:
-    """A time in UTC to the minute."""
-    if at_ms is None:
-        return "–"
-    try:
-        return datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M")
-    except (OverflowError, ValueError, OSError):
-        return f"{at_ms} ms"
 
 
 def newest(items: Sequence[object], limit: int) -> int:

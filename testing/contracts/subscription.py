@@ -64,8 +64,9 @@ def subscriber_count(hub: SignalHub) -> int:
 
 
 def printable(text: str) -> str:
-    """A text without what surfaces may show in a form of their own: control and direction characters, line ends."""
-    return "".join(each for each in text if each.isprintable() or each == " ")
+    """A text without what surfaces may show in a form of their own: control and direction characters, line ends, and
+    what stands in for them."""
+    return "".join(each for each in text if each.isprintable() and each != "\N{REPLACEMENT CHARACTER}")
 
 
 class SubscriptionContract:

@@ -1,0 +1,1 @@
+"""The terminal door: chat, contacts, invitations and an inspector over an `AppCore`, with Textual (extra ``tui``)."""

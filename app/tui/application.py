@@ -1,0 +1,178 @@
+"""The terminal application: panes that follow an `AppCore`'s signals, and one line to type intents into.
+
+Holds no state but which channel is open. Belongs to the core's loop: ``await TerminalApp(core).run_async()``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
+
+from antiphon.app.core import AppCore
+from antiphon.app.intent_errors import IntentError
+from antiphon.app.intents import Intent
+from antiphon.app.runtime_bridge import RuntimeBridge
+from antiphon.app.typed_lines import Errand, Help, Place, read_line
+from antiphon.reactive import ERROR_SIGNAL, SYNC_STATUS_SIGNAL
+from antiphon.views.chat_state import ChannelKey, ChatState
+from antiphon.views.signals import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
+
+from .drawing import (
+    channel_lines,
+    contact_lines,
+    error_line,
+    inspector_lines,
+    invitation_lines,
+    key_text,
+    message_lines,
+    sync_line,
+    unread_line,
+)
+from .panes import SignalChoice, SignalPane, plain
+
+TABS = ("chat", "contacts", "invitations", "inspector")
+
+
+class _Errand(Protocol):
+    async def __call__(self, address: str, /) -> object: ...
+
+
+class TerminalApp(App[None]):
+    """Chat, contacts, invitations and the inspector in a terminal."""
+
+    TITLE = "antiphon"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    #channels { width: 26; border: none; }
+    #talk { padding: 0 1; }
+    #status { height: 1; }
+    #status > Static { width: auto; padding: 0 2 0 0; }
+    #answer { height: auto; max-height: 14; }
+    TabbedContent { height: 1fr; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *((f"f{number}", f"show_tab('{tab}')", tab.title()) for number, tab in enumerate(TABS, start=1)),
+        ("ctrl+n", "next_channel(1)", "Next channel"),
+        ("ctrl+p", "next_channel(-1)", "Previous"),
+        ("escape", "focus_line", "Type"),
+        ("ctrl+q", "quit", "Quit"),
+    ]
+
+    def __init__(self, core: AppCore) -> None:
+        super().__init__()
+        self._core = core
+
+    @property
+    def channel(self) -> ChannelKey | None:
+        """The channel that is open."""
+        chosen = self.query_one("#channels", SignalChoice).chosen
+        return next((key for key in self._core.read(CHAT_SIGNAL).channels if key_text(key) == chosen), None)
+
+    def compose(self) -> ComposeResult:
+        """The four tabs, the status, the answer to what was typed, and the line to type in."""
+        core = self._core
+        self._messages: SignalPane[ChatState] = SignalPane(
+            core.subscribe(CHAT_SIGNAL), self._draw_messages, id="messages"
+        )
+        with TabbedContent(initial="chat"):
+            with TabPane("Chat", id="chat"), Horizontal():
+                yield SignalChoice(core.subscribe(CHAT_SIGNAL), channel_lines, self._on_chosen, id="channels")
+                with VerticalScroll(id="talk"):
+                    yield self._messages
+            with TabPane("Contacts", id="contacts"), VerticalScroll():
+                yield SignalPane(core.subscribe(CONTACTS_SIGNAL), contact_lines, id="contact-list")
+            with TabPane("Invitations", id="invitations"), VerticalScroll():
+                yield SignalPane(core.subscribe(INVITATIONS_SIGNAL), invitation_lines, id="invitation-list")
+            with TabPane("Inspector", id="inspector"), VerticalScroll():
+                yield SignalPane(core.subscribe(core.inspect()), inspector_lines, id="windows")
+        with Horizontal(id="status"):
+            yield Static(plain(f"{core.author} ({core.authority[:8]})"), markup=False)
+            yield SignalPane(core.subscribe(SYNC_STATUS_SIGNAL), sync_line, id="sync")
+            yield SignalPane(core.subscribe(UNREAD_COUNT_SIGNAL), unread_line, id="unread")
+            yield SignalPane(core.subscribe(ERROR_SIGNAL), error_line, id="trouble")
+        yield Static(Text(""), id="answer", markup=False)
+        yield Input(placeholder="Say something, or /help", id="line")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Begin where one types."""
+        self.action_focus_line()
+
+    def action_show_tab(self, tab: str) -> None:
+        """Show a tab; typing goes on."""
+        self.query_one(TabbedContent).active = tab
+        self.action_focus_line()
+
+    def action_next_channel(self, step: int) -> None:
+        """Open the next channel of the list."""
+        channels: SignalChoice[ChatState] = self.query_one("#channels", SignalChoice)
+        keys = [key for key, _ in channel_lines(self._core.read(CHAT_SIGNAL))]
+        if keys:
+            here = keys.index(channels.chosen) if channels.chosen in keys else 0
+            channels.choose(keys[(here + step) % len(keys)])
+
+    def action_focus_line(self) -> None:
+        """Go where one types."""
+        self.query_one("#line", Input).focus()
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Do what was typed. The line is emptied at once, and given back when it was refused."""
+        text = event.value
+        if not text.strip():
+            return
+        event.input.value = ""
+        self.run_worker(self._do(text))
+
+    async def _do(self, text: str) -> None:
+        try:
+            asked = read_line(text, self._place())
+            if isinstance(asked, Help):
+                self._answer(Text(asked.text))
+            elif isinstance(asked, Errand):
+                self._answer(plain(f"{asked.operation} {asked.address} …"))
+                self._answer(plain(_told(await self._run(asked))))
+            else:
+                await self._submit(asked)
+        except IntentError as refused:
+            self._answer(Text.assemble(("⚠ ", "red"), plain(str(refused))))
+            line = self.query_one("#line", Input)
+            line.value = line.value or text
+
+    async def _submit(self, intent: Intent) -> None:
+        outcome = await self._core.submit(intent)
+        is_talk = outcome.operation == "chat:send-message"
+        self._answer(Text("") if is_talk else plain(f"{outcome.operation}: {outcome.progress.replace('_', ' ')}"))
+        if outcome.operation == "chat:create-channel" and outcome.subject is not None:
+            made = self._core.read(CHAT_SIGNAL).channel(outcome.subject)
+            if made is not None:
+                key = ChannelKey(made.context_id, made.id)
+                self.query_one("#channels", SignalChoice).choose(key_text(key))
+
+    async def _run(self, errand: Errand) -> object:
+        behind: RuntimeBridge = self._core.runtime
+        errands: dict[str, _Errand] = {"sync": behind.sync, "link": behind.link, "unlink": behind.unlink}
+        return await errands[errand.operation](errand.address)
+
+    def _place(self) -> Place:
+        core = self._core
+        return Place(core.read(CHAT_SIGNAL), core.read(CONTACTS_SIGNAL), core.read(INVITATIONS_SIGNAL), self.channel)
+
+    def _answer(self, text: Text) -> None:
+        self.query_one("#answer", Static).update(text)
+
+    def _on_chosen(self, _: str | None) -> None:
+        self._messages.redraw()
+
+    def _draw_messages(self, state: ChatState) -> Text:
+        self.query_one("#talk", VerticalScroll).scroll_end(animate=False)
+        return message_lines(state, self.query_one("#channels", SignalChoice).chosen)
+
+
+def _told(result: object) -> str:
+    """What came of an errand."""
+    return str(result).replace("_", " ")

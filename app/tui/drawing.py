@@ -1,0 +1,145 @@
+"""How each state looks on a terminal: lines of text with styles of ours. Pure; what people wrote is never markup."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from antiphon.app.inspection import InspectorState
+from antiphon.app.printable import clean, show_time
+from antiphon.reactive import AppError, SyncStatus
+from antiphon.views.chat_state import ChannelKey, ChatState, Message
+from antiphon.views.contacts_state import ContactsState
+from antiphon.views.invitations_state import Invitation, InvitationsState
+
+_SYNC_MARKS = {"idle": "○ offline", "syncing": "◐ syncing", "synced": "● in sync", "failed": "⚠ sync failed"}
+_RELATIONS = {"contact": "", "pending_outbound": "friendship offered", "pending_inbound": "offers friendship"}
+
+
+def key_text(key: ChannelKey) -> str:
+    """A channel's key as one text; ids may hold anything but this separator's place is told by the context's end."""
+    return f"{len(key.context_id)}:{key.context_id}{key.channel_id}"
+
+
+def channel_lines(state: ChatState) -> list[tuple[str, Text]]:
+    """The channels to choose from, by name."""
+    channels = sorted(state.channels.items(), key=lambda item: (item[1].name.casefold(), item[0]))
+    return [
+        (
+            key_text(key),
+            Text.assemble(
+                ("@ " if channel.is_dm else "# ", "dim"),
+                clean(channel.name),
+                (f"  {channel.unread_count}" if channel.unread_count else "", "bold"),
+            ),
+        )
+        for key, channel in channels
+    ]
+
+
+def message_lines(state: ChatState, channel_key: str | None) -> Text:
+    """The chosen channel: its topic, and what is shown of what was said."""
+    key = next((each for each in state.channels if key_text(each) == channel_key), None)
+    if key is None:
+        return Text("No channel is open. /create NAME makes one, /help lists what else there is.", style="dim")
+    channel = state.channels[key]
+    title = f"{channel.name} · {channel.topic}" if channel.topic else channel.name
+    lines = [Text(clean(title), style="bold")]
+    if channel.has_more:
+        lines.append(Text(f"… {channel.message_count - len(state.messages[key]):,} earlier messages", style="dim"))
+    lines += map(_message_line, state.messages[key])
+    return Text("\n").join(lines)
+
+
+def _message_line(message: Message) -> Text:
+    mark = "◆" if message.is_finalized else message.icon if message.is_own else " "
+    notes = [
+        *(["edited"] if message.edit_count else []),
+        *(["reply"] if message.reply_to else []),
+        *([f"imported by {message.imported_by_label or 'somebody'}"] if message.imported_by is not None else []),
+    ]
+    return Text.assemble(
+        (f"{show_time(message.timestamp, form='%H:%M')} {mark:<2} ", "dim"),
+        (f"{clean(message.sender_name)}: ", "bold" if message.is_own else "bold cyan"),
+        clean(message.content),
+        (f"  ({clean(', '.join(notes))})" if notes else "", "dim"),
+    )
+
+
+def contact_lines(state: ContactsState) -> Text:
+    """Everybody, by name."""
+    if not state.contacts:
+        return Text("Nobody yet. /add AUTHORITY NAME adds somebody.", style="dim")
+    return Text("\n").join(
+        Text.assemble(
+            (clean(contact.effective_name), "bold"),
+            ("  ♥ friend" if contact.relationship_state == "friend" else "", "green"),
+            (f"  {_RELATIONS.get(contact.relationship_state, '')}", "yellow"),
+            ("  ⛨ guardian" if contact.is_guardian else "", "cyan"),
+            (f"  {clean(contact.id)}", "dim"),
+        )
+        for contact in state.by_name()
+    )
+
+
+def invitation_lines(state: InvitationsState) -> Text:
+    """What waits for an answer, here and elsewhere, and what ended."""
+    parts = (("Waiting for you", state.pending), ("Waiting for others", state.sent), ("Ended", state.history))
+    lines = [Text("No invitations.", style="dim")] if not any(items for _, items in parts) else []
+    for title, items in parts:
+        if items:
+            lines += [Text(title, style="bold"), *map(_invitation_line, items)]
+    return Text("\n").join(lines)
+
+
+def _invitation_line(invitation: Invitation) -> Text:
+    to = invitation.to_name or "whoever holds the link"
+    other = f"from {invitation.from_name}" if invitation.direction == "received" else f"to {to}"
+    return Text.assemble(
+        (f"  {clean(invitation.id[:8])}  ", "dim"),
+        f"{invitation.type} {clean(other)}",
+        (f"  {invitation.status}", "yellow" if invitation.status == "pending" else "dim"),
+        (f"  until {show_time(invitation.expires_at)}" if invitation.expires_at is not None else "", "dim"),
+        f"  {clean(invitation.message)}" if invitation.message else "",
+    )
+
+
+def inspector_lines(state: InspectorState) -> Text:
+    """The windows, newest first: the facts in each, and who was recomputed and why."""
+    if not state.windows:
+        return Text("Nothing came in since this was opened.", style="dim")
+    lines: list[Text] = []
+    for window in state.windows:
+        lines.append(Text(f"window {window.number} · {window.fact_count} facts", style="bold"))
+        for fact in window.facts:
+            lines.append(
+                Text.assemble(
+                    (f"  {fact.fact_id[:8]} {show_time(fact.at, form='%H:%M:%S')} ", "dim"),
+                    (f"{clean(fact.kind)} ", "cyan"),
+                    f"{clean(fact.author)} ",
+                    (clean(fact.summary), "dim"),
+                    (f"  ⚠ hidden: {clean(fact.hidden)}" if fact.hidden else "", "yellow"),
+                )
+            )
+        for run in window.runs:
+            mark = "→" if run.is_changed else "="
+            lines.append(
+                Text(f"  {mark} {clean(run.signal_id)}: {clean(run.why)}", style="" if run.is_changed else "dim")
+            )
+    return Text("\n").join(lines)
+
+
+def sync_line(status: SyncStatus) -> Text:
+    """Where replication stands."""
+    counts = f" ↓{status.received} ↑{status.sent}" if status.state != "idle" else ""
+    reason = f": {status.reason}" if status.reason else ""
+    return Text(clean(f"{_SYNC_MARKS[status.state]}{counts}{reason}"), style="red" if status.state == "failed" else "")
+
+
+def unread_line(count: int) -> Text:
+    """The badge."""
+    return Text(f"{count} unread" if count else "all read", style="bold" if count else "dim")
+
+
+def error_line(error: AppError | None) -> Text:
+    """The newest trouble."""
+    return Text(clean(f"⚠ {error.text}") if error else "", style="red")

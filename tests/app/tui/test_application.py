@@ -1,0 +1,252 @@
+"""The terminal: what is typed becomes intents, what is committed shows, and no text steers anything."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.app import App, ComposeResult
+from textual.pilot import Pilot
+from textual.widget import Widget
+from textual.widgets import Input, Static, TabbedContent
+
+from antiphon import CHAT_SIGNAL, CONTACTS_SIGNAL, AppCore, demo_core, open_core
+from antiphon.app.core import CoreConfig
+from antiphon.app.tui.application import TerminalApp
+from antiphon.app.tui.panes import SignalPane, plain
+from antiphon.facts.chat import MessageSent
+from antiphon.facts.invitations import ContactInvitation, InvitationSent
+from antiphon.reactive import Signal, SignalHub, Update, open_stream
+from antiphon.testing.contracts.subscription import HOSTILE, Show, SubscriptionContract, Surface, printable
+
+PATIENCE_S = 30.0
+
+
+def seen_in(widget: Widget) -> str:
+    """What stands on the screen where the widget is."""
+    return "\n".join(widget.render_line(row).text.rstrip() for row in range(widget.size.height))
+
+
+class OnePane(App[None]):
+    """A terminal with nothing but one pane."""
+
+    def __init__(self, pane: SignalPane[str]) -> None:
+        super().__init__()
+        self._pane = pane
+
+    def compose(self) -> ComposeResult:
+        yield self._pane
+
+
+class PaneSurface:
+    """A pane as its user sees it."""
+
+    def __init__(self, pilot: Pilot[None], pane: SignalPane[str]) -> None:
+        self._pilot = pilot
+        self._pane = pane
+        self._shown = 0
+        self._skipped = 0
+
+    async def next(self) -> Update[str]:
+        pane = self._pane
+        while pane.shown_count == self._shown and not pane.is_ended:
+            await self._pilot.pause()
+        if pane.shown_count == self._shown:
+            raise StopAsyncIteration
+        await self._pilot.pause()
+        assert pane.newest is not None
+        missed = pane.shown_count - self._shown - 1 + pane.skipped_count - self._skipped
+        self._shown, self._skipped = pane.shown_count, pane.skipped_count
+        return pane.newest._replace(value=seen_in(pane).rstrip("\n"), skipped=missed)
+
+
+@asynccontextmanager
+async def pane_surface(hub: SignalHub, signal: Signal[str]) -> AsyncIterator[Surface]:
+    pane = SignalPane(open_stream(hub, signal, policy="latest"), plain)
+    async with OnePane(pane).run_test(size=(300, 10)) as pilot:
+        yield PaneSurface(pilot, pane)
+
+
+class TestPane(SubscriptionContract):
+    @pytest.fixture
+    def show(self) -> Show:
+        return pane_surface
+
+
+@asynccontextmanager
+async def terminal(core: AppCore) -> AsyncIterator[tuple[TerminalApp, Pilot[None]]]:
+    app = TerminalApp(core)
+    async with asyncio.timeout(PATIENCE_S), app.run_test(size=(160, 40)) as pilot:
+        await pilot.pause()
+        yield app, pilot
+
+
+async def type_in(pilot: Pilot[None], text: str) -> None:
+    line = pilot.app.query_one("#line", Input)
+    line.focus()
+    line.value = text
+    await pilot.press("enter")
+    await pilot.pause()
+
+
+async def until(pilot: Pilot[None], is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        await pilot.pause()
+
+
+def answer_of(app: TerminalApp) -> str:
+    return str(app.query_one("#answer", Static).content)
+
+
+def text_of(app: TerminalApp, pane: str) -> str:
+    return seen_in(app.query_one(f"#{pane}"))
+
+
+@pytest.mark.asyncio
+async def test_typed_lines_become_messages_and_show() -> None:
+    async with demo_core("ada") as core, terminal(core) as (app, pilot):
+        assert "No channel is open" in text_of(app, "messages")
+        await type_in(pilot, "/create Hall")
+        assert app.channel is not None
+        await type_in(pilot, "hello")
+        await type_in(pilot, "/edit hello there")
+        await until(pilot, lambda: "hello there" in text_of(app, "messages"))
+        assert "ada: hello there  (edited)" in text_of(app, "messages")
+        await type_in(pilot, "/topic what matters")
+        await until(pilot, lambda: "Hall · what matters" in text_of(app, "messages"))
+        await type_in(pilot, "/delete")
+        await until(pilot, lambda: "hello" not in text_of(app, "messages"))
+        await type_in(pilot, "/close")
+        await until(pilot, lambda: "No channel is open" in text_of(app, "messages"))
+
+
+@pytest.mark.asyncio
+async def test_what_others_say_shows_as_it_comes_and_is_counted_until_it_is_read() -> None:
+    async with demo_core("ada") as core, terminal(core) as (app, pilot):
+        await type_in(pilot, "/create Hall")
+        assert app.channel is not None
+        said = MessageSent(
+            context_id=app.channel.context_id,
+            channel_id=app.channel.channel_id,
+            message_id="m",
+            sender_id=core.offline.authority_of("ben"),
+            sender_name="ben",
+            text="hello ada",
+            sent_at=core.offline.now_ms(),
+        )
+        await core.offline.commit_as("ben", [said])
+        await until(pilot, lambda: "ben: hello ada" in text_of(app, "messages"))
+        await until(pilot, lambda: "1 unread" in text_of(app, "unread"))
+        await type_in(pilot, "/read")
+        await until(pilot, lambda: "all read" in text_of(app, "unread"))
+
+
+@pytest.mark.asyncio
+async def test_contacts_invitations_and_the_inspector_have_their_tabs() -> None:
+    async with demo_core("ada") as core, terminal(core) as (app, pilot):
+        ben = core.offline.authority_of("ben")
+        await type_in(pilot, f"/add {ben} Ben")
+        await type_in(pilot, "/call Ben Benjamin")
+        await type_in(pilot, "/befriend Benjamin")
+        await pilot.press("f2")
+        await until(pilot, lambda: "Benjamin" in text_of(app, "contact-list"))
+        assert "friendship offered" in text_of(app, "contact-list")
+        offer = InvitationSent(
+            context_id=core.offline.namespace,
+            invitation_id="i1",
+            sender_id=ben,
+            receiver_id=core.authority,
+            invitation_type=ContactInvitation(),
+            sent_at=core.offline.now_ms(),
+        )
+        await core.offline.commit_as("ben", [offer])
+        await pilot.press("f3")
+        await until(pilot, lambda: "Waiting for you" in text_of(app, "invitation-list"))
+        await type_in(pilot, "/accept i1")
+        await until(pilot, lambda: "Ended" in text_of(app, "invitation-list"))
+        await pilot.press("f4")
+        assert app.query_one(TabbedContent).active == "inspector"
+        await until(pilot, lambda: "invitation.accepted" in text_of(app, "windows"))
+        assert "→ app:invitations: 1 × invitation.accepted" in text_of(app, "windows")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("/fly", "there is no /fly"),
+        ("hello", "no channel is open"),
+        ("/create", "/create NAME: "),
+        ("/edit x", "no channel is open"),
+        ("/befriend nobody", "no contact goes by 'nobody'"),
+        ("/accept", "no contact goes by ''"),
+        ("/cancel zz", "0 invitations begin with 'zz'"),
+        ("/sync tcp://127.0.0.1:1", "sync needs a runtime"),
+        ("/join porch extra words", "done"),
+        ("/help", "/create NAME"),
+    ],
+)
+async def test_every_line_is_answered_and_a_refused_one_is_given_back(line: str, told: str) -> None:
+    async with demo_core("ada") as core, terminal(core) as (app, pilot):
+        await type_in(pilot, line)
+        await until(pilot, lambda: told in answer_of(app))
+        is_refused = answer_of(app).startswith("⚠")
+        assert app.query_one("#line", Input).value == (line if is_refused else "")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_hostile_names_and_texts_are_shown_and_not_obeyed(text: str) -> None:
+    async with demo_core(config=CoreConfig(author=text)) as core, terminal(core) as (app, pilot):
+        await type_in(pilot, "/create Hall")
+        assert app.channel is not None
+        ben = core.offline.authority_of(text)
+        about = {"context_id": app.channel.context_id, "channel_id": app.channel.channel_id}
+        said = {"message_id": text, "sender_id": ben, "sender_name": text, "text": text, "sent_at": 5}
+        await core.offline.commit_as(text, [MessageSent(**about, **said)])
+        await type_in(pilot, f"/add {ben} {printable(text)}")
+        await type_in(pilot, f"/create {printable(text)[:100]}")
+        for tab in ("f2", "f3", "f4", "f1"):
+            await pilot.press(tab)
+            await pilot.pause()
+        shown = core.read(CHAT_SIGNAL)
+        assert app.is_running
+        assert any(message.content == text for messages in shown.messages.values() for message in messages)
+        assert ben in core.read(CONTACTS_SIGNAL).contacts
+        await pilot.press("f2")
+        await until(pilot, lambda: printable(text)[:20] in text_of(app, "contact-list"))
+        assert "\x1b" not in text_of(app, "contact-list")
+
+
+@pytest.mark.asyncio
+async def test_channels_are_chosen_by_key_and_the_choice_stays() -> None:
+    async with demo_core("ada") as core, terminal(core) as (app, pilot):
+        for name in ("Attic", "Cellar", "Hall"):
+            await type_in(pilot, f"/create {name}")
+        await until(pilot, lambda: "Hall" in text_of(app, "messages"))
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: "Attic" in text_of(app, "messages"))
+        await pilot.press("ctrl+p", "ctrl+p")
+        await until(pilot, lambda: "Cellar" in text_of(app, "messages"))
+        await type_in(pilot, "/rename Zenith")
+        await until(pilot, lambda: "Zenith" in text_of(app, "messages"))
+
+
+@pytest.mark.asyncio
+async def test_two_terminals_over_two_journals_converse(tmp_path: Path) -> None:
+    async with (
+        open_core(tmp_path / "a", author="ada") as ada,
+        open_core(tmp_path / "b", author="ben") as ben,
+        terminal(ben) as (app, pilot),
+    ):
+        _, address = await ada.runtime.serve("tcp://127.0.0.1:0")
+        await type_in(pilot, "/create Hall")
+        await until(pilot, lambda: app.channel is not None)
+        await type_in(pilot, f"/link {address}")
+        await type_in(pilot, "hello ada")
+        async with ada.subscribe(CHAT_SIGNAL) as updates:
+            async for update in updates:
+                if any(messages for messages in update.value.messages.values()):
+                    break
+        await until(pilot, lambda: "in sync" in text_of(app, "sync"))
