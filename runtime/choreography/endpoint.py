@@ -22,6 +22,7 @@ from antiphon.choreography.payloads import Strictness
 
 from .codec import JSON, Codec
 from .errors import (
+    ChannelClosed,
     EndpointBusy,
     EndpointClosed,
     FamilyError,
@@ -125,6 +126,8 @@ class Endpoint(Generic[E]):
         # By sender, and whether a message travels: what a part given up may still bring, and answers not waited for.
         self._stale: dict[str, dict[str, bool]] = {}
         self._owed: dict[str, deque[tuple[str, bool]]] = {}
+        # A timed part of another role that this one is done with, and the state in which it was.
+        self._left: tuple[int, int] | None = None
         self._sent = self._received = self._discarded = 0
 
     @classmethod
@@ -304,8 +307,13 @@ class Endpoint(Generic[E]):
                 raise ProtocolViolation(self.role, actual=actual, expected=self.expected, path=self.history)
             way = ordinary[0]
             self._check_kind(way, kind)
-            if len(ways) > 1 or self._held or self._owed or self._stale:
-                way = await self._next_way(sender, ways)
+            if len(ways) > 1 or self._held or self._owed or self._stale or self.plan.tellers(self._state):
+                found = await self._next_way(sender, ways)
+                if found is not way:
+                    self._held.setdefault(found.step.partner, _Held(found.step.label))
+                    raise UnexpectedMessage(
+                        found.step.partner, actual=f"{found.step.label} (a clock fired)", expected=[way.step.label]
+                    )
             message = await self._message(way, kind)
             self._received += 1
             self._move(way)
@@ -314,7 +322,10 @@ class Endpoint(Generic[E]):
             self._busy = ""
 
     async def offer(self, sender: str) -> Offer:
-        """What *sender* chose: the first label that arrives, and its message."""
+        """What *sender* chose: the first label that arrives, and its message.
+
+        In a timed part of another role, outside its block, also what the owner says first when its clock fired.
+        """
         self._enter("take an offer from", sender)
         try:
             way = await self._next_way(sender, self._receive_ways(sender))
@@ -322,7 +333,7 @@ class Endpoint(Generic[E]):
                 message = await self._message(way, None)
             else:
                 message = None
-                self._held.pop(sender, None)
+                self._held.pop(way.step.partner, None)
             self._received += 1
             self._move(way)
             return Offer(way.step.label, message)
@@ -498,6 +509,9 @@ class Endpoint(Generic[E]):
 
     def _receive_ways(self, sender: str) -> dict[str, Way]:
         ways = self.plan.receives(self._state, sender)
+        if self._left is not None and self._left[1] == self._state:
+            # Done with the timed part, and not a step further: the owner may have given it up meanwhile.
+            ways = {**self.plan.first_words(self._left[0], sender), **ways}
         if not ways:
             actual = f"receive from {sender}"
             raise ProtocolViolation(self.role, actual=actual, expected=self.expected, path=self.history)
@@ -513,7 +527,13 @@ class Endpoint(Generic[E]):
 
     async def _next_way(self, sender: str, ways: Mapping[str, Way]) -> Way:
         """The way that the next label of *sender* takes, past what comes too late. Leaves the message where it is."""
+        wanted, wanted_ways = sender, ways
         while True:
+            sender, ways = wanted, wanted_ways
+            tellers = self.plan.tellers(self._state)
+            if tellers and not (len(tellers) == 1 and wanted in tellers):
+                sender = await self._first_to_speak(wanted, tellers)
+                ways = wanted_ways if sender == wanted else tellers[sender]
             held = self._held.get(sender)
             label = held.label if held is not None else await self.handler.offer(self.session, sender)
             owed = self._owed.get(sender)
@@ -530,9 +550,41 @@ class Endpoint(Generic[E]):
                 raise UnexpectedMessage(sender, actual=label, expected=list(ways))
             if not way.is_message:
                 self._held[sender] = _Held(label)
+            if way.clock is not None and self._left is not None and way.clock == self._left[0]:
+                self._jump_to_part_of(way)
             if way.clock is not None and any(clock.number == way.clock for clock in self._clocks):
                 raise _PartIsOver(way.clock, way.transition)
             return way
+
+    async def _first_to_speak(self, wanted: str, tellers: Mapping[str, Mapping[str, Way]]) -> str:
+        """Whoever is heard first: a clock's owner who tells that it fired, or the one that is waited for.
+
+        What was heard is kept, whoever said it; owners that say anything else are not listened to any more.
+        """
+        silent = [peer for peer in {wanted, *tellers} if peer not in self._held]
+        while True:
+            for owner, late in tellers.items():
+                if owner in self._held and self._held[owner].label in late:
+                    return owner
+            if wanted in self._held:
+                return wanted
+            with _alone():
+                async with asyncio.TaskGroup() as group:
+                    listening = {peer: group.create_task(self._hear(peer, wanted)) for peer in silent}
+                    await asyncio.wait(listening.values(), return_when=asyncio.FIRST_COMPLETED)
+                    for task in listening.values():
+                        task.cancel()
+            silent = [peer for peer, task in listening.items() if task.cancelled() and peer not in self._held]
+
+    async def _hear(self, peer: str, wanted: str) -> None:
+        try:
+            label = await self.handler.offer(self.session, peer)
+        except ChannelClosed:
+            # An owner that is gone fires no clock; the one that is waited for must be there.
+            if peer == wanted:
+                raise
+            return
+        self._held[peer] = _Held(label)
 
     async def _discard(self, sender: str, label: str, is_message: bool) -> None:
         """Drop what nobody waits for any more. A label alone was taken by looking at it."""
@@ -588,6 +640,14 @@ class Endpoint(Generic[E]):
         self._history.append(way.step)
         self._due = way.transition.actions
         self._chosen = None
+        self._left = None
+
+    def _jump_to_part_of(self, way: Way) -> None:
+        """Into the part that an owner's first words begin, from behind the body."""
+        assert way.clock is not None, "looked at before"
+        for part in self.plan.machine.states[way.clock].transitions[1:]:
+            if any(one is way.transition for one in self.plan.machine.states[part.target].transitions):
+                self._jump(way.clock, part)
 
     def _jump(self, clock: int, part: Transition) -> None:
         """Leave a timed part's body for one of its other parts; what the body would still bring is stale."""
@@ -673,7 +733,7 @@ class Clock(Generic[E]):
         """End a part that was begun by hand."""
         self._endpoint._clocks.remove(self)
         if outcome == "body":
-            self._outcome = "body"
+            self._done()
         else:
             self._end(outcome)
 
@@ -715,7 +775,7 @@ class Clock(Generic[E]):
         if has_fired:
             return self._end("timeout")
         if problem is None:
-            self._outcome = "body"
+            self._done()
             return False
         if not isinstance(problem, _PartIsOver) or problem.clock != self.number:
             return False
@@ -741,6 +801,11 @@ class Clock(Generic[E]):
         """At zero milliseconds, and from the moment it fired, nothing of the body happens any more."""
         if self._is_mine and (self._state.milliseconds == 0 or (self._limit is not None and self._limit.expired())):
             raise _PartIsOver(self.number)
+
+    def _done(self) -> None:
+        self._outcome = "body"
+        if not self._is_mine:
+            self._endpoint._left = (self.number, self._endpoint._state)
 
     def _told(self, first: Transition | None) -> Literal["timeout", "cancel"]:
         """Which part the owner's first words begin."""

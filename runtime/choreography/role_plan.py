@@ -6,7 +6,7 @@ The machine alone says what is allowed; this remembers its answers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from antiphon.choreography import CompiledProtocol, GuardCommand, StateMachine, Transition, Violation
@@ -47,6 +47,12 @@ class Way:
         """Whether a message travels, and not a label alone."""
         return self.shape is not None
 
+    def _at(self, clock: int) -> Way:
+        return replace(self, clock=clock)
+
+
+_NOBODY: dict[str, dict[str, Way]] = {}
+
 
 class RolePlan:
     """What one role may do in each state. Made once, shared by all its sessions; O(what they visit)."""
@@ -72,6 +78,9 @@ class RolePlan:
         self._kinds = classes_by_label(messages)
         self._sends: dict[tuple[int, str, str], Way] = {}
         self._receives: dict[tuple[int, str], dict[str, Way]] = {}
+        # Who may tell that a clock fired, and with which labels, in a state inside a timed part of another role.
+        self._tellers: dict[int, dict[str, dict[str, Way]]] = {}
+        self._is_timed = any(one.kind == "timeout" and one.owner != machine.role for one in machine.states)
         self._check_classes()
 
     @classmethod
@@ -97,6 +106,23 @@ class RolePlan:
         ways = self._receives.get((state, sender))
         return ways if ways is not None else self._learn_receives(state, sender)
 
+    def tellers(self, state: int) -> dict[str, dict[str, Way]]:
+        """Owners of clocks that run in a state, with the first words of what follows when they fire."""
+        if not self._is_timed:
+            return _NOBODY
+        found = self._tellers.get(state)
+        return found if found is not None else self._learn_tellers(state)
+
+    def first_words(self, clock: int, sender: str) -> dict[str, Way]:
+        """What the owner of a clock says first when it fired or was cancelled, to a role that left the body before."""
+        found: dict[str, Way] = {}
+        for part in self.machine.states[clock].transitions[1:]:
+            target = self.machine.states[part.target]
+            for one in target.transitions:
+                if one.kind == "recv" and one.partner == sender:
+                    found[one.label] = self._way(part.target, Step("recv", sender, one.label), one)._at(clock)
+        return found
+
     def expected(self, state: int) -> tuple[Step, ...]:
         """Every exchange allowed in a state."""
         return self.machine.expected(state)
@@ -108,6 +134,15 @@ class RolePlan:
         if way.kind is not None and not isinstance(value, way.kind):
             return f"a {type(value).__name__}, not a {way.kind.__name__}"
         return payload_fault(way.shape, value, self.strictness)
+
+    def _learn_tellers(self, state: int) -> dict[str, dict[str, Way]]:
+        found: dict[str, dict[str, Way]] = {}
+        for partner in {step.partner for step in self.expected(state) if step.direction == "recv"}:
+            late = {label: way for label, way in self.receives(state, partner).items() if way.clock is not None}
+            if late:
+                found[partner] = late
+        self._tellers[state] = found
+        return found
 
     def _learn_send(self, state: int, step: Step) -> Way:
         transition = self.machine.find(state, step)

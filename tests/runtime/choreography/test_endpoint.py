@@ -637,3 +637,75 @@ def test_too_few_responses_are_told_and_kept_for_another_try() -> None:
                 await chair.gather(family, min_responses=needed)
 
     virtual_time.run(scenario())
+
+
+RELAY = compile_choreography(
+    """\
+protocol Relay =
+  roles Boss, Worker, Clerk
+  timeout 5s Boss at
+    Worker -> Clerk : Draft
+    Clerk -> Boss : Report
+  on timeout =>
+    Boss -> Worker : Stop
+    Boss -> Clerk : Drop
+  Boss -> Clerk : Thanks
+"""
+)
+
+
+def relay() -> dict[str, Endpoint[object]]:
+    return {one.role: Endpoint.of(RELAY, one.role, one) for one in InMemoryHandler.network(*RELAY.roles)}
+
+
+def test_who_waits_for_somebody_else_in_a_timed_part_hears_its_owner() -> None:
+    """The worker never writes its draft: the clerk waits for that, and the news comes from the boss."""
+
+    async def scenario() -> None:
+        seats = relay()
+        boss, clerk = seats["Boss"], seats["Clerk"]
+
+        async def wait() -> None:
+            async with clerk:
+                async with clerk.timeout() as clock:
+                    await clerk.recv("Worker")
+                assert clock.outcome == "timeout"
+                await clerk.recv("Boss")
+                await clerk.recv("Boss")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wait())
+            async with boss:
+                async with boss.timeout():
+                    await boss.recv("Clerk")
+                await boss.send("Worker", label="Stop")
+                await boss.send("Clerk", label="Drop")
+                await boss.send("Clerk", label="Thanks")
+
+    virtual_time.run(scenario())
+
+
+def test_who_was_done_with_a_timed_part_is_told_that_it_was_given_up() -> None:
+    """The clerk's report crosses the boss's word that the time is over."""
+
+    async def scenario() -> None:
+        seats = relay()
+        boss, clerk, worker = seats["Boss"], seats["Clerk"], seats["Worker"]
+        await worker.send("Clerk", label="Draft")
+        async with clerk, boss:
+            async with boss.timeout() as clock:
+                await virtual_time.pass_time(6.0)
+            assert clock.has_fired
+            async with clerk.timeout() as theirs:
+                await clerk.recv("Worker")
+                await clerk.send("Boss", label="Report")
+            assert theirs.outcome == "body"
+            await boss.send("Worker", label="Stop")
+            await boss.send("Clerk", label="Drop")
+            await boss.send("Clerk", label="Thanks")
+            with pytest.raises(UnexpectedMessage, match="Drop"):
+                await clerk.recv("Boss")
+            assert await clerk.offer("Boss") == ("Drop", None)
+            assert await clerk.offer("Boss") == ("Thanks", None)
+
+    virtual_time.run(scenario())
