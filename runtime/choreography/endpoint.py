@@ -178,8 +178,8 @@ class Endpoint(Generic[E]):
 
     @property
     def is_done(self) -> bool:
-        """Whether the role's part is over."""
-        return self.plan.machine.is_final(self._state)
+        """Whether the role's part is over, or nothing is left of it unless another role's clock fires."""
+        return self._state in self.plan.ends
 
     @property
     def outcome(self) -> SessionOutcome:
@@ -561,7 +561,7 @@ class Endpoint(Generic[E]):
 
         What was heard is kept, whoever said it; owners that say anything else are not listened to any more.
         """
-        silent = [peer for peer in {wanted, *tellers} if peer not in self._held]
+        silent = [peer for peer in dict.fromkeys((wanted, *tellers)) if peer not in self._held]
         while True:
             for owner, late in tellers.items():
                 if owner in self._held and self._held[owner].label in late:
@@ -582,6 +582,11 @@ class Endpoint(Generic[E]):
         except ChannelClosed:
             # An owner that is gone fires no clock; the one that is waited for must be there.
             if peer == wanted:
+                raise
+            return
+        except ProtocolViolation:
+            # A handler that keeps to the protocol itself has moved on with what another peer said a moment ago.
+            if not self._held:
                 raise
             return
         self._held[peer] = _Held(label)

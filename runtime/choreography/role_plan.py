@@ -74,6 +74,8 @@ class RolePlan:
         self.clocks = frozenset(
             one.number for one in machine.states if one.kind == "timeout" and one.owner == machine.role
         )
+        # Where a role may stop: done, or with nothing to do but in `on timeout`: nobody tells it of a body in time.
+        self.ends = frozenset(one.number for one in machine.states if self._is_end(one.number))
         self._aliases = aliases or {}
         self._kinds = classes_by_label(messages)
         self._sends: dict[tuple[int, str, str], Way] = {}
@@ -134,6 +136,12 @@ class RolePlan:
         if way.kind is not None and not isinstance(value, way.kind):
             return f"a {type(value).__name__}, not a {way.kind.__name__}"
         return payload_fault(way.shape, value, self.strictness)
+
+    def _is_end(self, number: int) -> bool:
+        state = self.machine.states[number]
+        while state.kind == "timeout" and state.owner != self.role:
+            state = self.machine.states[state.transitions[0].target]
+        return state.kind == "final"
 
     def _learn_tellers(self, state: int) -> dict[str, dict[str, Way]]:
         found: dict[str, dict[str, Way]] = {}

@@ -1,0 +1,138 @@
+"""Random protocols really run: each role a monitored endpoint over queues or connections; clocks may fire."""
+
+import asyncio
+import runpy
+from itertools import combinations
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from antiphon.choreography import CompiledProtocol, compile_choreography
+from antiphon.choreography.compiled import check_text
+from antiphon.choreography.draw import Happening
+from antiphon.runtime.choreography import (
+    ChannelClosed,
+    ChoreoHandler,
+    Endpoint,
+    FaultInjection,
+    InMemoryHandler,
+    Labelled,
+    PayloadRefused,
+    ProtocolViolation,
+    Session,
+    TelltaleEndpoint,
+    TelltaleHandler,
+    UnexpectedMessage,
+)
+from antiphon.runtime.choreography.player import Player, StepsUsedUp
+from antiphon.runtime.resilience import Timing
+from antiphon.testing import virtual_time
+
+WRITER = runpy.run_path(str(Path(__file__).resolve().parents[2] / "choreography/test_random_texts.py"))["Writer"]
+TEXTS = 80
+
+
+def protocols(seeds: range) -> list[tuple[int, CompiledProtocol]]:
+    texts = ((seed, WRITER(seed).text) for seed in seeds)
+    checked = ((seed, text, check_text(text)) for seed, text in texts)
+    return [(seed, compile_choreography(text)) for seed, text, one in checked if one.is_valid and one.is_projectable]
+
+
+async def play(
+    protocol: CompiledProtocol, seats: dict[str, Endpoint[object]], seed: int, told: list[Happening] | None = None
+) -> list[BaseException]:
+    """Let all roles play; what went wrong, but for loops that do not end and what follows from leaving them."""
+    problems: list[BaseException] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number, endpoint in enumerate(seats.values()):
+                tell = (told if told is not None else []).append
+                group.create_task(Player(endpoint, Random(seed * 10 + number), tell=tell, steps_max=60).play())
+    except BaseExceptionGroup as group_problem:
+        problems = [one for one in group_problem.exceptions if not isinstance(one, StepsUsedUp | ChannelClosed)]
+    return problems
+
+
+def in_memory(protocol: CompiledProtocol) -> dict[str, Endpoint[object]]:
+    handlers = InMemoryHandler.network(*protocol.roles)
+    return {one.role: Endpoint.of(protocol, one.role, one) for one in handlers}
+
+
+def over_connections(protocol: CompiledProtocol) -> dict[str, Endpoint[object]]:
+    sessions = {role: TelltaleEndpoint(role, protocol.fsm[role]) for role in protocol.roles}
+    for one, other in combinations(protocol.roles, 2):
+        here, there = Session.pair()
+        sessions[one].register(other, here)
+        sessions[other].register(one, there)
+    return {role: Endpoint.of(protocol, role, TelltaleHandler(role), sessions[role]) for role in protocol.roles}
+
+
+def slowly(protocol: CompiledProtocol, seed: int) -> dict[str, Endpoint[object]]:
+    """Sends that take so long that some clocks fire."""
+    timing = Timing(elapsed_s=virtual_time.now_s, sleep=virtual_time.pass_time)
+
+    def slow(handler: ChoreoHandler[object]) -> ChoreoHandler[object]:
+        return FaultInjection(handler, 0.0, timing=timing).with_delays(0.0, 9.0).seed(seed)
+
+    handlers = InMemoryHandler.network(*protocol.roles)
+    return {one.role: Endpoint.of(protocol, one.role, slow(one)) for one in handlers}
+
+
+@pytest.mark.parametrize("seats_of", [in_memory, over_connections])
+def test_whatever_projects_runs_without_a_wrong_step(seats_of: object) -> None:
+    found = protocols(range(TEXTS))
+    assert len(found) > TEXTS // 5
+    for seed, protocol in found:
+        problems = virtual_time.run(play(protocol, seats_of(protocol), seed))  # type: ignore[operator]
+        assert problems == [], f"seed {seed}\n{WRITER(seed).text}"
+
+
+def test_at_every_step_every_wrong_move_is_refused_and_changes_nothing() -> None:
+    """Each role tries everything that its state does not allow, before each step that it does."""
+
+    class Wrong(Player):
+        tried = 0
+
+        async def _step(self) -> None:
+            end = self.endpoint
+            before = end.state, end.statistics()
+            labels = {one.label for state in end.plan.machine.states for one in state.transitions if one.label}
+            allowed = {(step.direction, step.partner, step.label) for step in end.steps}
+            for partner in ("A", "B", "C", "D"):
+                for label in sorted(labels):
+                    if ("send", partner, label) not in allowed:
+                        with pytest.raises((ProtocolViolation, PayloadRefused)):
+                            await end.send(partner, Labelled(label, None))
+                        Wrong.tried += 1
+                if not any(one[:2] == ("recv", partner) for one in allowed):
+                    with pytest.raises(ProtocolViolation):
+                        await end.offer(partner)
+                    Wrong.tried += 1
+            assert (end.state, end.statistics()) == before
+            await super()._step()
+
+    async def scenario(protocol: CompiledProtocol, seed: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number, endpoint in enumerate(in_memory(protocol).values()):
+                group.create_task(Wrong(endpoint, Random(seed * 10 + number), steps_max=40).play())
+
+    for seed, protocol in protocols(range(20)):
+        try:
+            virtual_time.run(scenario(protocol, seed))
+        except BaseExceptionGroup as problem:
+            kept = problem.split((StepsUsedUp, ChannelClosed))[1]
+            assert kept is None, f"seed {seed}"
+    assert Wrong.tried > 500
+
+
+def test_clocks_that_fire_leave_nobody_waiting() -> None:
+    """Every run ends, or stops with the one error that limits.md tells of; virtual time would show a deadlock."""
+    told: list[Happening] = []
+    crossed = 0
+    for seed, protocol in protocols(range(2 * TEXTS)):
+        problems = virtual_time.run(play(protocol, slowly(protocol, seed), seed, told))
+        assert all(isinstance(one, UnexpectedMessage) for one in problems), f"seed {seed}\n{WRITER(seed).text}"
+        crossed += bool(problems)
+    assert crossed < TEXTS // 10
+    assert sum("fired" in one.text for one in told) > 3
