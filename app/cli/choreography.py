@@ -585,9 +585,15 @@ async def _play(
         causes = [one for one in problems.exceptions if isinstance(one, AntiphonError)]
         if len(causes) < len(problems.exceptions):
             raise
-        first = next((one for one in causes if not isinstance(one, ChannelClosed)), causes[0])
+        first = next((one for one in causes if not isinstance(_root(one), ChannelClosed)), causes[0])
         return _Played(events, "steps" if isinstance(first, StepsUsedUp) else "failed", str(first))
     return _Played(events, "ended")
+
+
+def _root(problem: Exception) -> BaseException:
+    from antiphon.runtime.choreography import ChoreoError
+
+    return problem.root_cause() if isinstance(problem, ChoreoError) else problem
 
 
 def _check_roles(text: str | None, known: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from antiphon.choreography.payloads import PayloadShape, Scalar, ShapeField
 from antiphon.facts import LocalViolation
 
 from .endpoint import Clock, Endpoint
-from .errors import GuardFailed
+from .errors import ChoreoError, GuardFailed, InContext
 from .role_plan import Way
 
 # Small numbers and short words: they are read by people.
@@ -72,9 +72,12 @@ class Player:
     steps: int = 0
 
     async def play(self) -> None:
-        """Play to the end. Raises ``StepsUsedUp`` before one step too many."""
-        async with self.endpoint:
-            await self._play_until(None)
+        """Play to the end. Raises ``StepsUsedUp`` before one step too many, and ``InContext`` of what went wrong."""
+        try:
+            async with self.endpoint:
+                await self._play_until(None)
+        except ChoreoError as problem:
+            raise InContext(f"role {self.endpoint.role}", problem) from problem
 
     async def _play_until(self, clock: Clock[Any] | None) -> None:
         """Until the role is done, or the timed part of a clock is over."""

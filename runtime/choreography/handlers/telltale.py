@@ -15,10 +15,11 @@ from antiphon.choreography.merge import Step
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX
 
 from ...transports.memory import memory_pair
-from ...transports.transport import Connection, PeerLost
+from ...transports.transport import Connection, PeerLost, TransportError
 from ..codec import JSON, Codec
 from ..errors import (
     ChannelClosed,
+    ChannelSendFailed,
     MalformedMessage,
     NoPeerChannel,
     ProtocolViolation,
@@ -87,6 +88,9 @@ class Session:
             await self._connection.send(frame)
         except PeerLost as problem:
             raise ChannelClosed(self._connection.peer, "send") from problem
+        except TransportError as problem:
+            reason = str(problem)
+            raise ChannelSendFailed(sender="this role", receiver=self._connection.peer, reason=reason) from problem
 
     async def front(self) -> Item:
         """The next item, left where it is."""
