@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from hashlib import sha256
 from typing import NamedTuple
@@ -89,6 +89,8 @@ class ChainState:
     _loose: set[bytes] = field(default_factory=set)
     """Where those runs end."""
     _forked: ForkedIds | None = None
+    _lost: set[tuple[bytes, bytes]] = field(default_factory=set)
+    """Runs that were held and cannot be read any more, by the fact that they continue and the one they end in."""
 
     @property
     def is_forked(self) -> bool:
@@ -165,6 +167,21 @@ class ChainState:
     def is_member(self, run: RunRow) -> bool:
         """Whether a held run hangs together with the chain's start, so that others can take it in."""
         return run.last_id not in self._loose
+
+    def is_lost(self, run: RunRow) -> bool:
+        """Whether this very run was held before, and its facts are known though its bytes are damaged."""
+        return (run.first_previous_id, run.last_id) in self._lost
+
+    def _without(self, lost: RunRow) -> ChainState:
+        """The chain as if that run had never been held; O(runs of the chain)."""
+        state = ChainState(self.info, links=self.links)
+        state._lost = self._lost | {(lost.first_previous_id, lost.last_id)}
+        if self.base is not None:
+            state._begin_at(self.base)
+        for run in self.runs:
+            if run != lost:
+                state._insert(run, self.heads[run.last_id].hlc if run.last_id in self.heads else 0)
+        return state
 
     def _is_continued(self, fact_id: bytes) -> bool:
         if fact_id == NO_FACT:
@@ -338,7 +355,12 @@ class JournalIndex:
         assert not state._holds(run), "a run is admitted once"
         is_first_fork = not state.is_forked
         joined = state._insert(run, hlc)
-        repeated = self._count_repeated(state, run, records) if state.is_forked else 0
+        if state.is_lost(run):
+            state._lost.discard((run.first_previous_id, run.last_id))
+            repeated = run.last_seq - run.first_seq + 1
+            self.repeated_count -= repeated  # counted when it was lost
+        else:
+            repeated = self._count_repeated(state, run, records) if state.is_forked else 0
         if state.is_forked and is_first_fork:
             self._broken.add(state.info.chain)
         for record in records:
@@ -357,6 +379,22 @@ class JournalIndex:
         self.repeated_count += repeated
         self.hlc_seen = max(self.hlc_seen, hlc)
         return repeated
+
+    def lose(self, run: RunRow) -> None:
+        """Hold a run no longer because its bytes are damaged: a hole, which peers are asked to fill. O(runs of it).
+
+        Its facts stay counted, since whoever follows the log has them; when the run is admitted again, all of them are
+        repeated.
+        """
+        state = self._chains[ChainId(run.chain)]
+        left = state._without(run)
+        for each in fields(ChainState):  # in place: others may hold on to the state
+            setattr(state, each.name, getattr(left, each.name))
+        if state.has_hole or state.is_forked:
+            self._broken.add(state.info.chain)
+        self._roots.pop(state.info.namespace, None)
+        self._sketches.pop(state.info.namespace, None)
+        self.repeated_count += run.last_seq - run.first_seq + 1
 
     def set_clock(self, chain: ChainId, hlc: int) -> None:
         """Tell the HLC of a chain's only head, which a run's row does not keep."""

@@ -220,10 +220,12 @@ class Ingest:
         self.runs.append(_sealed(verified, repeated))
 
     def _count_repeated(self, verified: VerifiedRun, row: RunRow, fresh: _Fresh) -> int:
-        """How many of the first facts are members under another seal. Nothing is looked at while a chain has one
-        story."""
+        """How many of the first facts are members under another seal, or were before their bytes were damaged. Nothing
+        is looked at while a chain has one story."""
         chain = verified.info.chain
         state = self._index.chain(chain)
+        if state is not None and state.is_lost(row):
+            return len(verified.records)
         is_forked = state is not None and state.is_forked
         forks = row.first_previous_id in fresh.continued or self._index.classify(row) is Continuation.FORK
         if not (is_forked or forks or fresh.is_forked):

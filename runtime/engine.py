@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, Protocol
@@ -278,6 +279,9 @@ class JournalEngine:
             chains=lambda: [state.info for state in index.chains()],
             on_problem=self.note_problem,
             file_number=writer.synced.file_number,
+            runs_of=self._runs_of,
+            on_lost=self._lose,
+            now_ms=clock.now_ms,
         )
         self._forgetting: asyncio.Future[None] | None = None
         self._facts_since_kept = 0
@@ -742,10 +746,12 @@ class JournalEngine:
         cargo = item.cargo
         rows: list[RunRow] = []
         records: list[FactRecord] = []
+        repaired: set[str] = set()
         for run, offset in zip(cargo.runs, cargo.offsets, strict=True):
             row = run.row(file_number=item.file_number, offset=item.offset + offset)
             last = run.records[-1]
-            self.index.introduce(last.chain)
+            if self.index.introduce(last.chain).is_lost(row):
+                repaired.update(record.kind for record in run.records)
             repeated = self.index.admit(row, hlc=last.hlc, records=run.records)
             assert repeated == run.repeated, "what a frame counts is what the index counts"
             if last.hlc > self._hlc_seen and self._is_near(last.hlc):
@@ -771,6 +777,8 @@ class JournalEngine:
             retired = self.erasures.retired
             cargo.facts = [fact for fact in cargo.facts if not retired.is_retired(get_record(fact))]
         self.sinks.deliver(self._binding(cargo.facts))
+        if repaired:
+            self.views.forget(frozenset(repaired))  # a view that woke up meanwhile has not got these facts
         if any(record.kind == ERASURE_KIND for record in records):
             self._take_erasures(records)
         self.follower.offer(records, item.position, rows, cargo.registrations, cargo.chains, cargo.hidden, cargo.notes)
@@ -849,6 +857,31 @@ class JournalEngine:
             self._has_unerased = True
             self._forgetting = self.keeper.erase(Erasing(tuple(runs.values()), tuple(fact.fact_id for fact in held)))
             self._forgetting.add_done_callback(self._note_forgotten)
+
+    def _runs_of(self, file_number: int) -> list[PlacedRun]:
+        """The runs that are held in a part of the log; O(runs)."""
+        return [
+            PlacedRun(state.info, row)
+            for state in self.index.chains()
+            for row in state.runs
+            if row.file_number == file_number
+        ]
+
+    def _lose(self, rows: Sequence[RunRow]) -> None:
+        """Take it that these runs cannot be read any more: holes from now on, until a peer brings them again."""
+        for row in rows:
+            state = self.index.chain(ChainId(row.chain))
+            if state is None or row not in state.runs:
+                continue
+            own = self._own.get(state.info.namespace)
+            if own is not None and own.info.chain == state.info.chain:
+                self._freeze(own)  # a chain that peers are asked about is not written
+            self.index.lose(row)
+            self.follower.do_behind(partial(DuckdbFollower.lose_run, run=row))
+            self.note_problem(
+                f"facts {row.first_seq}..{row.last_seq} of chain {state.info.text[:8]} cannot be read any more; peers "
+                "are asked first"
+            )
 
     def _note_forgotten(self, done: asyncio.Future[None]) -> None:
         if done is self._forgetting and not done.cancelled() and done.exception() is None and not self._is_closed:
@@ -942,7 +975,8 @@ class JournalEngine:
             self.follower.submit(save)
 
     def _checkpoint_saver(self) -> Callable[[DuckdbFollower], None] | None:
-        kept = self.views.checkpoints()
+        # Where facts are to be repaired, a position does not say which runs came before.
+        kept = [] if self.index.repeated_count else self.views.checkpoints()
         root, position = bytes.fromhex(self.index.fingerprint()), self.index.fact_count
 
         def save(database: DuckdbFollower) -> None:

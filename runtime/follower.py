@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from antiphon.facts import ChainInfo, FactRecord, Registration
@@ -39,6 +40,7 @@ class _Batch:
     hidden: dict[int, str] = field(default_factory=dict)
     notes: list[LocalNote] = field(default_factory=list)
     position: LogPosition | None = None
+    afterwards: list[tuple[Callable[[DuckdbFollower], None], asyncio.Future[None]]] = field(default_factory=list)
 
 
 class FollowerStatistics(NamedTuple):
@@ -98,7 +100,7 @@ class FollowerService:
         waiting.notes.extend(notes)
         waiting.position = position
         if len(waiting.records) > BACKLOG_FACTS_MAX:
-            self._waiting = _Batch()
+            self._waiting = _Batch(afterwards=waiting.afterwards)
             self._is_behind = True
         if self._timer is None:
             self._timer = self._loop.call_later(FOLLOW_MS / 1000, self._due)
@@ -118,17 +120,17 @@ class FollowerService:
     def erase(self, fact_ids: Sequence[bytes]) -> asyncio.Future[None]:
         """Take payloads out of DuckDB, behind everything offered so far; fails with ``StoreUnavailable`` when it
         cannot be had."""
-        if self._applying is None and (self._waiting.position is not None or self._is_behind):
-            self._start()
-        return self._loop.run_in_executor(self._thread, self._erase, list(fact_ids))
+        return self.do_behind(partial(DuckdbFollower.erase, fact_ids=list(fact_ids)))
 
-    def _erase(self, fact_ids: list[bytes]) -> None:
-        """On DuckDB's thread."""
-        if self._database is None:
-            raise StoreUnavailable(
-                f"payloads cannot be erased from DuckDB just now: {self._problem}; it is tried again"
-            )
-        self._database.erase(fact_ids)
+    def do_behind(self, work: Callable[[DuckdbFollower], None]) -> asyncio.Future[None]:
+        """Do *work* on DuckDB's thread behind everything offered so far; fails with ``StoreUnavailable`` when it cannot
+        be had."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        # With the batch that waits, not behind the one that is being applied: what is to be changed may be in it.
+        self._waiting.afterwards.append((work, done))
+        if self._applying is None:
+            self._start()
+        return done
 
     async def run(self, work: Callable[[DuckdbFollower], R]) -> R:
         """Do *work* on DuckDB's thread, after everything offered so far was applied."""
@@ -158,7 +160,7 @@ class FollowerService:
         """Return when DuckDB holds everything offered so far, or has refused it."""
         while self._applying is not None:
             await asyncio.shield(self._applying)
-        if self._waiting.position is not None or self._is_behind:
+        if self._waiting.position is not None or self._waiting.afterwards or self._is_behind:
             await asyncio.shield(self._start())
 
     async def close(self) -> None:
@@ -216,9 +218,19 @@ class FollowerService:
         except Exception as problem:  # the database ends here; the log has everything and the journal goes on
             # What DuckDB calls fatal leaves the connection useless for ever: the next attempt opens another.
             self._close_database()
-            self._loop.call_soon_threadsafe(self._refused, str(problem))
+            self._loop.call_soon_threadsafe(self._refused, str(problem), batch)
         else:
-            self._loop.call_soon_threadsafe(self._applied)
+            told = [(done, self._try(work)) for work, done in batch.afterwards]
+            self._loop.call_soon_threadsafe(self._applied, told)
+
+    def _try(self, work: Callable[[DuckdbFollower], None]) -> StoreUnavailable | None:
+        """On DuckDB's thread."""
+        assert self._database is not None, "it was applied to just now"
+        try:
+            work(self._database)
+        except StoreUnavailable as problem:
+            return problem
+        return None
 
     def _close_database(self) -> None:
         """On DuckDB's thread."""
@@ -226,15 +238,19 @@ class FollowerService:
         if database is not None:
             database.close()
 
-    def _applied(self) -> None:
+    def _applied(self, told: Sequence[tuple[asyncio.Future[None], StoreUnavailable | None]]) -> None:
         self._apply_count += 1
+        for done, problem in told:
+            _tell(done, problem)
         self._is_behind = False
         self._problem = ""
         self._settle()
         if self._waiting.position is not None and self._timer is None and not self._is_closed:
             self._timer = self._loop.call_later(FOLLOW_MS / 1000, self._due)
 
-    def _refused(self, problem: str) -> None:
+    def _refused(self, problem: str, batch: _Batch) -> None:
+        for _, done in batch.afterwards:
+            _tell(done, StoreUnavailable(f"DuckDB cannot be changed just now: {problem}; it is tried again"))
         # What was in this batch is in the log: the next attempt reads it from there.
         self._is_behind = True
         self._problem = problem
@@ -244,6 +260,18 @@ class FollowerService:
         applying, self._applying = self._applying, None
         if applying is not None and not applying.done():
             applying.set_result(None)
+        if self._waiting.afterwards:
+            self._start()
+
+
+def _tell(done: asyncio.Future[None], problem: StoreUnavailable | None) -> None:
+    if done.done():
+        return
+    if problem is None:
+        done.set_result(None)
+        return
+    done.set_exception(problem)
+    done.exception()  # when nobody waits, it is met again at the next opening
 
 
 def _continues(batch: _Batch, position: LogPosition) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from antiphon.facts import ChainInfo, Registration
+from antiphon.facts import ChainInfo, InvalidLine, Registration
 from antiphon.journal import (
     CHAIN_START,
     Disk,
@@ -26,10 +27,13 @@ from antiphon.journal import (
     LogFrame,
     LogPosition,
     PlacedRun,
+    RunRow,
     StoreUnavailable,
+    is_seal_valid,
     parse_run,
     read_run_bytes,
 )
+from antiphon.journal.chain import parse_seal_line
 from antiphon.journal.erasure import ErasureBook
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.stores.log import file_path, log_files, part_numbers, segment_path
@@ -48,6 +52,10 @@ from .threads import Threads
 
 # A Parquet file of a few facts is larger than their lines; what a crash left closed early stays a log file until asked.
 SEAL_BYTES_MIN = 1024 * 1024
+# A pass over everything takes so long: 1 % an hour, as disks are scrubbed elsewhere.
+SCRUB_PASS_S = 100 * 3_600
+# An application that is open for a quarter of an hour a day still gets round in time.
+FIRST_SCRUB_S = 600
 # After each frame the interpreter is given away for this long, so that a commit never waits for a whole file.
 PAUSE_S = 0.0002
 
@@ -77,11 +85,14 @@ class Scrub(NamedTuple):
 
 
 class KeeperStatistics(NamedTuple):
-    """The insides of a keeper: what it sealed so far, what it could not, and what waits."""
+    """The insides of a keeper: what it sealed so far, what it could not, and what waits; how much it scrubbed by
+    itself, and whether it will again."""
 
     sealed: tuple[SealedFile, ...]
     problems: tuple[str, ...]
     waiting: int
+    scrubbed_bytes: int
+    is_scrub_armed: bool
 
 
 class Keeper:
@@ -103,6 +114,9 @@ class Keeper:
         chains: Callable[[], list[ChainInfo]],
         on_problem: Callable[[str], None],
         file_number: int = 0,
+        runs_of: Callable[[int], list[PlacedRun]] = lambda number: [],
+        on_lost: Callable[[Sequence[RunRow]], None] = lambda rows: None,
+        now_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self.segments = SegmentStore(folder)
         self._folder = folder
@@ -124,6 +138,13 @@ class Keeper:
         self._sealed: list[SealedFile] = []
         self._problems: list[str] = []
         self._given_up: set[int] = set()
+        self._runs_of = runs_of
+        self._on_lost = on_lost
+        self._now_ms = now_ms
+        self._scrub_timer: asyncio.TimerHandle | None = None
+        self._scrubbed_bytes = 0
+        self._told: set[LogDamage] = set()
+        self._arm_scrub_if_idle()
 
     def note_file(self, number: int) -> None:
         """Note that the log is written into file *number*: those before it are closed, and the large ones sealed."""
@@ -133,6 +154,7 @@ class Keeper:
         self._has_looked = True
         if any(self._is_worth_it(closed) for closed in self._closed()):
             self._add(self._seal_files(is_everything=False))
+        self._arm_scrub_if_idle()
 
     async def seal(self) -> tuple[SealedFile, ...]:
         """Seal every closed log file, however small; returns what became segments. Damaged files stay as they are."""
@@ -144,7 +166,8 @@ class Keeper:
         """Read every closed log file and segment again and check each hash and link, in the background.
 
         ~10 µs a fact on the keeper's thread, which gives way after each frame. Damage is told as a problem and named
-        in the result; the bytes stay where they are. Segments that are damaged are left for a peer's repair.
+        in the result. Runs that it took become holes, which the next sync asks peers for first; the bytes stay where
+        they are, since what is whole around them is still read there. The same is done by itself for 1 % an hour.
         """
         found: list[Scrub] = []
         await asyncio.shield(self._add(self._scrub(found)))
@@ -166,17 +189,25 @@ class Keeper:
     async def close(self) -> None:
         """Stop at the next safe point and end the thread."""
         self._stop.set()
+        self._disarm_scrub()
         await self.settle()
         self._end()
 
     def abandon(self) -> None:
         """End the thread when the loop is gone."""
         self._stop.set()
+        self._scrub_timer = None
         self._end()
 
     def statistics(self) -> KeeperStatistics:
         """A frozen record of the insides."""
-        return KeeperStatistics(tuple(self._sealed), tuple(self._problems), len(self._chores))
+        return KeeperStatistics(
+            tuple(self._sealed),
+            tuple(self._problems),
+            len(self._chores),
+            self._scrubbed_bytes,
+            self._scrub_timer is not None,
+        )
 
     def _end(self) -> None:
         executor, self._executor = self._executor, None
@@ -241,17 +272,51 @@ class Keeper:
                 self._problems.append(text)
                 self._on_problem(text)
 
-    def _scrub(self, found: list[Scrub]) -> Chore:
+    def _scrub(self, found: list[Scrub], numbers: Sequence[int] | None = None) -> Chore:
         fact_count, damages = 0, list[LogDamage]()
-        numbers = [number for number in part_numbers(self._folder) if number < self._file_number]
+        if numbers is None:
+            numbers = [number for number in part_numbers(self._folder) if number < self._file_number]
         for number in numbers:
             count, damaged = yield self._in_thread(partial(self._check_part, number, self._chains()))
             fact_count += count
             damages.extend(damaged)
             for damage in damaged:
-                place = f"log file {damage.file_number}, bytes {damage.offset}..{damage.offset + damage.length}"
-                self._on_problem(f"{place}: {damage.reason}; sync with a peer that holds these facts")
+                if damage not in self._told:
+                    self._told.add(damage)
+                    place = f"log file {damage.file_number}, bytes {damage.offset}..{damage.offset + damage.length}"
+                    self._on_problem(f"{place}: {damage.reason}; sync with a peer that holds these facts")
+            if damaged:
+                lost = yield self._in_thread(partial(self._unreadable, self._runs_of(number)))
+                self._on_lost(lost)
         found.append(Scrub(fact_count, len(numbers), tuple(damages)))
+
+    # The scrub that runs by itself
+
+    def _arm_scrub_if_idle(self) -> None:
+        """One timer, and none while there is nothing to read again."""
+        if self._scrub_timer is None and any(part < self._file_number for part in part_numbers(self._folder)):
+            self._arm_scrub(FIRST_SCRUB_S)
+
+    def _arm_scrub(self, delay_s: float) -> None:
+        self._scrub_timer = self._loop.call_later(delay_s, self._scrub_due)
+
+    def _disarm_scrub(self) -> None:
+        timer, self._scrub_timer = self._scrub_timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _scrub_due(self) -> None:
+        """Scrub the part whose turn it is, and wait for the next one's."""
+        self._scrub_timer = None
+        if self._stop.is_set():
+            return
+        sizes = {part: _size_of(self._folder, part) for part in part_numbers(self._folder) if part < self._file_number}
+        if not sizes:
+            return
+        number, delay_s = choose_scrub(sizes, at_s=self._now_ms() / 1_000)
+        self._scrubbed_bytes += sizes[number]
+        self._add(self._scrub([], [number]))
+        self._arm_scrub(delay_s)
 
     def _erase(self, erasing: Erasing) -> Chore:
         numbers = yield self._in_thread(partial(self._holding, erasing))
@@ -319,6 +384,27 @@ class Keeper:
             damages.append(LogDamage(number, 0, 0, str(problem)))
         return count, damages
 
+    def _unreadable(self, runs: Sequence[PlacedRun]) -> list[RunRow]:
+        """Those of *runs* whose bytes are not what was sealed."""
+        segments = SegmentStore(self._folder)  # of its own: what others have decoded may be older than the damage
+        try:
+            return [run.row for run in runs if not self._is_sound(run, segments)]
+        finally:
+            segments.close()
+
+    def _is_sound(self, run: PlacedRun, segments: SegmentStore) -> bool:
+        self._pause()
+        info, row = run
+        try:
+            data = read_run_bytes(self._folder, row, segments=segments)
+            parse_run(info, row, data)
+            seal = parse_seal_line(data.rstrip(b"\n").rpartition(b"\n")[2])
+        except (LogDamaged, InvalidLine):
+            return False
+        return (seal.to_id, seal.from_id) == (row.last_id, row.first_previous_id) and is_seal_valid(
+            seal, info.public_key
+        )
+
     def _read_part(self, number: int, chains: list[ChainInfo]) -> Iterator[LogFrame | LogDamage]:
         known = {chain.chain: (chain, CHAIN_START) for chain in chains}
         if number in log_files(self._folder):
@@ -363,6 +449,34 @@ class Keeper:
         """Let others have the interpreter, and stop here when the journal closes."""
         if self._stop.wait(PAUSE_S):
             raise Stopped("the journal is closing")
+
+
+def choose_scrub(sizes: Mapping[int, int], *, at_s: float) -> tuple[int, float]:
+    """Which part is scrubbed at a time of the wall clock, and after how many seconds the next one's turn comes.
+
+    The clock is the memory: parts of *sizes* share each 100 hours by their bytes, so that lives of any length go on
+    where time has got to, and nothing needs to be written down. Pure.
+
+    >>> choose_scrub({1: 30, 2: 70}, at_s=0.0)
+    (1, 108000.0)
+    >>> choose_scrub({1: 30, 2: 70}, at_s=110_000.0)
+    (2, 250000.0)
+    """
+    into_s, total, end = at_s % SCRUB_PASS_S, sum(sizes.values()) or 1, 0
+    for number in sorted(sizes):
+        end += sizes[number]
+        ends_at_s = SCRUB_PASS_S * end / total
+        if into_s < ends_at_s:
+            # Never less than a minute: a clock that stands at a border must not spin.
+            return number, max(ends_at_s - into_s, 60.0)
+    return max(sizes), 60.0
+
+
+def _size_of(folder: Path, number: int) -> int:
+    for path in (file_path(folder, number), segment_path(folder, number)):
+        with suppress(FileNotFoundError):
+            return path.stat().st_size
+    return 0
 
 
 def _step(chore: Chore, step: asyncio.Future[Any]) -> asyncio.Future[Any]:

@@ -332,7 +332,8 @@ def _load_index(database: DuckdbFollower) -> JournalIndex:
     for chain in stored:
         index.introduce(chain.info)
     for row in database.load_runs():
-        index.admit(row, hlc=0)
+        if index.classify(row) is not Continuation.KNOWN:
+            index.admit(row, hlc=0)
     for base in database.load_bases():
         index.set_base(base)
     for chain in stored:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .screen import JournalOption, JsonOption, clean, counted, show_time, write, write_json
+from .screen import JournalOption, JsonOption, bar_of, clean, counted, show_time, write, write_json
 
 if TYPE_CHECKING:
     from antiphon.app.offline import ChainDifference, Comparison
@@ -35,7 +35,10 @@ def verify(journal: JournalOption, as_json: JsonOption = False) -> None:
     from antiphon.app.troubles import find_troubles
 
     offline = open_offline(journal)
-    found = verify_log(offline)
+    with bar_of("files") as show:
+        found = verify_log(
+            offline, on_progress=lambda number, done, total: show(f"verifying log file {number}", done, total)
+        )
     troubles = find_troubles(offline)
     if as_json:
         write_json(

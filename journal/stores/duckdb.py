@@ -251,6 +251,11 @@ class DuckdbFollower:
         with self._guarded():
             self._tables.erase(fact_ids)
 
+    def lose_run(self, run: RunRow) -> None:
+        """Forget where a run lies, because its bytes are damaged; its facts stay."""
+        with self._guarded():
+            self._tables.lose_run(run)
+
     def unerased_of(self, fact_ids: Iterable[bytes]) -> list[bytes]:
         """Which of these facts still have their payload in the table."""
         with self._guarded():

@@ -242,6 +242,25 @@ class FactTables:
             self._roll_back()
             raise
 
+    def lose_run(self, run: RunRow) -> None:
+        """Forget where a run lies, because its bytes are damaged; its facts stay. Opened so, the log is read anew.
+
+        The kept states of views go as well: what a position counts is no longer in the order of the log.
+        """
+        place = [self._numbers.get(ChainId(run.chain)), run.first_seq, run.file_number, run.offset]
+        self._connection.execute("BEGIN TRANSACTION")
+        try:
+            self._execute(
+                "DELETE FROM internal.runs "
+                "WHERE chain_number = ? AND first_seq = ? AND file_number = ? AND run_start = ?",
+                place,
+            )
+            self._execute("DELETE FROM internal.view_checkpoints")
+            self._execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
     def unerased_of(self, fact_ids: Iterable[bytes]) -> list[bytes]:
         """Which of these facts still have their payload here; one pass over the ids."""
         given = [_json([fact_id.hex() for fact_id in fact_ids])]

@@ -20,6 +20,7 @@ import antiphon
 from antiphon import Journal
 from antiphon.app.cli.root import EPILOG, app
 from antiphon.app.cli.screen import clean
+from antiphon.app.offline import open_offline, verify_log
 from antiphon.facts import MessageSent
 from antiphon.journal.stores.log import log_files
 
@@ -428,6 +429,14 @@ def test_output_has_no_colour_when_it_is_no_terminal(journal: Path) -> None:
 def test_verify_finds_a_sound_journal_sound(journal: Path) -> None:
     found = read_json("verify", "--journal", journal)
     assert (found["sound"], found["facts"], found["damages"]) == (True, 9, [])
+
+
+def test_verify_tells_how_far_it_is(journal: Path) -> None:
+    told: list[tuple[int, int, int]] = []
+    verify_log(open_offline(journal), on_progress=lambda *step: told.append(step))
+    assert told[0][1] == 0
+    assert told[-1] == (told[-1][0], told[-1][2], told[-1][2])
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 
 
 def test_verify_names_each_damaged_place_and_exits_with_1(journal: Path) -> None:

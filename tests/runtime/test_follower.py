@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
-from antiphon import Journal
+from antiphon import Fact, Journal
 from antiphon.journal import StoreUnavailable
 
 ENDLESS = "select count(*) from range(100000000) a, range(1000) b where (a.range * b.range) % 7 = 3"
@@ -35,6 +36,28 @@ async def test_closing_ends_the_queries_that_are_running_and_waiting(tmp_path: P
             await asyncio.wait_for(journal.close(), 20)
         assert isinstance(first.result(), Exception)
         assert isinstance(second.result(), StoreUnavailable)
+
+
+class Jotted(Fact, kind="follower.jotted", version=1):
+    text: str
+
+
+@pytest.mark.asyncio
+async def test_a_change_to_facts_that_wait_for_duckdb_is_made_behind_them(tmp_path: Path) -> None:
+    """Red until 2026-11: while a batch was being applied, an erasure went past the one that waited."""
+    held = threading.Event()
+    async with Journal.open(tmp_path / "j", author="ada") as journal:
+        follower = journal.engine.follower
+        await journal.commit(Jotted(text="first"), flush=True)
+        follower.submit(lambda database: held.wait(30) and None)
+        applying = asyncio.create_task(follower.barrier())
+        await asyncio.sleep(0)
+        receipt = await journal.commit(Jotted(text="second"), flush=True)
+        done = follower.erase([bytes.fromhex(receipt.fact_id)])
+        held.set()
+        await asyncio.gather(applying, done)
+        rows = (await journal.sql("select is_erased from history order by seq")).fetchall()
+        assert rows == [(False,), (False,), (True,)]
 
 
 async def _refused(journal: Journal, query: str) -> Exception | None:
