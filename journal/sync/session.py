@@ -485,6 +485,10 @@ class SyncSession:
         """The peer sent bytes that are no message."""
         return self._break_off(ErrorCode.GARBAGE, str(problem))
 
+    def refuse(self, reason: str) -> list[Action]:
+        """The peer said a word that the protocol does not have there."""
+        return self._break_off(ErrorCode.UNEXPECTED, reason)
+
     def time_out(self, seconds: float) -> list[Action]:
         """The peer kept silent for too long."""
         text = f"nothing heard for {seconds:g} s while {self._state.value}"

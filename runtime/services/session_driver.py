@@ -38,6 +38,7 @@ from antiphon.journal.sync.messages import (
 from antiphon.journal.sync.repair import Encode
 from antiphon.journal.sync.session import (
     ROUNDS_MAX,
+    TRANSITIONS,
     Action,
     Finish,
     Ingest,
@@ -53,6 +54,7 @@ from antiphon.journal.sync.session import (
     build_facts,
 )
 
+from ..choreography.errors import ProtocolViolation
 from ..clock import monotonic_seconds
 from ..entropy import system_random
 from ..resilience import Delays, ExponentialWithJitter, RateLimits, RetryPolicy, Timing
@@ -60,6 +62,7 @@ from ..sync_status import Monitored
 from ..transports.reach import EVERY_TRANSPORT
 from ..transports.transport import Connect, Connection, Listen, PeerLost
 from .gates import SyncGate
+from .words import END, WordMonitor, label_of_frame
 
 # Received and not yet ingested; beyond it nothing more is read, and the transport pushes back.
 BACKLOG_BYTES_MAX = 1024 * 1024
@@ -228,6 +231,7 @@ class SessionDriver:
         self._connection = connection
         self._settings = settings
         self._on_change = on_change
+        self._words = WordMonitor()
         self._number = next(_SESSIONS)
         self._monitor = replica.sync_monitor if isinstance(replica, Monitored) else None
         # Facts here when the last ROOT was built, and when both sides last agreed.
@@ -320,12 +324,17 @@ class SessionDriver:
                 frame = await self._connection.receive()
                 message = decode(frame)
             except PeerLost as problem:
+                self._words.hear(END)
                 self._perform(self.session.lose(str(problem)))
             except MessageViolation as problem:
                 self._replica.refuse_bytes(self._connection.peer, str(problem), frame)
                 self._perform(self.session.fail(problem))
             else:
-                self._perform(self.session.receive(message))
+                violation = self._words.hear(type(message).__name__)
+                # Where the session itself knows better, it says so better.
+                is_its_own = violation is None or type(message) not in TRANSITIONS[self.session.state]
+                heard = self.session.receive(message) if is_its_own else self.session.refuse(str(violation))
+                self._perform(heard)
 
     async def _speak(self) -> None:
         while True:
@@ -511,7 +520,12 @@ class SessionDriver:
 
     async def _send(self, frames: Sequence[bytes]) -> None:
         try:
+            for frame in frames:
+                self._words.say(label_of_frame(frame))
             await self._connection.send(*frames)
+        except ProtocolViolation as problem:
+            self._is_mute = True
+            self._give_up(problem)
         except PeerLost as problem:
             self._is_mute = True
             self._perform(self.session.lose(str(problem)))
