@@ -142,11 +142,15 @@ class AddMember(InChannel):
 
 
 class SendMessage(InChannel):
-    """Say something; *reply_to* is a message id, known here or not."""
+    """Say something; *reply_to* is a message id, known here or not.
+
+    An id is made if no *message_id* is given; with one, asking again after a lost answer says it once.
+    """
 
     operation: ClassVar[str] = "chat:send-message"
     text: Text
     reply_to: Id | None = None
+    message_id: Id | None = None
 
 
 class EditMessage(InChannel):

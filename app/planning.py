@@ -234,7 +234,10 @@ def _send(intent: ask.SendMessage, now: Situation) -> Plan:
                 kind="unauthorised",
                 move="them",
             )
-    message_id = now.new_id()
+    shown = now.chat.messages_in(channel.id, context_id=channel.context_id)
+    if intent.message_id is not None and any(each.id == intent.message_id and each.is_own for each in shown):
+        return Plan((), intent.message_id)
+    message_id = intent.message_id or now.new_id()
     sent = MessageSent(
         **_about(channel),
         message_id=message_id,

@@ -22,6 +22,8 @@ export class Chat {
     this.drafts = new Map();
     this.marked = new Set(); // ids that were said to be read
     this.channelOf = null;
+    this.isAtEnd = true;
+    this.wasShown = false;
     $("composer").addEventListener("submit", (event) => { event.preventDefault(); this.send(); });
     $("composer-cancel").addEventListener("click", () => this.writeAbout(null));
     $("composer-text").addEventListener("keydown", (event) => this.onKey(event));
@@ -91,14 +93,18 @@ export class Chat {
       list.replaceChildren();
       list.known = new Map();
     }
-    const isAtEnd = this.channelOf !== this.chosen || list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+    // Who has scrolled up to read stays there; a list that is not shown has no position of its own.
+    const isShown = list.clientHeight > 0;
+    if (this.channelOf !== this.chosen) this.isAtEnd = true;
+    else if (isShown && this.wasShown) this.isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+    this.wasShown = isShown;
     this.channelOf = this.chosen;
     const shown = new Set(this.messages.map((message) => message.id));
     this.sending = this.sending.filter((each) => !shown.has(each.id));
     const items = [...this.messages, ...this.sending.filter((each) => each.key === this.chosen)];
     this.byId = new Map(items.map((message) => [message.id, message]));
     reconcile(list, items, (message) => message.id, (message) => this.drawMessage(message));
-    if (isAtEnd) list.scrollTop = list.scrollHeight;
+    if (this.isAtEnd) list.scrollTop = list.scrollHeight;
   }
 
   drawMessage(message) {

@@ -80,6 +80,7 @@ function choose(name, { focus = true } = {}) {
   if (focus) $(`tab-${name}`).focus();
   if (name === "inspector") inspector.open(); else inspector.close();
   if (name === "chat") chat.draw();
+  else chat.wasShown = false;
 }
 
 const STEPS = { ArrowRight: 1, ArrowLeft: -1, Home: -TABS.length, End: TABS.length };

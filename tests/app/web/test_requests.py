@@ -282,3 +282,12 @@ async def test_the_page_itself_is_the_same_for_everyone(tmp_path: Path) -> None:
     async with open_core(tmp_path / "j", author="<script>alert(1)</script>") as core, serve_page(core) as page:
         assert (await page.client.get("/")).content == PAGE_FILES["index.html"][0]
         assert not core.read(CONTACTS_SIGNAL).contacts
+
+
+@pytest.mark.asyncio
+async def test_a_message_asked_for_twice_is_said_once(page: Page) -> None:
+    """The answer may be lost on its way; who asks again names the same message."""
+    await page.core.submit(CreateChannel(channel_id="hall", name="Hall"))
+    answers = [await page.intend("send_message", channel_id="hall", text="once", message_id="m1") for _ in range(2)]
+    assert [answer.json()["done"]["progress"] for answer in answers] == ["shown", "nothing_to_do"]
+    assert [message.content for message in page.core.read(CHAT_SIGNAL).messages_in("hall")] == ["once"]

@@ -1,0 +1,289 @@
+"""The page as people meet it, in Debian's Chromium: two replicas converse, one goes away, and both end equal.
+
+Run by `make test-system`. Screenshots are left in `.artefacts/web/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from antiphon import CHAT_SIGNAL, Journal
+from antiphon.app.core import AppCore
+from antiphon.app.intents import CreateChannel, SendMessage
+from antiphon.app.web import WebServer, serve_web
+from antiphon.app.wiring import core_of, demo_core
+
+pytestmark = [pytest.mark.system, pytest.mark.asyncio]
+
+ARTEFACTS = Path(__file__).resolve().parents[3] / ".artefacts" / "web"
+HOSTILE = (
+    "<img src=x onerror=\"document.title='pwned'\">",
+    "<script>document.title='pwned'</script>",
+    "\"'><svg onload=document.title='pwned'>",
+    "javascript:document.title='pwned'",
+    "\u202eright to left\u2066 and\u0000 nothing",
+    "{{7*7}} ${7*7} &lt;b&gt; ]]>",
+    "W" * 3000,
+)
+
+
+@pytest_asyncio.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    """Debian's browser; it may not use its own sandbox as root."""
+    found = shutil.which("chromium")
+    assert found is not None, "make test-system installs chromium"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def looking(browser: Browser, server: WebServer, **options: Any) -> AsyncIterator[Page]:
+    """A person's page; it fails the test when a script raises or the browser refuses something of it."""
+    context = await browser.new_context(**options)
+    page = await context.new_page()
+    page.set_default_timeout(20_000)
+    troubles: list[str] = []
+    page.on("pageerror", lambda problem: troubles.append(str(problem)))
+    page.on("console", lambda message: troubles.append(message.text) if "Content Security" in message.text else None)
+    await page.goto(server.url)
+    await expect(page.locator("#link-state")).to_have_text("live", timeout=20_000)
+    yield page
+    assert not troubles
+    await context.close()
+
+
+async def shoot(page: Page, name: str) -> None:
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    await page.screenshot(path=ARTEFACTS / f"{name}.png")
+
+
+async def write(page: Page, text: str) -> None:
+    await page.get_by_label("Message", exact=True).fill(text)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("log").get_by_text(text, exact=True)).to_be_visible(timeout=20_000)
+
+
+async def texts(page: Page) -> list[str]:
+    return await page.locator("#messages .said").all_inner_texts()
+
+
+async def until_equal(one: Journal, other: Journal) -> None:
+    """Wait for what is told, not for a time: every change of either asks again."""
+    async with asyncio.timeout(30), one.watch(CHAT_SIGNAL) as here, other.watch(CHAT_SIGNAL) as there:
+        while one.fingerprint != other.fingerprint:
+            waiting = [asyncio.ensure_future(stream.recv()) for stream in (here, there)]
+            _, rest = await asyncio.wait(waiting, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+            for each in rest:
+                each.cancel()
+
+
+async def test_two_replicas_converse_and_one_goes_away_and_both_end_equal(chromium: Browser, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        ada = await enter(Journal.open(tmp_path / "ada", author="ada"))
+        ben = await enter(Journal.open(tmp_path / "ben", author="ben"))
+        pages = []
+        for journal in (ada, ben):
+            core = await enter(core_of(journal))
+            server = await enter(serve_web(core, "127.0.0.1:0"))
+            pages.append(await enter(looking(chromium, server)))
+        one, other = pages
+        peer = await enter(ada.serve())
+        async with ben.link(peer.address):
+            await one.get_by_label("New channel", exact=True).fill("Hall")
+            await one.get_by_role("button", name="Create").click()
+            await expect(other.locator("#channel-name")).to_have_text("Hall", timeout=20_000)
+            await write(one, "hello ben")
+            await expect(other.get_by_role("log")).to_contain_text("hello ben", timeout=20_000)
+            # Ben's page is looked at, so it tells that it was read, and the mark at Ada's says so.
+            await expect(one.get_by_role("log").get_by_role("img", name="read")).to_be_visible(timeout=20_000)
+            await write(other, "hello ada")
+            await expect(one.get_by_role("log")).to_contain_text("hello ada", timeout=20_000)
+            await shoot(one, "conversation_ada")
+            await shoot(other, "conversation_ben")
+        # Ben's replica is away now: both go on by themselves.
+        await other.get_by_label("Message", exact=True).press("ArrowUp")
+        await other.get_by_label("Message", exact=True).fill("hello ada, changed while away")
+        await other.keyboard.press("Enter")
+        await expect(other.get_by_role("log")).to_contain_text("edited", timeout=20_000)
+        await write(other, "said while away")
+        await write(one, "are you there?")
+        assert "said while away" not in await texts(one)
+        assert "are you there?" not in await texts(other)
+        async with ben.link(peer.address):
+            await expect(one.get_by_role("log")).to_contain_text("said while away", timeout=20_000)
+            await expect(other.get_by_role("log")).to_contain_text("are you there?", timeout=20_000)
+            await until_equal(ada, ben)
+        await expect(one.locator("#messages .said")).to_have_count(4)
+        assert await texts(one) == await texts(other)
+        assert "hello ada, changed while away" in await texts(one)
+        await shoot(one, "after_reunion_ada")
+        await shoot(other, "after_reunion_ben")
+
+
+@asynccontextmanager
+async def demo_page(
+    chromium: Browser, author: str = "ada", **options: Any
+) -> AsyncIterator[tuple[AppCore, WebServer, Page]]:
+    async with demo_core(author) as core, serve_web(core, "127.0.0.1:0") as server:
+        await core.submit(CreateChannel(channel_id="hall", name="Hall"))
+        async with looking(chromium, server, **options) as page:
+            yield core, server, page
+
+
+async def test_hostile_names_and_texts_are_shown_and_not_obeyed(chromium: Browser) -> None:
+    async with demo_page(chromium, author=HOSTILE[0]) as (core, _, page):
+        for number, text in enumerate(HOSTILE):
+            await core.submit(CreateChannel(channel_id=f"c{number}", name=text[:200], topic=text[:200]))
+            await core.submit(SendMessage(channel_id="hall", text=text))
+        await page.get_by_role("button", name="Hall", exact=True).click()
+        await expect(page.locator("#messages .said")).to_have_count(len(HOSTILE), timeout=20_000)
+        shown = await page.locator("#messages .said").evaluate_all("all => all.map((each) => each.textContent)")
+        assert shown == list(HOSTILE)
+        assert await page.locator("#messages .name").first.text_content() == HOSTILE[0]
+        assert await page.locator("main :is(img, script, svg, iframe, a, b)").count() == 0
+        assert "pwned" not in await page.title()
+        await page.get_by_role("tab", name="Inspector").click()
+        await expect(page.get_by_text("Nothing yet.")).to_be_visible(timeout=20_000)
+        await core.submit(SendMessage(channel_id="hall", text=HOSTILE[1]))
+        await expect(page.locator("#windows > li").first).to_contain_text("chat.message_sent", timeout=20_000)
+        assert "pwned" not in await page.title()
+        await page.get_by_role("tab", name="Chat").click()
+        # What came while another tab was open is in sight: who was at the end stays at the end.
+        await expect(page.locator("#messages > li").last).to_be_in_viewport()
+        await shoot(page, "hostile")
+
+
+async def test_the_browser_itself_refuses_markup_from_scripts(chromium: Browser) -> None:
+    """Even a mistake in the page could not inject: trusted types are required and none is defined."""
+    async with demo_core("ada") as core, serve_web(core, "127.0.0.1:0") as server:
+        page = await (await chromium.new_context()).new_page()
+        await page.goto(server.url)
+        told = await page.evaluate(
+            "() => { try { document.body.innerHTML = '<p>'; return 'done' } catch (e) { return e.name } }"
+        )
+        assert told == "TypeError"
+
+
+async def test_everything_is_reached_by_keyboard(chromium: Browser) -> None:
+    async with demo_page(chromium) as (core, _, page):
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_role("link", name="Skip to writing")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_label("Message", exact=True)).to_be_focused()
+        await page.keyboard.type("first line")
+        await page.keyboard.press("Shift+Enter")
+        await page.keyboard.type("second line")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#messages .said")).to_have_text("first line\nsecond line", timeout=20_000)
+        await page.keyboard.press("ArrowUp")
+        await expect(page.get_by_text("You are changing a message.")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_text("You are changing a message.")).to_be_hidden()
+        await page.get_by_role("tab", name="Chat").focus()
+        for name in ("Contacts", "Invitations", "Inspector", "Chat"):
+            await page.keyboard.press("ArrowRight")
+            await expect(page.get_by_role("tab", name=name)).to_be_focused()
+            await expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+            await expect(page.locator("main > :not([hidden])")).to_have_count(1)
+        assert core.read(CHAT_SIGNAL).messages_in("hall")[0].content == "first line\nsecond line"
+
+
+async def test_a_page_that_was_cut_off_comes_back_with_what_it_missed(chromium: Browser) -> None:
+    async with demo_core("ada") as core, AsyncExitStack() as first:
+        await core.submit(CreateChannel(channel_id="hall", name="Hall"))
+        server = await first.enter_async_context(serve_web(core, "127.0.0.1:0"))
+        address = server.address
+        async with looking(chromium, server) as page:
+            await write(page, "before")
+            await first.aclose()
+            await expect(page.locator("#link-state")).to_contain_text("not connected", timeout=20_000)
+            # What is written meanwhile is not lost: it goes back into its field, and the reason is said.
+            await page.get_by_label("Message", exact=True).fill("kept")
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_role("alert")).to_contain_text("cannot be reached", timeout=20_000)
+            await expect(page.get_by_label("Message", exact=True)).to_have_value("kept")
+            await shoot(page, "cut_off")
+            await core.submit(SendMessage(channel_id="hall", text="missed"))
+            async with serve_web(core, address):
+                await expect(page.get_by_role("log")).to_contain_text("missed", timeout=20_000)
+                await expect(page.locator("#link-state")).to_have_text("live", timeout=20_000)
+                await page.get_by_label("Message", exact=True).press("Enter")
+                await expect(page.get_by_role("log")).to_contain_text("kept", timeout=20_000)
+                assert await texts(page) == ["before", "missed", "kept"]
+                await page.context.close()
+                return
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_phone_shows_all_of_it_without_scrolling_sideways(chromium: Browser, scheme: str) -> None:
+    options = {"viewport": {"width": 360, "height": 640}, "color_scheme": scheme, "has_touch": True, "is_mobile": True}
+    async with demo_page(chromium, **options) as (core, _, page):
+        for text in (
+            "hello",
+            "W" * 200,
+            "a longer text that has to be broken into several lines here",
+        ):
+            await core.submit(SendMessage(channel_id="hall", text=text))
+        await expect(page.locator("#messages .said")).to_have_count(3, timeout=20_000)
+        for name in ("Chat", "Contacts", "Invitations", "Inspector"):
+            await page.get_by_role("tab", name=name).tap()
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+            await shoot(page, f"phone_{scheme}_{name.lower()}")
+
+
+async def test_contacts_and_invitations_pass_between_two_pages(chromium: Browser, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        ada = await enter(Journal.open(tmp_path / "ada", author="ada"))
+        ben = await enter(Journal.open(tmp_path / "ben", author="ben"))
+        pages = []
+        for journal in (ada, ben):
+            server = await enter(serve_web(await enter(core_of(journal)), "127.0.0.1:0"))
+            pages.append(await enter(looking(chromium, server)))
+        one, other = pages
+        peer = await enter(ada.serve())
+        await enter(ben.link(peer.address))
+        await one.get_by_role("tab", name="Contacts").click()
+        await one.get_by_label("Their authority").fill(ben.authority)
+        await one.get_by_label("Your name for them").fill("Benjamin")
+        await one.get_by_role("button", name="Add").click()
+        await expect(one.locator("#contacts")).to_contain_text("Benjamin", timeout=20_000)
+        await one.get_by_role("button", name="Offer friendship: Benjamin").click()
+        await other.get_by_role("tab", name="Contacts").click()
+        await other.get_by_role("button", name="Accept friendship").click()
+        await expect(one.locator("#contacts .quiet").first).to_have_text("friend", timeout=20_000)
+        await shoot(one, "contacts")
+        await one.get_by_role("tab", name="Invitations").click()
+        await one.get_by_label("To (authority)").fill(ben.authority)
+        await one.get_by_label("A few words").fill("watch over me")
+        await one.get_by_label("For", exact=True).select_option("guardian")
+        await one.get_by_role("button", name="Invite", exact=True).click()
+        await expect(one.locator("#sent > li")).to_have_count(1, timeout=20_000)
+        await expect(other.locator("#badge-invitations")).to_have_text("1", timeout=20_000)
+        await other.get_by_role("tab", name="Invitations").click()
+        await shoot(other, "invitations")
+        await other.get_by_role("button", name="Accept the invitation").click()
+        await expect(one.locator("#history")).to_contain_text("accepted", timeout=20_000)
+
+
+async def test_the_inspector_shows_what_arrives_and_why_views_ran(chromium: Browser) -> None:
+    async with demo_page(chromium) as (core, _, page):
+        await page.get_by_role("tab", name="Inspector").click()
+        await expect(page.get_by_text("Nothing yet.")).to_be_visible(timeout=20_000)
+        await core.submit(SendMessage(channel_id="hall", text="looked at"))
+        newest = page.locator("#windows > li").first
+        await expect(newest).to_contain_text("looked at", timeout=20_000)
+        await expect(newest).to_contain_text("signals:chat was recomputed because of", timeout=20_000)
+        await shoot(page, "inspector")
