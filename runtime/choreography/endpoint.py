@@ -118,7 +118,7 @@ class Endpoint(Generic[E]):
         self._outcome: SessionOutcome = "new"
         self._busy = ""
         self._is_uncertain = False
-        self._history: deque[Step] = deque(maxlen=HISTORY_MAX)
+        self._history: list[Step] = []
         self._due: tuple[Statement, ...] = plan.machine.initial_actions
         self._chosen: Way | None = None
         self._held: dict[str, _Held] = {}
@@ -169,7 +169,7 @@ class Endpoint(Generic[E]):
     @property
     def history(self) -> tuple[str, ...]:
         """The last steps, in words."""
-        return tuple(show_step(step) for step in self._history)
+        return tuple(show_step(step) for step in self._history[-HISTORY_MAX:])
 
     @property
     def due(self) -> tuple[Statement, ...]:
@@ -642,7 +642,11 @@ class Endpoint(Generic[E]):
 
     def _move(self, way: Way) -> None:
         self._state = way.target
-        self._history.append(way.step)
+        history = self._history
+        history.append(way.step)
+        if len(history) > 2 * HISTORY_MAX:
+            # A list that is cut now and then is a fifth of a deque's size, and there is one in every session.
+            del history[:-HISTORY_MAX]
         self._due = way.transition.actions
         self._chosen = None
         self._left = None

@@ -1,0 +1,99 @@
+"""Messages as bytes: plain data, dataclasses, models, and classes with a codec of their own."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from antiphon.choreography import compile_choreography
+from antiphon.runtime.choreography import (
+    Endpoint,
+    InMemoryHandler,
+    JsonCodec,
+    Labelled,
+    MalformedMessage,
+    PayloadRefused,
+    SerializationFailed,
+)
+
+DATA = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+class Point:
+    """Neither a dataclass nor a model."""
+
+    def __init__(self, x: int, y: int) -> None:
+        self.x, self.y = x, y
+
+
+def read_point(data: bytes) -> Point:
+    x, y = data.decode().split(",")
+    return Point(int(x), int(y))
+
+
+@dataclass(frozen=True)
+class Order:
+    lines: list[int]
+
+
+class Money(BaseModel):
+    pence: int
+
+
+@given(DATA)
+def test_plain_data_comes_back(value: object) -> None:
+    codec = JsonCodec()
+    assert codec.decode(codec.encode(Labelled("X", value)), None, label="X") == value
+
+
+@given(st.lists(st.integers(-(2**60), 2**60), max_size=5), st.integers(-(2**60), 2**60))
+def test_dataclasses_and_models_come_back(lines: list[int], pence: int) -> None:
+    codec = JsonCodec()
+    for message in (Order(lines), Money(pence=pence)):
+        assert codec.decode(codec.encode(message), type(message), label="X") == message
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b'{"lines": "no"}', b'{"lines": ["1"]}', b"{}", b"\xff"])
+def test_what_is_not_of_a_class_is_malformed_and_nothing_is_guessed(data: bytes) -> None:
+    with pytest.raises(MalformedMessage, match="no Order"):
+        JsonCodec().decode(data, Order, label="Order")
+
+
+def test_the_bound_holds_in_both_directions() -> None:
+    codec = JsonCodec(bytes_max=10)
+    assert codec.decode(codec.encode("x" * 8), None, label="str") == "x" * 8
+    with pytest.raises(SerializationFailed, match="11 bytes; at most 10"):
+        codec.encode("x" * 9)
+    with pytest.raises(MalformedMessage, match="11 bytes; at most 10"):
+        codec.decode(b'"' + b"x" * 9 + b'"', None, label="str")
+
+
+def test_a_class_without_a_codec_says_what_to_do() -> None:
+    with pytest.raises(SerializationFailed, match="cannot be written"):
+        JsonCodec().encode(Point(1, 2))
+    with pytest.raises(SerializationFailed, match="register a codec"):
+        JsonCodec().decode(b"1,2", Point, label="Point")
+
+
+@pytest.mark.asyncio
+async def test_a_registered_codec_carries_a_class_through_an_endpoint() -> None:
+    protocol = compile_choreography("protocol P =\n  roles A, B\n  A -> B : Point(x : i8, y : i8)\n")
+    codec = JsonCodec()
+    codec.register(Point, write=lambda point: f"{point.x},{point.y}".encode(), read=read_point)
+    handlers = InMemoryHandler.network("A", "B", codec=codec)
+    ends = [Endpoint.of(protocol, one.role, one, messages=[Point], codec=codec) for one in handlers]
+    with pytest.raises(PayloadRefused, match="y is 200, not -128 to 127"):
+        await ends[0].send("B", Point(1, 200))
+    await ends[0].send("B", Point(1, 2))
+    arrived = await ends[1].recv("A", Point)
+    assert (arrived.x, arrived.y) == (1, 2)
+    other = Endpoint.of(protocol, "B", handlers[1], messages=[Point], codec=codec)
+    await handlers[0].send(None, "B", Labelled("Point", {"x": 1}))
+    with pytest.raises(MalformedMessage, match="no Point"):
+        await other.recv("A", Point)
