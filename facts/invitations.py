@@ -7,7 +7,7 @@ is decided by the invitations view. All times are signed milliseconds since 1970
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -16,7 +16,7 @@ from .chat import ContextId
 from .declare import ceremony_facts, domain_fact
 from .encoding import INTEGER_MAX
 from .errors import LocalViolation
-from .fact import Fact
+from .fact import Fact, upcast
 
 # A note, not a letter.
 MESSAGE_LENGTH_MAX = 1000
@@ -24,7 +24,8 @@ LIFETIME_MS_DEFAULT = 7 * 24 * 60 * 60 * 1000
 
 
 class _Offer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Bytes as a fact's own fields write them; a nested model does not take that from the fact.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class ContactInvitation(_Offer):
@@ -51,7 +52,10 @@ class ChannelInvitation(_Offer):
 
 
 class DeviceInvitation(_Offer):
-    """Enrol another device of the subject."""
+    """Enrol another device of the subject: what a group needs to take its key in at ``pending_epoch``.
+
+    Packages, configuration and operations are opaque here; whoever runs the ceremony reads them.
+    """
 
     type: Literal["device"] = "device"
     subject_authority: str
@@ -60,13 +64,17 @@ class DeviceInvitation(_Offer):
     ceremony_id: str
     pending_epoch: int
     nickname_suggestion: str | None = None
+    key_package: bytes = b""
+    threshold_config: bytes = b""
+    public_key_package: bytes = b""
+    baseline_tree_ops: tuple[bytes, ...] = ()
 
 
 InvitationType = ContactInvitation | GuardianInvitation | ChannelInvitation | DeviceInvitation
 
 
 @ceremony_facts
-class InvitationSent(Fact, kind="invitation.sent", version=1, context="context_id", time="sent_at"):
+class InvitationSent(Fact, kind="invitation.sent", version=2, context="context_id", time="sent_at"):
     """An offer to the receiver; sender and receiver are the same when it is for whoever holds the link.
 
     ``sender_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
@@ -81,6 +89,16 @@ class InvitationSent(Fact, kind="invitation.sent", version=1, context="context_i
     expires_at: int | None = None
     receiver_nickname: str | None = None
     message: Annotated[str, StringConstraints(max_length=MESSAGE_LENGTH_MAX)] | None = None
+
+
+@upcast(InvitationSent, from_=1, to=2)
+def _add_key_packages(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 enrolled devices without saying how: their packages came another way."""
+    offer = old["invitation_type"]
+    if not isinstance(offer, dict) or offer.get("type") != "device":
+        return old
+    nothing = {"key_package": "", "threshold_config": "", "public_key_package": "", "baseline_tree_ops": []}
+    return old | {"invitation_type": offer | nothing}
 
 
 @ceremony_facts

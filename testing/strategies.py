@@ -262,6 +262,8 @@ def invitation_facts() -> st.SearchStrategy[Fact]:
             subject_authority=_authorities,
             initiator_device_id=_texts,
             device_id=_texts,
+            key_package=_sealed_bytes,
+            baseline_tree_ops=st.lists(_sealed_bytes, max_size=2).map(tuple),
             ceremony_id=_texts,
             pending_epoch=_epochs,
         ),

@@ -18,7 +18,7 @@ SCHEMAS = {
     "invitation.ceremony_initiated": "cd0fd04dbadbd25be33688037c8c7336",
     "invitation.ceremony_superseded": "4060d7fd8b94057a6a50714f58c343a9",
     "invitation.declined": "9da5b1c457a8fd0955fff5f969e7fc3b",
-    "invitation.sent": "58bee18097be4c744ba548a19168685a",
+    "invitation.sent": "f3307ce591473c34744f1ae672a9081c",
 }
 
 
@@ -39,10 +39,40 @@ def sent(**fields: object) -> InvitationSent:
 
 def test_a_device_invitation_comes_back_as_one() -> None:
     device = DeviceInvitation(
-        subject_authority="a", initiator_device_id="d0", device_id="d1", ceremony_id="c", pending_epoch=2
+        subject_authority="a",
+        initiator_device_id="d0",
+        device_id="d1",
+        ceremony_id="c",
+        pending_epoch=2,
+        key_package=b"\xff\x00key",
+        threshold_config=b"2 of 3",
+        public_key_package=b"\xfe",
+        baseline_tree_ops=(b"\x00", b""),
     )
     fact = sent(invitation_type=device)
     assert fact.fact_type.decode(fact.fact_type.encode(fact)) == fact
+
+
+# As version 1 wrote them: journals in the field hold these bytes.
+DEVICE_V1 = (
+    b'{"context_id":"home","expires_at":null,"invitation_id":"i","invitation_type":{"ceremony_id":"c","device_id":"d1",'
+    b'"initiator_device_id":"d0","nickname_suggestion":null,"pending_epoch":2,"subject_authority":"a","type":"device"},'
+    b'"message":null,"receiver_id":"b","receiver_nickname":null,"sender_id":"a","sent_at":1}'
+)
+CHANNEL_V1 = (
+    b'{"context_id":"home","expires_at":null,"invitation_id":"i","invitation_type":{"bootstrap":false,"home_id":"house",'
+    b'"nickname_suggestion":null,"type":"channel"},"message":null,"receiver_id":"b","receiver_nickname":null,'
+    b'"sender_id":"a","sent_at":1}'
+)
+
+
+def test_invitations_of_version_1_are_read_as_before_and_bring_no_packages() -> None:
+    device = DeviceInvitation(
+        subject_authority="a", initiator_device_id="d0", device_id="d1", ceremony_id="c", pending_epoch=2
+    )
+    assert InvitationSent.fact_type.decode(DEVICE_V1, version=1) == sent(invitation_type=device)
+    assert InvitationSent.fact_type.decode(CHANNEL_V1, version=1) == sent()
+    assert sent().fact_type.encode(sent()) == CHANNEL_V1, "other offers are written as before"
 
 
 def test_a_channel_invitation_without_a_home_does_not_decode() -> None:
