@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from antiphon.app.history import History
     from antiphon.app.offline import OfflineJournal
     from antiphon.facts import FactRecord, FactRegistry
-    from antiphon.views import ChatState, ContactsState, InvitationsState
+    from antiphon.views import ChatState, ContactsState, HomesState, InvitationsState
 
 # Following looks at two file sizes: often while facts come, so that a person sees them at once, then ever less often.
 _FOLLOW_SECONDS_MIN = 0.02
@@ -88,8 +88,8 @@ def show(
     """Show what a view shows the journal's owner, now or as it was.
 
     JSON: one object. chat: {total_unread, channels: [{…, messages: […]}]}, at most the newest 500 messages a channel;
-    contacts: {contacts: […]}; invitations: {pending, sent, history}; any other view: {state: …}. Exit code 1 when
-    --channel names none.
+    contacts: {contacts: […]}; invitations: {pending, sent, history}; homes: {homes: […]}; any other view: {state: …}.
+    Exit code 1 when --channel names none.
     """
     if view in _SHOWN and as_of is None:
         state = _fold_now(journal, view)
@@ -473,6 +473,28 @@ def _show_invitations(state: InvitationsState, limit: int | None, *, as_json: bo
     write_table(("direction", "type", "status", "from", "to", "created", "id"), rows[: limit or None])
 
 
+def _show_homes(state: HomesState, limit: int | None, *, as_json: bool) -> None:
+    if as_json:
+        homes: Any = state.to_json()["homes"]
+        write_json({"homes": homes[: limit or None]})
+        return
+    for context_id in sorted(state.homes)[: limit or None]:
+        home = state.homes[context_id]
+        write(f"{clean(home.name or context_id)} ({clean(context_id)}): {counted(len(home.members), 'member')}")
+        for person in home.members:
+            write(f"  {home.role_of(person)}  {clean(person)}")
+        for what, sanctions in (("banned", home.bans), ("muted", home.mutes)):
+            for each in sanctions:
+                where = "everywhere" if each.channel_id is None else f"in {clean(each.channel_id)}"
+                until = "" if each.expires_at is None else f" until {show_time(each.expires_at)}"
+                reason = f": {clean(each.reason)}" if each.reason else ""
+                write(f"  {what}  {clean(each.target_id)} {where}{until}{reason}")
+        for kick in home.kicks:
+            write(f"  kicked  {clean(kick.target_id)} from {clean(kick.channel_id)} {show_time(kick.kicked_at)}")
+        for pin in home.pins:
+            write(f"  pinned  {clean(pin.message_id)} in {clean(pin.channel_id)}")
+
+
 def _show_unread(state: int, limit: int | None, *, as_json: bool) -> None:
     write_json({"total_unread": state}) if as_json else write(f"{state:,} unread")
 
@@ -490,5 +512,6 @@ _SHOWN: Mapping[str, Callable[..., None]] = {
     "chat": _show_chat,
     "contacts": _show_contacts,
     "invitations": _show_invitations,
+    "homes": _show_homes,
     "unread": _show_unread,
 }

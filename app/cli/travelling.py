@@ -27,13 +27,15 @@ SHIPPED = {
     "chat": "CHAT_SIGNAL",
     "contacts": "CONTACTS_SIGNAL",
     "invitations": "INVITATIONS_SIGNAL",
+    "homes": "HOMES_SIGNAL",
     "unread": "UNREAD_COUNT_SIGNAL",
 }
 
 ViewArgument = Annotated[
     str,
     typer.Argument(
-        metavar="VIEW", help="chat, contacts, invitations, unread, or a @view of your own: module:name or file.py:name."
+        metavar="VIEW",
+        help="chat, contacts, invitations, homes, unread, or a @view of your own: module:name or file.py:name.",
     ),
 ]
 AsOfOption = Annotated[

@@ -17,11 +17,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import antiphon
-from antiphon import Journal
+from antiphon import Journal, views
 from antiphon.app.cli.root import EPILOG, app
 from antiphon.app.cli.screen import clean
+from antiphon.app.cli.travelling import SHIPPED
 from antiphon.app.offline import open_offline, verify_log
-from antiphon.facts import MessageSent
+from antiphon.facts import HomeBan, HomeDeclared, MessageSent, home_context
 from antiphon.journal.stores.log import log_files
 
 from .conftest import WriteLog
@@ -287,6 +288,31 @@ def test_show_contacts_and_invitations(journal: Path) -> None:
     contacts = read_json("show", "contacts", "--journal", journal)["contacts"]
     assert sorted(each["effective_name"] for each in contacts) == ["ada", "ben"]
     assert read_json("show", "invitations", "--journal", journal) == {"pending": [], "sent": [], "history": []}
+
+
+def test_every_view_that_ships_can_be_shown(journal: Path) -> None:
+    assert {getattr(views, name).signal_id for name in SHIPPED.values()} == set(views.APP_VIEWS)
+    for view in SHIPPED:
+        assert isinstance(read_json("show", view, "--journal", journal), dict)
+        run("show", view, "--journal", journal)
+
+
+def test_show_homes_shows_people_and_what_was_laid_on_them(tmp_path: Path) -> None:
+    async def found_a_home() -> str:
+        async with Journal.open(tmp_path / "home") as journal:
+            home, me = home_context(journal.authority, "den"), journal.authority
+            declared = HomeDeclared(context_id=home, owner_id=me, name="The \x1b[31mden", declared_at=1)
+            ban = HomeBan(context_id=home, actor_id=me, target_id="eve", reason="spam", banned_at=2)
+            await journal.commit_all([declared, ban])
+            return me
+
+    me = asyncio.run(found_a_home())
+    (home,) = read_json("show", "homes", "--journal", tmp_path / "home")["homes"]
+    assert (home["owner_id"], home["members"], home["bans"][0]["target_id"]) == (me, [me], "eve")
+    shown = run("show", "homes", "--journal", tmp_path / "home").stdout
+    assert f"owner  {me}" in shown
+    assert "banned  eve everywhere: spam" in shown
+    assert "\x1b" not in shown
 
 
 def test_what_a_log_said_cannot_steer_the_terminal(journal: Path) -> None:
