@@ -449,8 +449,13 @@ class Journal:
         """The account of acknowledgements: who holds which facts. It is begun when it is first asked for."""
         from antiphon.runtime.services.acks import account_of
 
+        from .agreement import agreements_of
+
         self._check_open()
-        return account_of(self._engine)
+        account = account_of(self._engine)
+        if account.agreement_source is None:
+            account.agreement_source = partial(agreements_of, self._engine)
+        return account
 
     def serve(
         self, address: str = "tcp://127.0.0.1:0", *, gate: SyncGate | None = None, tls: Tls | None = None

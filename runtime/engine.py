@@ -234,13 +234,12 @@ class JournalEngine:
         self.hub = SignalHub()
         self.sync_monitor = SyncMonitor(self.hub)
         rx = AsyncIOScheduler(asyncio.get_running_loop())
-        self.members = MemberReader(self.index.chain, self.read_run, self._decode, self._on_damage)
         self.views = ViewHost(
             self.hub,
             rx,
             clock,
             read_history=self.read_history,
-            recall=self.members,
+            recall=self._build_member_reader(),
             decode=self._decode,
             on_damage=self._on_damage,
         )
@@ -1002,6 +1001,13 @@ class JournalEngine:
                 return placed[at:], self.read_run
             count += run.row.last_seq - run.row.first_seq + 1
         return [], self.read_run
+
+    def read_members(self, places: Sequence[tuple[ChainId, int]]) -> list[Fact]:
+        """The decoded members at those places; may be called in a thread."""
+        return self._build_member_reader()(places)
+
+    def _build_member_reader(self) -> MemberReader:
+        return MemberReader(self.index.chain, self.read_run, self._decode, self._on_damage)
 
     def _decode(self, record: FactRecord) -> Fact | None:
         if self.judge.is_void(record) or (self.erasures and self.erasures.is_erased(record)):

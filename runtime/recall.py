@@ -39,10 +39,6 @@ class MemberReader:
         found = (record for chain, seq in places for record in self._records_at(chain, seq))
         return [fact for record in found if (fact := self._decode(record)) is not None]
 
-    def forget(self) -> None:
-        """Read everything anew from now on, since something was erased."""
-        self._runs.clear()
-
     def _records_at(self, chain: ChainId, seq: int) -> list[FactRecord]:
         state = self._chain(chain)
         if state is None:

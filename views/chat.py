@@ -44,6 +44,7 @@ from antiphon.facts.protocol import (
     OperationFinalized,
     OperationReverted,
 )
+from antiphon.journal import Agreement
 from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
 
 from .chat_state import Channel, ChannelKey, ChatState, Message
@@ -154,6 +155,15 @@ class ChatSignalView:
             MappingProxyType(self._channels.copy()), MappingProxyType(self._messages.copy()), self._total_unread
         )
         return self.state
+
+    def agreement_of(self, fact: Fact) -> Agreement:
+        """How sure a message is, by what was folded so far; provisional for what is no message of a known channel."""
+        if not isinstance(fact, MessageSent | MessageSentSealed | MessageImported):
+            return Agreement()
+        record = get_record(fact)
+        fold = self._folds.get((record.chain.namespace, fact.channel_id))
+        epoch = None if isinstance(fact, MessageImported) else fact.epoch_hint
+        return Agreement() if fold is None else fold.log.finality.value_of(record.fact_id, epoch)
 
     def statistics(self) -> FoldStatistics:
         """What was folded and what was not; O(edits and deletions)."""

@@ -6,6 +6,8 @@ channels; the chat view asks it while it draws.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from antiphon.facts import FactRecord, Stamp
 from antiphon.facts.protocol import (
     ChannelEpochCommitted,
@@ -14,6 +16,8 @@ from antiphon.facts.protocol import (
     OperationReverted,
     is_certified,
 )
+from antiphon.journal import Agreement as AgreementValue
+from antiphon.journal import AgreementLevel
 
 from .chat_state import Agreement
 from .registers import latest
@@ -28,6 +32,7 @@ class Finality:
 
     __slots__ = (
         "_allowed",
+        "_cert_epochs",
         "_certified",
         "_finalized",
         "_is_stale",
@@ -40,8 +45,9 @@ class Finality:
     def __init__(self) -> None:
         self._allowed: frozenset[str] = frozenset()
         self._transitions: dict[str, dict[int, set[str]]] = {}  # by who said it, and parent epoch
-        self._finalized: dict[bytes, set[str]] = {}  # by fact id: who said so
+        self._finalized: dict[bytes, dict[str, str]] = {}  # by fact id: who said so, and by which consensus
         self._certified: dict[bytes, dict[str, Stamp]] = {}
+        self._cert_epochs: dict[bytes, int] = {}  # by certificate
         self._reverted: dict[bytes, dict[str, Stamp]] = {}
         self._is_stale = False
         self.final_epoch: int | None = None
@@ -63,6 +69,7 @@ class Finality:
     def take_certificate(self, fact: ConvergenceCertified, record: FactRecord) -> None:
         """Take a certificate for one fact."""
         _keep_latest(self._certified, fact.op_id, fact.actor_id, record.stamp)
+        self._cert_epochs[record.fact_id] = fact.coordinator_epoch
         self._note_word()
 
     def take_reversion(self, fact: OperationReverted, record: FactRecord) -> None:
@@ -72,7 +79,8 @@ class Finality:
 
     def take_finalized(self, fact: OperationFinalized) -> None:
         """Take that one fact is final."""
-        self._finalized.setdefault(_id_of(fact.op_id), set()).add(fact.actor_id)
+        by_judge = self._finalized.setdefault(_id_of(fact.op_id), {})
+        by_judge[fact.actor_id] = min(by_judge.get(fact.actor_id, fact.consensus_id), fact.consensus_id)
         self._note_word()
 
     def _note_word(self) -> None:
@@ -89,30 +97,47 @@ class Finality:
 
     def agreement_of(self, fact_id: bytes, epoch: int | None) -> Agreement:
         """How sure the fact *fact_id* is, which was said in *epoch*."""
+        return _NAMES[self.value_of(fact_id, epoch).level]
+
+    def value_of(self, fact_id: bytes, epoch: int | None) -> AgreementValue:
+        """The same with the consensus or certificate behind it: for an epoch its transition."""
+        consensus = [
+            consensus_id for who, consensus_id in self._finalized.get(fact_id, {}).items() if who in self._allowed
+        ]
         if epoch is not None and self.final_epoch is not None and epoch <= self.final_epoch:
-            return "finalized"
-        if self._allowed & self._finalized.get(fact_id, _NOBODY):
-            return "finalized"
-        if fact_id not in self._certified:
-            return "provisional"
-        certified = self._newest(self._certified, fact_id)
+            consensus += self._ways_out_of(epoch)
+        if consensus:
+            return AgreementValue(consensus_id=min(consensus) or fact_id.hex())
+        certified = self._newest(self._certified, fact_id) if fact_id in self._certified else None
+        if certified is None:
+            return _NOTHING
         reverted = self._newest(self._reverted, fact_id)
-        is_safe = certified is not None and (reverted is None or certified > reverted)
-        return "soft_safe" if is_safe else "provisional"
+        if reverted is not None and reverted > certified:
+            return _NOTHING
+        return AgreementValue(cert_epoch=self._cert_epochs[certified[2]], cert=certified[2].hex())
 
     def _newest(self, said: dict[bytes, dict[str, Stamp]], fact_id: bytes) -> Stamp | None:
         return max((stamp for who, stamp in said.get(fact_id, {}).items() if who in self._allowed), default=None)
 
     def _newest_epoch(self) -> int | None:
         """Step by step from epoch 0, as long as exactly one way leads on."""
-        ways = [self._transitions[judge] for judge in self._allowed if judge in self._transitions]
         epoch = 0
-        while len(set().union(*(by_parent.get(epoch, _NOBODY) for by_parent in ways))) == 1:
+        while len(self._ways_out_of(epoch)) == 1:
             epoch += 1
         return epoch - 1 if epoch else None
 
+    def _ways_out_of(self, epoch: int) -> set[str]:
+        ways = (self._transitions[judge] for judge in self._allowed if judge in self._transitions)
+        return set[str]().union(*(by_parent.get(epoch, _NOBODY) for by_parent in ways))
+
 
 _NOBODY: frozenset[str] = frozenset()
+_NOTHING = AgreementValue()
+_NAMES: Mapping[AgreementLevel, Agreement] = {
+    AgreementLevel.PROVISIONAL: "provisional",
+    AgreementLevel.SOFT_SAFE: "soft_safe",
+    AgreementLevel.FINALIZED: "finalized",
+}
 
 
 def _keep_latest(said: dict[bytes, dict[str, Stamp]], op_id: str, who: str, stamp: Stamp) -> None:

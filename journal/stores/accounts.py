@@ -57,11 +57,13 @@ _UNRETIRED = """
 
 
 class TrackedAcks(NamedTuple):
-    """A fact with acknowledgements: its kind, its own time, and when each peer acknowledged it first (ms)."""
+    """A fact with acknowledgements: its kind, time and place, and when each peer acknowledged it first (ms)."""
 
     fact_id: bytes
     kind: str
     at_ms: int
+    chain: bytes
+    seq: int
     acks: Mapping[str, int]
 
 
@@ -152,12 +154,14 @@ def load_acks(connection: duckdb.DuckDBPyConnection, fact_ids: Iterable[bytes]) 
 def load_tracked(connection: duckdb.DuckDBPyConnection) -> list[TrackedAcks]:
     """Every fact with acknowledgements that is a member here; one pass over the acknowledgements and two columns."""
     rows = connection.execute(
-        f"SELECT l.fact_id, f.kind, f.at_ms, l.peer, l.acked_at FROM ({_LIVE_ACKS.format(where='')}) AS l "
-        "JOIN internal.facts AS f ON f.fact_id = l.fact_id ORDER BY l.fact_id, l.peer"
+        f"SELECT l.fact_id, f.kind, f.at_ms, unhex(c.chain), f.seq, l.peer, l.acked_at "
+        f"FROM ({_LIVE_ACKS.format(where='')}) AS l "
+        "JOIN internal.facts AS f ON f.fact_id = l.fact_id JOIN internal.chains AS c USING (chain_number) "
+        "ORDER BY l.fact_id, l.peer"
     ).fetchall()
     found: dict[bytes, TrackedAcks] = {}
-    for fact_id, kind, at_ms, peer, acked_at in rows:
-        tracked = found.setdefault(fact_id, TrackedAcks(fact_id, kind, at_ms, {}))
+    for fact_id, kind, at_ms, chain, seq, peer, acked_at in rows:
+        tracked = found.setdefault(fact_id, TrackedAcks(fact_id, kind, at_ms, chain, seq, {}))
         found[fact_id] = tracked._replace(acks={**tracked.acks, peer: acked_at})
     return list(found.values())
 

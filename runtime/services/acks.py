@@ -7,14 +7,15 @@ facts are acknowledged is the delivery policies' business, alike on both sides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from antiphon.facts import Clock, Fact, FactId, FactRecord
+from antiphon.facts import ChainId, Clock, Fact, FactId, FactRecord
 from antiphon.journal.delivery import AckGcPlan, DeliveryPolicies, TrackedItem, plan_ack_gc
 from antiphon.journal.lattices.consistency import Acknowledgment, Consistency, ConsistencyMap
 from antiphon.journal.propagation import PropagationTracker
-from antiphon.journal.stores.accounts import build_acks_dropped_note, build_acks_note
+from antiphon.journal.stores.accounts import TrackedAcks, build_acks_dropped_note, build_acks_note
 from antiphon.journal.sync.messages import ACKS_COUNT_MAX, Acks
 
 from ..engine import JournalEngine
@@ -41,6 +42,9 @@ class RoutingFailed(NamedTuple):
     peer: str
     reason: str
 
+
+AgreementSource = Callable[[Sequence[Fact]], Awaitable[ConsistencyMap]]
+"""Says how sure facts are, by hexadecimal id; whoever puts the journal together knows."""
 
 AckEvent = AckReceived | FullyAcked | RoutingFailed
 AckListener = Callable[[AckEvent], None]
@@ -86,6 +90,7 @@ class AckAccount:
 
     def __init__(self, engine: JournalEngine, *, clock: Clock) -> None:
         self.policies = DeliveryPolicies()
+        self.agreement_source: AgreementSource | None = None
         self._engine = engine
         self._clock = clock
         self._listeners: list[AckListener] = []
@@ -145,12 +150,13 @@ class AckAccount:
     ) -> AckGcReport:
         """Let go of what the policies let go, durably; facts stay, and a second pass finds nothing.
 
-        *consistency* brings agreement by hexadecimal fact id, *expected* whoever ought to acknowledge a fact of a kind;
+        *consistency* brings agreement by hexadecimal fact id (by default what ``agreement_source`` says: of messages,
+        what the protocol facts here do), *expected* whoever ought to acknowledge a fact of a kind;
         by default the policy's own ``peers``. An acknowledgement that comes later is not kept again.
         """
         await self.settle()
         tracked = await self._engine.follower.run(lambda database: database.load_tracked())
-        known = consistency if consistency is not None else ConsistencyMap()
+        known = consistency if consistency is not None else await self._agreements_of(tracked)
         items = [
             TrackedItem(
                 each.fact_id.hex(),
@@ -166,6 +172,12 @@ class AckAccount:
         self._drop(plan, now_ms)
         await self._engine.flush()
         return AckGcReport(len(plan.dropped), plan.ack_count, plan.kept_count, plan.dropped_by_domain)
+
+    async def _agreements_of(self, tracked: Sequence[TrackedAcks]) -> ConsistencyMap:
+        if self.agreement_source is None:
+            return ConsistencyMap()
+        places = [(ChainId(each.chain), each.seq) for each in tracked]
+        return await self.agreement_source(await asyncio.to_thread(self._engine.read_members, places))
 
     async def settle(self) -> None:
         """Make everything that is known durable, agreements included; one scan for each peer that agreed since."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from antiphon import Fact, Journal
-from antiphon.facts import FactId
+from antiphon.facts import ChannelCreated, ConvergenceCertified, FactId, OperationFinalized
 from antiphon.facts.chat import MessageSent
 from antiphon.journal import (
     Acknowledgment,
@@ -16,6 +16,7 @@ from antiphon.journal import (
     Consistency,
     ConsistencyMap,
     Disk,
+    DropWhenFinalized,
     DropWhenFullyAcked,
     StoreUnavailable,
     delivery_icon,
@@ -319,3 +320,30 @@ def test_a_batch_that_is_repeated_fills_nothing_twice() -> None:
     events, known = route_acks({}, acks, lambda fact_id: {"ben"})
     assert events == [acks, FullyAcked(FIRST, frozenset({"ben"}))]
     assert known[FIRST].acks == {"ben": 5}
+
+
+@pytest.mark.asyncio
+async def test_a_pass_lets_go_of_messages_that_are_final_by_what_the_journal_says_itself(tmp_path: Path) -> None:
+    clock = Calendar()
+    async with pair(tmp_path, clock=clock, is_acked=False) as (ada, ben):
+        for journal in (ada, ben):
+            journal.register_delivery_policy("chat", DropWhenFinalized(ack_kinds=frozenset({"chat.message_sent"})))
+        (final,) = await commit(ada, "final", clock=clock)
+        (safe,) = await commit(ada, "safe", clock=clock)
+        channel = {"context_id": "home", "channel_id": "tea"}
+        about = channel | {"actor_id": ada.authority}
+        founded = ChannelCreated(**channel, name="tea", created_at=0, creator_id=ada.authority)
+        agreed = OperationFinalized(**about, op_id=final.hex(), consensus_id="round-1", finalized_at=clock.ms)
+        certified = ConvergenceCertified(
+            **about, op_id=safe.hex(), prestate_hash="00", coordinator_epoch=0, certified_at=clock.ms
+        )
+        await ada.commit_all([founded, certified])
+        assert (await ada.sync_with(ben)).is_success
+        stranger = {"op_id": safe.hex(), "consensus_id": "mine", "finalized_at": clock.ms}
+        await ben.commit(OperationFinalized(**channel, **stranger, actor_id=ben.authority))
+        assert (await ada.sync_with(ben)).is_success
+        assert (await ada.acks.collect()).dropped_facts == 0
+        await ada.commit(agreed)
+        report = await ada.acks.collect()
+        assert (report.dropped_facts, report.kept_facts) == (1, 1)
+        assert await acked_by(ada, [final, safe]) == [set(), {ben.authority}]
