@@ -343,9 +343,11 @@ class SignalHub:
         if self._is_closed:
             return
         for owner, value in changes:
-            before = owner.snapshot
-            owner.snapshot = after = Snapshot(value, before.version + 1, batch_id, before.ready)
-            self._deliveries.append((owner, after))  # type: ignore[arg-type]  # many types share one queue
+            _, version, _, is_ready = owner.snapshot
+            # Building a named tuple through its class costs twice as much.
+            owner.snapshot = after = tuple.__new__(Snapshot, (value, version + 1, batch_id, is_ready))
+            if owner.subscribers:
+                self._deliveries.append((owner, after))  # type: ignore[arg-type]  # many types share one queue
         if self._derivations:
             self._propagate(batch_id, [owner for owner, _ in changes])
 

@@ -66,6 +66,7 @@ class NodeTable(Generic[F]):
         self._dependants: dict[str, dict[Node[F], None]] = {}
         self._readers: dict[str, dict[Node[F], None]] = {}
         self._sleepers: dict[Node[F], None] = {}
+        self.version = 0  # of the order: rises with every node that comes or goes
 
     def __contains__(self, view_id: str) -> bool:
         """Whether a view of that id is registered."""
@@ -110,6 +111,7 @@ class NodeTable(Generic[F]):
     def add(self, node: Node[F], order: Sequence[str] | None) -> None:
         """Take a node in, with the order that `plan` gave."""
         self._nodes[node.view_id] = node
+        self.version += 1
         self._by_signal[node.owner.signal.signal_id] = node.view_id
         if order is None:
             self._place(node)
@@ -128,6 +130,7 @@ class NodeTable(Generic[F]):
     def remove(self, view_id: str) -> Node[F]:
         """Take a node out; raises `KeyError` for an unknown id. The order of the others stays."""
         node = self._nodes.pop(view_id)
+        self.version += 1
         del self._by_position[node.position]
         del self._by_signal[node.owner.signal.signal_id]
         self._sleepers.pop(node, None)
@@ -146,9 +149,10 @@ class NodeTable(Generic[F]):
         """The nodes that look into that view's snapshot, and run when it changed for another reason than facts."""
         return self._readers.get(view_id, ())
 
-    def select(self, facts: Sequence[F], kinds: Sequence[str]) -> dict[Node[F], Sequence[F]]:
-        """The nodes that these facts concern, each with its facts in order; *kinds* are those of *facts*."""
-        present = frozenset(kinds)
+    def select(self, facts: Sequence[F], kind_of: Callable[[F], str]) -> dict[Node[F], Sequence[F]]:
+        """The nodes that these facts concern, each with its facts in order."""
+        present = frozenset(map(kind_of, facts))
+        by_kinds: dict[frozenset[str] | None, Sequence[F]] = {}
         chosen: dict[Node[F], Sequence[F]] = dict.fromkeys(self._of_all_kinds, facts) if facts else {}
         constrained = False
         for kind in present:
@@ -157,16 +161,21 @@ class NodeTable(Generic[F]):
                 continue
             for node in found.views:
                 if node not in chosen:
-                    chosen[node] = _of_kinds(node.kinds, facts, kinds, present)
+                    mine = by_kinds.get(node.kinds)
+                    if mine is None:
+                        mine = by_kinds[node.kinds] = _of_kinds(node.kinds, facts, kind_of, present)
+                    chosen[node] = mine
             constrained = constrained or bool(found.by_fields)
         if constrained:
-            self._select_constrained(facts, kinds, chosen)
+            self._select_constrained(facts, kind_of, chosen)
         return chosen
 
-    def _select_constrained(self, facts: Sequence[F], kinds: Sequence[str], chosen: dict[Node[F], Sequence[F]]) -> None:
+    def _select_constrained(
+        self, facts: Sequence[F], kind_of: Callable[[F], str], chosen: dict[Node[F], Sequence[F]]
+    ) -> None:
         lists: dict[Node[F], list[F]] = {}
-        for fact, kind in zip(facts, kinds, strict=True):
-            found = self._kinds.get(kind)
+        for fact in facts:
+            found = self._kinds.get(kind_of(fact))
             if found is None:
                 continue
             for names, table in found.by_fields.items():
@@ -233,9 +242,9 @@ def _agrees(values: Sequence[object], wanted: Sequence[object]) -> bool:
 
 
 def _of_kinds(
-    wanted: frozenset[str] | None, facts: Sequence[F], kinds: Sequence[str], present: frozenset[str]
+    wanted: frozenset[str] | None, facts: Sequence[F], kind_of: Callable[[F], str], present: frozenset[str]
 ) -> Sequence[F]:
     """The facts of these kinds; all of them in the usual case, without looking at each."""
     if wanted is None or present <= wanted:
         return facts
-    return tuple([fact for fact, kind in zip(facts, kinds, strict=True) if kind in wanted])
+    return tuple([fact for fact in facts if kind_of(fact) in wanted])

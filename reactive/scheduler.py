@@ -7,10 +7,10 @@ never single facts. Belongs to one thread. `streams.ReactiveScheduler` adds what
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -444,23 +444,31 @@ class SchedulerCore(Generic[F, C]):
     def _run_views(self, facts: tuple[F, ...], now_ms: int) -> list[Node[F]]:
         """Run whom the facts, the clock or a changed input concern, in order, each once; who has another snapshot."""
         nodes = self._nodes
-        chosen = nodes.select(facts, list(map(self._kind_of, facts))) if facts else {}
+        chosen = nodes.select(facts, self._kind_of) if facts else {}
         # Whoever runs for another reason than its facts: its change concerns its readers, whatever their predicates.
         stirred = self._touched
         self._touched = {}
         for node in nodes.sleepers:
             if node.wakeup_ms is not None and node.wakeup_ms <= now_ms:
                 stirred[node] = None
-        heap = [(node.position, node) for node in (chosen | stirred if stirred else chosen)]
-        heapify(heap)
+        waiting_nodes = sorted(chosen | stirred if stirred else chosen, key=_from_the_end)  # the next one last
         changed: list[Node[F]] = []
         changed_ids: set[str] = set()
-        while heap:
-            _, node = heappop(heap)
-            if not nodes.is_registered(node):  # a view that ran before took it out
+        version = nodes.version
+        shared: Batch[F] | None = None
+        while waiting_nodes:
+            if nodes.version != version:  # a view that ran before took others out, or brought some in
+                version = nodes.version
+                waiting_nodes = sorted(filter(nodes.is_registered, waiting_nodes), key=_from_the_end)
                 continue
-            before = frozenset(changed_ids) if node.depends_on or node.reads else _NOTHING
-            batch = Batch(self._batch_id, chosen.get(node, _NO_FACTS), now_ms, before, self._inputs)
+            node = waiting_nodes.pop()
+            mine = chosen.get(node, _NO_FACTS)
+            if node.depends_on or node.reads:
+                batch = Batch(self._batch_id, mine, now_ms, frozenset(changed_ids), self._inputs)
+            elif shared is not None and shared.facts is mine:
+                batch = shared
+            else:
+                batch = shared = Batch(self._batch_id, mine, now_ms, _NOTHING, self._inputs)
             is_changed = self._run_view(node, batch)
             if self._observers:
                 self._note_run(node, batch, is_changed=is_changed)
@@ -473,7 +481,7 @@ class SchedulerCore(Generic[F, C]):
                 waiting = [*waiting, *nodes.readers(node.view_id)]
             for other in waiting:
                 if other not in chosen and other not in stirred:
-                    heappush(heap, (other.position, other))
+                    insort(waiting_nodes, other, key=_from_the_end)
                 stirred[other] = None
         return changed
 
@@ -711,6 +719,10 @@ class SchedulerCore(Generic[F, C]):
                 for node in self._nodes
             ),
         )
+
+
+def _from_the_end(node: Node[F]) -> int:
+    return -node.position
 
 
 class _FactSender(Generic[F]):
