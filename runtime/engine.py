@@ -70,10 +70,12 @@ from antiphon.journal.chain import RUN_FACTS_MAX, parse_seal_line
 from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, ErasureClaim
 from antiphon.journal.forks import ForkProof
 from antiphon.journal.frame import LocalNote
+from antiphon.journal.guard_book import GuardBook
 from antiphon.journal.index import Hole
 from antiphon.journal.ingest import Ingest
 from antiphon.journal.parking import Parking
 from antiphon.journal.retention import RetentionItem, RetentionPlan
+from antiphon.journal.stores.accounts import GUARD_PREFIX
 from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.tables import ViewCheckpoint
 from antiphon.journal.sync.messages import Acks, IncomingRun, IngestResult
@@ -116,11 +118,21 @@ class CommitResult(NamedTuple):
 class Commit:
     """One call of ``commit``: facts that share a fate window by window."""
 
-    __slots__ = ("future", "records", "remaining", "window_count")
+    __slots__ = ("_on_end", "future", "note", "records", "remaining", "window_count")
 
-    def __init__(self, future: asyncio.Future[CommitResult], remaining: int) -> None:
+    def __init__(
+        self,
+        future: asyncio.Future[CommitResult],
+        remaining: int,
+        *,
+        note: LocalNote | None = None,
+        on_end: Callable[[bool], None] | None = None,
+    ) -> None:
         self.future = future
         self.remaining = remaining
+        # A local line that shares the frame of the facts, and whom to tell whether it is durable.
+        self.note = note
+        self._on_end = on_end
         self.records: list[FactRecord] = []
         self.window_count = 0
 
@@ -129,13 +141,33 @@ class Commit:
         self.records.extend(records)
         self.window_count += 1
         self.remaining -= len(records)
-        if self.remaining == 0 and not self.future.done():
-            self.future.set_result(CommitResult(tuple(self.records), self.window_count))
+        if self.remaining == 0:
+            self._end(True)
+            if not self.future.done():
+                self.future.set_result(CommitResult(tuple(self.records), self.window_count))
 
     def fail(self, problem: Exception) -> None:
         """Note that a window failed."""
+        self._end(False)
         if not self.future.done():
             self.future.set_exception(problem)
+
+    def give_up(self) -> None:
+        """Note that it never came to a window."""
+        self._end(False)
+        self.future.cancel()
+
+    def _end(self, is_durable: bool) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(is_durable)
+
+
+class Noted(NamedTuple):
+    """A local line in the open window of lines, and the commit that waits for it, if one does."""
+
+    note: LocalNote
+    commit: Commit | None = None
 
 
 class Entry(NamedTuple):
@@ -219,8 +251,12 @@ class JournalEngine:
         end_history: Callable[[], None],
         threads: Threads = SYSTEM_THREADS,
         erasures: ErasureBook | None = None,
+        guard_notes: Sequence[LocalNote] = (),
     ) -> None:
         self.folder = folder
+        # What guards wrote down in earlier lives; taken in when somebody asks for the book.
+        self._guard_notes = tuple(guard_notes)
+        self._guard_book: GuardBook | None = None
         self.index = index
         index.read_run = self.read_run
         self.registry = registry
@@ -257,7 +293,9 @@ class JournalEngine:
         # Stamps from the far future order their own facts and nobody else's.
         self._hlc_seen = max((seen for seen in index.clocks() if self._is_near(seen)), default=0)
         self._window: Window[Entry] = Window(rx, self._close_window, size_of=entry_size)
-        self._notes: Window[LocalNote] = Window(rx, self._close_notes, size_of=_note_size)
+        self._notes: Window[Noted] = Window(rx, self._close_notes, size_of=_noted_size)
+        # Whether a commit of the open window brings a local line along.
+        self._is_noted = False
         self.acks: AckKeeper | None = None
         self._commits: GroupCommit[Cargo] = GroupCommit(
             writer, on_written=self._on_written, on_failed=self._on_failed, threads=threads
@@ -312,6 +350,10 @@ class JournalEngine:
     def clock(self) -> Clock:
         """What this journal takes for the time."""
         return self._clock
+
+    def random_bytes(self, count: int) -> bytes:
+        """So many bytes of this journal's randomness."""
+        return self._random(count)
 
     @property
     def is_closed(self) -> bool:
@@ -373,6 +415,46 @@ class JournalEngine:
         if flush:
             self._window.flush()
         return await commit.future
+
+    async def commit_noted(
+        self, facts: Sequence[Fact], note: LocalNote, *, on_end: Callable[[bool], None], flush: bool = False
+    ) -> CommitResult:
+        """Make *facts* and a local line durable in one frame, or neither: what a guarded plan does and what it costs.
+
+        *on_end* is called exactly once, on the loop, with whether they are durable, also when the caller was cancelled
+        meanwhile; the caller's own code runs after it. Raises as ``commit`` does, and ``LocalViolation`` for more facts
+        than fit into one window.
+        """
+        commit = Commit(asyncio.get_running_loop().create_future(), len(facts), note=note, on_end=on_end)
+        try:
+            self._check_open()
+            entries = self._prepare(facts, commit)
+            size = _size_of_all(entries)
+            if len(entries) > self._window.count_max or (len(entries) > 1 and size > self._window.bytes_max):
+                raise LocalViolation(f"{len(entries)} facts of {size} bytes are more than one frame; make it two plans")
+            if self._commits.pending_count >= PENDING_FRAMES_MAX:
+                await self._commits.wait_for_room()
+            if not self.sinks.has_room:
+                await self.sinks.wait_for_room()
+            self._check_open()
+            if self._is_too_full(len(entries), size):
+                self._window.flush()  # it must not take this line along
+        except BaseException:
+            commit.give_up()
+            raise
+        if not entries:
+            self._notes.offer_one(Noted(note, commit), NOTE_BYTES)
+        else:
+            self._is_noted = True
+            self._window.offer(entries, size)
+        if flush:
+            self._notes.flush()
+            self._window.flush()
+        return await commit.future
+
+    def _is_too_full(self, count: int, size: int) -> bool:
+        window = self._window
+        return window.pending_count + count > window.count_max or window.pending_bytes + size > window.bytes_max
 
     async def flush(self) -> None:
         """Close the open window now and return when all that was committed is durable, and shown by awake views."""
@@ -496,7 +578,7 @@ class JournalEngine:
     def note(self, *notes: LocalNote) -> None:
         """Write local lines with the next frame, within 5 ms; they are kept by this node and never leave it."""
         self._check_open()
-        self._notes.offer(notes, sum(map(_note_size, notes)))
+        self._notes.offer([Noted(note) for note in notes], sum(map(_note_size, notes)))
 
     def add_run_listener(self, listener: RunListener) -> Callable[[], None]:
         """Call *listener* on the loop with the new runs of each durable frame; the result removes it again."""
@@ -527,9 +609,23 @@ class JournalEngine:
         self._submit(Cargo((), (), [], {}, starts_file=True, done=done))
         return done
 
+    @property
+    def guard_book(self) -> GuardBook:
+        """What this journal spent, revealed and still has to send; read when it is first asked for."""
+        if self._guard_book is None:
+            self._guard_book = GuardBook(self.journal_id, notes=self._guard_notes)
+            self._guard_notes = ()
+        return self._guard_book
+
     def _copy_forward(self, registrations: Sequence[Registration], notes: Sequence[LocalNote]) -> asyncio.Future[None]:
         """Write again what only a file that is about to be sealed still holds."""
         done = asyncio.get_running_loop().create_future()
+        kept = [note for note in notes if not note.kind.startswith(GUARD_PREFIX)]
+        if len(kept) < len(notes):
+            # In place of all of them, what they come to; what is on its way has to stand before it.
+            self._notes.flush()
+            self._window.flush()
+            notes = [*kept, self.guard_book.state_note()]
         self._submit(Cargo((), (), [], {}, tuple(registrations), notes=tuple(notes), done=done))
         return done
 
@@ -665,7 +761,11 @@ class JournalEngine:
                 records.extend(run.records)
             ordered.extend(group)
             placed.extend(records[len(drafts) - len(group) :])
-        cargo = Cargo(tuple(runs), (), [], {}, registrations, tuple(introduced), given_records=placed)
+        notes: tuple[LocalNote, ...] = ()
+        if self._is_noted:
+            self._is_noted = False
+            notes = tuple(commit.note for commit in dict.fromkeys(map(_COMMIT_OF, entries)) if commit.note is not None)
+        cargo = Cargo(tuple(runs), (), [], {}, registrations, tuple(introduced), given_records=placed, notes=notes)
         cargo.given = [entry.fact for entry in ordered]
         self._submit(cargo)
         # From here on the log's thread is at work, so whatever can wait until now costs the window nothing.
@@ -731,8 +831,15 @@ class JournalEngine:
         count = sum(len(run.records) - run.repeated for run in cargo.runs)
         self._commits.submit(Outgoing(frame.data, frame.frame_hash, count, cargo, cargo.starts_file))
 
-    def _close_notes(self, notes: list[LocalNote]) -> None:
-        self._submit(Cargo((), (), [], {}, notes=tuple(notes)))
+    def _close_notes(self, noted: list[Noted]) -> None:
+        cargo = Cargo((), (), [], {}, notes=tuple(each.note for each in noted))
+        cargo.commits = [(each.commit, []) for each in noted if each.commit is not None]
+        try:
+            self._submit(cargo)
+        except BaseException as problem:
+            for commit, _ in cargo.commits:
+                commit.fail(problem if isinstance(problem, Exception) else JournalClosed(str(problem)))
+            raise
 
     # What is durable
 
@@ -1050,6 +1157,10 @@ def _of_runs(runs: Sequence[IncomingRun], facts: Iterable[Fact | FactRecord]) ->
         if any(first <= record.seq <= last for first, last in spans.get(record.chain.chain, ())):
             found.append(fact)
     return found
+
+
+def _noted_size(noted: Noted) -> int:
+    return _note_size(noted.note)
 
 
 def _note_size(note: LocalNote) -> int:

@@ -47,6 +47,7 @@ from antiphon.journal.bases import base_of_note
 from antiphon.journal.erasure import DEFAULT_RIGHT, ERASURE_KIND, ErasureBook, ErasureRight
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.retention import RETIRED_NOTE, RetentionItem
+from antiphon.journal.stores.accounts import GUARD_PREFIX
 from antiphon.journal.stores.duckdb import DuckdbFollower, set_aside
 from antiphon.journal.stores.folder import DATABASE_FILE
 from antiphon.journal.stores.log import file_path, part_numbers, segment_path
@@ -80,6 +81,8 @@ class _Recovered:
     retired: list[LocalNote] = field(default_factory=list)
     unretired: list[RetentionItem] = field(default_factory=list)
     """The same for what was let go because of its age."""
+    guard_notes: list[LocalNote] = field(default_factory=list)
+    """What guards wrote down, in the order of the log."""
     is_damaged: bool = False
     """Whether the log lost something that was in it, so that its heads are not where this journal's chains end."""
 
@@ -177,6 +180,7 @@ async def open_engine(
         end_history=end_history,
         threads=threads,
         erasures=book,
+        guard_notes=recovered.guard_notes,
     )
     engine.judge.look()
     await engine.judge.settle()
@@ -314,6 +318,7 @@ def _resume(recovered: _Recovered) -> bool:
     recovered.registrations.extend(database.load_registrations())
     recovered.erasures.extend(database.facts_of_kind(ERASURE_KIND))
     recovered.retired.append(database.load_retired())
+    recovered.guard_notes.extend(database.load_guard_notes())
     recovered.cursor = _cursor_at(position, index, folder=recovered.folder)
     return True
 
@@ -362,6 +367,7 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
             damages.append(frame)
             continue
         recovered.registrations.extend(frame.registrations)
+        recovered.guard_notes.extend(note for note in frame.notes if note.kind.startswith(GUARD_PREFIX))
         admitted = _admit(recovered.index, frame)
         recovered.erasures.extend(record for record in admitted.records if record.kind == ERASURE_KIND)
         recovered.retired.extend(note for note in frame.notes if note.kind == RETIRED_NOTE)

@@ -22,6 +22,9 @@ from ..retention import RETIRED_NOTE, RetentionItem
 ACKS_NOTE = "acks"
 ACKS_DROPPED_NOTE = "acks_dropped"
 PEER_NOTE = "peer"
+GUARD_PREFIX = "guard."
+GUARD_STATE_NOTE = "guard.state"
+"""What guards write down begins with the prefix; their state takes the place of every line before it."""
 
 _TEXTS = "FROM (SELECT unnest(from_json(?::JSON, '[\"VARCHAR\"]')) AS f)"
 _LIVE_ACKS = """
@@ -96,6 +99,7 @@ def build_peer_note(peer: PeerRow) -> LocalNote:
 
 def apply_notes(connection: duckdb.DuckDBPyConnection, notes: Sequence[LocalNote]) -> None:
     """Take local lines in, in the log's order; kinds that have no table are passed over."""
+    _keep_guard_notes(connection, [note for note in notes if note.kind.startswith(GUARD_PREFIX)])
     for note in notes:
         match note:
             case LocalNote("acks", value):
@@ -139,6 +143,29 @@ def load_bases(connection: duckdb.DuckDBPyConnection) -> list[ChainBase]:
     rows = connection.execute("SELECT note FROM internal.bases ORDER BY chain").fetchall()
     found = (base_of_note(LocalNote("base", orjson.loads(row[0]))) for row in rows)
     return [base for base in found if base is not None]
+
+
+def _keep_guard_notes(connection: duckdb.DuckDBPyConnection, notes: Sequence[LocalNote]) -> None:
+    """As they were written, in one statement: only the guards themselves know what they come to."""
+    if not notes:
+        return
+    states = [place for place, note in enumerate(notes) if note.kind == GUARD_STATE_NOTE]
+    if states:
+        connection.execute("DELETE FROM internal.guard_notes").fetchall()
+        notes = notes[states[-1] :]
+    texts = [orjson.dumps({"kind": note.kind, "value": note.value}).decode() for note in notes]
+    first = connection.execute("SELECT coalesce(max(place), 0) FROM internal.guard_notes").fetchall()[0][0]
+    connection.execute(
+        "INSERT INTO internal.guard_notes SELECT ? + row_number() OVER (), f "
+        "FROM (SELECT unnest(from_json(?::JSON, '[\"VARCHAR\"]')) AS f)",
+        [first, orjson.dumps(texts).decode()],
+    ).fetchall()
+
+
+def load_guard_notes(connection: duckdb.DuckDBPyConnection) -> list[LocalNote]:
+    """What guards wrote down since their last state, in the order of the log."""
+    rows = connection.execute("SELECT note FROM internal.guard_notes ORDER BY place").fetchall()
+    return [LocalNote(**orjson.loads(row[0])) for row in rows]
 
 
 def load_acks(connection: duckdb.DuckDBPyConnection, fact_ids: Iterable[bytes]) -> dict[bytes, dict[str, int]]:

@@ -32,6 +32,7 @@ from .accounts import (
     count_payloads,
     load_acks,
     load_bases,
+    load_guard_notes,
     load_peers,
     load_retention_items,
     load_retired,
@@ -309,6 +310,11 @@ class DuckdbFollower:
         """Where each chain goes on whose earlier facts were collapsed."""
         with self._guarded():
             return load_bases(self._connection)
+
+    def load_guard_notes(self) -> list[LocalNote]:
+        """What guards wrote down since their last state, in the order of the log."""
+        with self._guarded():
+            return load_guard_notes(self._connection)
 
     def load_peers(self) -> list[PeerRow]:
         """Every peer that is remembered."""

@@ -1,0 +1,511 @@
+"""The account that a journal keeps of what it spent, revealed and still has to send, in memory and as local lines.
+
+Synchronous and without I/O: what is checked here is taken in the same step, so two plans that both saw the last
+headroom cannot both spend it. Knows neither the log nor the clock; ``runtime/guards`` writes the notes, in the frame of
+the plan's facts, and tells the book what became of it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from antiphon.facts import LocalViolation
+
+from .budgets import FLOW_LIMIT_DEFAULT, LEAKAGE_WINDOW_MS, FlowBudget, InsufficientBudget, LeakageExceeded
+from .frame import LocalNote
+from .lattices.counters import GCounter
+
+PLANS_NOTE = "guard.plans"
+DONE_NOTE = "guard.done"
+EPOCH_NOTE = "guard.epoch"
+BUDGET_NOTE = "guard.budget"
+RESET_NOTE = "guard.reset"
+STATE_NOTE = "guard.state"
+
+# A plan that comes again after so many others counts as new; whoever retries does it long before.
+PLANS_MAX = 10_000
+# Each is at most 256 KiB, so this is a bound on the memory too; beyond it sends are refused.
+OUTBOX_MAX = 10_000
+METADATA_MAX = 10_000
+DEFAULT_LEAKAGE: Mapping[str, int] = {"External": 1_000, "Neighbor": 500, "InGroup": 100}
+
+
+class UndefinedLeakage(NamedTuple):
+    """What to do about a class of observers without an allowance: ``limit`` None permits everything, 0 denies."""
+
+    limit: int | None = 0
+
+
+DENY = UndefinedLeakage(0)
+LEGACY_PERMISSIVE = UndefinedLeakage(None)
+# What stands for "no limit" in a snapshot.
+UNLIMITED = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class GuardLimits:
+    """The allowances: units per epoch for each (context, peer), bits per rolling day for each class of observers."""
+
+    flow: int = FLOW_LIMIT_DEFAULT
+    flow_of: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    leakage: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_LEAKAGE))
+    undefined: UndefinedLeakage = DENY
+
+
+class Charge(NamedTuple):
+    """Units spent on a peer in a context."""
+
+    context: str
+    peer: str
+    amount: int
+
+
+class Revealed(NamedTuple):
+    """Bits that a class of observers learned by an operation."""
+
+    context: str
+    peer: str
+    observer: str
+    bits: int
+    operation: str
+
+
+class Letter(NamedTuple):
+    """An envelope in the outbox: what is to go where."""
+
+    envelope_id: str
+    to: str
+    context: str
+    peer: str
+    data: bytes
+    after: tuple[tuple[str, str], ...] = ()
+    """Facts to commit once it has left: their kinds and payloads."""
+
+
+class PlanEntry(NamedTuple):
+    """What a plan takes from the book, and puts into it."""
+
+    plan_id: str
+    at_ms: int
+    epoch: int = 0
+    charges: tuple[Charge, ...] = ()
+    leaks: tuple[Revealed, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
+    letter: Letter | None = None
+
+
+@dataclass(slots=True)
+class _Account:
+    epoch: int
+    cap: int = UNLIMITED
+    """What another device lowered the limit to."""
+    mine: int = 0
+    pending: int = 0
+    others: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def spent(self) -> int:
+        return self.mine + self.pending + sum(self.others.values())
+
+
+@dataclass(slots=True)
+class _Window:
+    """Bits of one rolling day: durable ones with their times, and what is not durable yet."""
+
+    leaks: deque[tuple[int, int]] = field(default_factory=deque)
+    total: int = 0
+    pending: int = 0
+
+    def sweep(self, now_ms: int) -> None:
+        start = now_ms - LEAKAGE_WINDOW_MS
+        while self.leaks and self.leaks[0][0] <= start:
+            self.total -= self.leaks.popleft()[1]
+
+    def add(self, at_ms: int, bits: int) -> None:
+        if self.leaks and self.leaks[-1][0] >= at_ms:
+            # A clock that went back: the leak counts from the latest, so the window stays in order and errs to safety.
+            last, before = self.leaks.pop()
+            self.leaks.append((last, before + bits))
+        else:
+            self.leaks.append((at_ms, bits))
+        self.total += bits
+
+
+class OutboxFull(LocalViolation):
+    """Too much waits to be sent already; nothing was taken."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the outbox holds {OUTBOX_MAX} envelopes; reach the peers they are for first")
+
+
+class BookStatistics(NamedTuple):
+    """The insides of a book."""
+
+    account_count: int
+    leak_count: int
+    plan_count: int
+    letter_count: int
+    pending_count: int
+    epoch: int
+
+
+class GuardBook:
+    """Budgets, leakage, plans and outbox of one journal; *device* names it among the devices of its author."""
+
+    def __init__(self, device: str, *, limits: GuardLimits | None = None, notes: Iterable[LocalNote] = ()) -> None:
+        self.device = device
+        self.limits = limits or GuardLimits()
+        self.epoch = 0
+        self.version = 0
+        self._accounts: dict[tuple[str, str], _Account] = {}
+        self._leaks: dict[tuple[str, str, str], _Window] = {}
+        self._plans: OrderedDict[str, int] = OrderedDict()
+        self._pending: dict[str, PlanEntry] = {}
+        self._letters: dict[str, Letter] = {}
+        self._metadata: OrderedDict[str, str] = OrderedDict()
+        for note in notes:
+            self.apply(note)
+
+    # Looking
+
+    def remaining(self, context: str, peer: str) -> int:
+        """What may still be spent on *peer* in *context* in this epoch; never below 0."""
+        account = self._accounts.get((context, peer))
+        limit = self._limit(context, peer)
+        if account is None:
+            return limit
+        if account.epoch < self.epoch:
+            return max(0, limit - account.pending)
+        return max(0, min(limit, account.cap) - account.spent)
+
+    def remaining_bits(self, context: str, peer: str, observer: str, *, now_ms: int) -> int:
+        """The bits that may still be revealed to *observer*: 0 when no allowance is set and the policy is to deny."""
+        limit = self.limits.leakage.get(observer, self.limits.undefined.limit)
+        if limit is None:
+            return UNLIMITED
+        window = self._leaks.get((context, peer, observer))
+        if window is None:
+            return limit
+        window.sweep(now_ms)
+        return max(0, limit - window.total - window.pending)
+
+    def budget(self, context: str, peer: str) -> FlowBudget:
+        """The account as the lattice that devices of one author join."""
+        account = self._account(context, peer)
+        spent = {**account.others, self.device: account.mine}
+        return FlowBudget(min(self._limit(context, peer), account.cap), GCounter(spent), self.epoch)
+
+    @property
+    def letters(self) -> tuple[Letter, ...]:
+        """What is durable and has not left yet, oldest first."""
+        return tuple(self._letters.values())
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The texts that plans stored, the last 10,000."""
+        return dict(self._metadata)
+
+    def knows_plan(self, plan_id: str) -> bool:
+        """Whether a plan of this id was taken already, durable or on its way."""
+        return plan_id in self._plans or plan_id in self._pending
+
+    def holds(self, envelope_id: str) -> bool:
+        """Whether an envelope is still in the outbox."""
+        return envelope_id in self._letters
+
+    def statistics(self) -> BookStatistics:
+        """A frozen record of the insides."""
+        return BookStatistics(
+            len(self._accounts),
+            sum(len(window.leaks) for window in self._leaks.values()),
+            len(self._plans),
+            len(self._letters),
+            len(self._pending),
+            self.epoch,
+        )
+
+    # Taking: check and take are one step
+
+    def reserve(self, entry: PlanEntry) -> None:
+        """Take what a plan needs, wholly or not at all.
+
+        Raises ``InsufficientBudget``, ``LeakageExceeded`` or ``OutboxFull`` when it is not there any more.
+        """
+        if self.knows_plan(entry.plan_id):
+            raise LocalViolation(f"plan {entry.plan_id} was taken already; look it up before")
+        if entry.letter is not None and len(self._letters) + len(self._pending) >= OUTBOX_MAX:
+            raise OutboxFull
+        for context, peer, amount in entry.charges if len(entry.charges) == 1 else _summed(entry.charges):
+            remaining = self.remaining(context, peer)
+            if amount > remaining:
+                raise InsufficientBudget(required=amount, remaining=remaining)
+        if entry.leaks:
+            self._check_leaks(entry)
+        for charge in entry.charges:
+            self._account(charge.context, charge.peer).pending += charge.amount
+        for leak in entry.leaks:
+            self._window(leak.context, leak.peer, leak.observer).pending += leak.bits
+        self._pending[entry.plan_id] = entry
+        self.version += 1
+
+    def settle(self, plan_id: str) -> None:
+        """The plan is durable."""
+        entry = self._pending.pop(plan_id)
+        self._give_back(entry)
+        self._take(entry)
+
+    def release(self, plan_id: str) -> None:
+        """The plan was not written, so nothing of it happened."""
+        self._give_back(self._pending.pop(plan_id))
+        self.version += 1
+
+    def finish(self, envelope_id: str) -> None:
+        """An envelope has left."""
+        self._letters.pop(envelope_id, None)
+
+    # Notes: what the log keeps
+
+    def apply(self, note: LocalNote) -> None:
+        """Take in a local line that was read back, in the log's order; those of others are passed over."""
+        value = note.value
+        match note.kind:
+            case "guard.plans":
+                for data in _list(value["plans"]):
+                    self._take(read_entry(data))
+            case "guard.done":
+                for envelope_id in _list(value["ids"]):
+                    self._letters.pop(str(envelope_id), None)
+            case "guard.epoch":
+                self.rotate_epoch(_int(value["epoch"]))
+            case "guard.budget":
+                self.absorb(str(value["context"]), str(value["peer"]), FlowBudget().from_data(value["budget"]))
+            case "guard.reset":
+                self.reset(str(value["context"]), str(value["peer"]), str(value["observer"]))
+            case "guard.state":
+                self._restore(value)
+            case _:
+                pass
+
+    def rotate_epoch(self, epoch: int) -> bool:
+        """Begin a later epoch, in which nothing is spent; False, and nothing changes, when *epoch* is not later."""
+        if epoch <= self.epoch:
+            return False
+        self.epoch = epoch
+        self.version += 1
+        return True
+
+    def absorb(self, context: str, peer: str, other: FlowBudget) -> None:
+        """Join what another device of this author says of the same budget: its charges count here from now on."""
+        self.rotate_epoch(other.epoch)
+        if other.epoch < self.epoch:
+            return
+        account = self._account(context, peer)
+        joined = self.budget(context, peer).join(other)
+        account.cap = joined.limit
+        spent = dict(joined.charges.entries)
+        account.mine = spent.pop(self.device, 0)
+        account.others = spent
+        self.version += 1
+
+    def reset(self, context: str, peer: str, observer: str) -> None:
+        """Forget what *observer* learned; who may ask for that is the capability ``privacy:reset``."""
+        self._leaks.pop((context, peer, observer), None)
+        self.version += 1
+
+    def state_note(self) -> LocalNote:
+        """All of it in one line, in place of every line before: what is still needed when log files are sealed.
+
+        Plans on their way count as taken, so whoever writes it puts their frames before it.
+        """
+        settled = GuardBook(self.device, limits=self.limits)
+        settled._restore(self._state())
+        for entry in self._pending.values():
+            settled._take(entry)
+        return LocalNote(STATE_NOTE, settled._state())
+
+    def state_data(self) -> dict[str, object]:
+        """What is durable, as canonical JSON data: equal data mean equal books."""
+        return self._state()
+
+    # Insides
+
+    def _limit(self, context: str, peer: str) -> int:
+        return self.limits.flow_of.get((context, peer), self.limits.flow)
+
+    def _account(self, context: str, peer: str) -> _Account:
+        account = self._accounts.get((context, peer))
+        if account is None or account.epoch < self.epoch:
+            pending = account.pending if account is not None else 0
+            account = _Account(self.epoch, pending=pending)
+            self._accounts[context, peer] = account
+        return account
+
+    def _window(self, context: str, peer: str, observer: str) -> _Window:
+        return self._leaks.setdefault((context, peer, observer), _Window())
+
+    def _check_leaks(self, entry: PlanEntry) -> None:
+        wanted: dict[tuple[str, str, str], int] = {}
+        for leak in entry.leaks:
+            key = (leak.context, leak.peer, leak.observer)
+            wanted[key] = wanted.get(key, 0) + leak.bits
+        for (context, peer, observer), bits in wanted.items():
+            remaining = self.remaining_bits(context, peer, observer, now_ms=entry.at_ms)
+            if bits > remaining:
+                raise LeakageExceeded(observer=observer, requested=bits, remaining=remaining)
+
+    def _give_back(self, entry: PlanEntry) -> None:
+        for charge in entry.charges:
+            self._account(charge.context, charge.peer).pending -= charge.amount
+        for leak in entry.leaks:
+            self._window(leak.context, leak.peer, leak.observer).pending -= leak.bits
+
+    def _take(self, entry: PlanEntry) -> None:
+        if entry.plan_id in self._plans:
+            return
+        self._plans[entry.plan_id] = entry.at_ms
+        if len(self._plans) > PLANS_MAX:
+            self._plans.popitem(last=False)
+        for charge in entry.charges:
+            account = self._account(charge.context, charge.peer)
+            if account.epoch == entry.epoch:  # else a later epoch began while it was on its way
+                account.mine += charge.amount
+        for leak in entry.leaks:
+            window = self._window(leak.context, leak.peer, leak.observer)
+            window.sweep(entry.at_ms)
+            window.add(entry.at_ms, leak.bits)
+        for key, text in entry.metadata:
+            self._metadata[key] = text
+            self._metadata.move_to_end(key)
+            if len(self._metadata) > METADATA_MAX:
+                self._metadata.popitem(last=False)
+        if entry.letter is not None:
+            self._letters[entry.letter.envelope_id] = entry.letter
+
+    def _state(self) -> dict[str, object]:
+        accounts = [
+            [context, peer, account.cap, account.mine, [list(pair) for pair in account.others.items()]]
+            for (context, peer), account in sorted(self._accounts.items())
+            if account.epoch == self.epoch and (account.mine or account.others or account.cap < UNLIMITED)
+        ]
+        leaks = [
+            [*key, [list(leak) for leak in window.leaks]] for key, window in sorted(self._leaks.items()) if window.leaks
+        ]
+        return {
+            "accounts": accounts,
+            "epoch": self.epoch,
+            "leaks": leaks,
+            "letters": [_letter_data(letter) for letter in self._letters.values()],
+            "metadata": [list(pair) for pair in self._metadata.items()],
+            "plans": [list(pair) for pair in self._plans.items()],
+        }
+
+    def _restore(self, value: Mapping[str, object]) -> None:
+        self.epoch = _int(value["epoch"])
+        self._accounts.clear()
+        for data in _list(value["accounts"]):
+            context, peer, cap, mine, others = _list(data)
+            spent = {str(pair[0]): _int(pair[1]) for pair in map(_list, _list(others))}
+            self._accounts[str(context), str(peer)] = _Account(self.epoch, _int(cap), _int(mine), 0, spent)
+        self._leaks.clear()
+        for data in _list(value["leaks"]):
+            context, peer, observer, leaks = _list(data)
+            window = self._leaks[str(context), str(peer), str(observer)] = _Window()
+            for at_ms, bits in map(_list, _list(leaks)):
+                window.add(_int(at_ms), _int(bits))
+        letters = map(_read_letter, _list(value["letters"]))
+        self._letters = {letter.envelope_id: letter for letter in letters}
+        self._metadata = OrderedDict((str(pair[0]), str(pair[1])) for pair in map(_list, _list(value["metadata"])))
+        self._plans = OrderedDict((str(pair[0]), _int(pair[1])) for pair in map(_list, _list(value["plans"])))
+
+
+def plans_note(entries: Sequence[PlanEntry]) -> LocalNote:
+    """What plans took, as one local line."""
+    return LocalNote(PLANS_NOTE, {"plans": [_entry_data(entry) for entry in entries]})
+
+
+def done_note(envelope_ids: Iterable[str]) -> LocalNote:
+    """Envelopes that have left."""
+    return LocalNote(DONE_NOTE, {"ids": list(envelope_ids)})
+
+
+def epoch_note(epoch: int) -> LocalNote:
+    """A later epoch begins."""
+    return LocalNote(EPOCH_NOTE, {"epoch": epoch})
+
+
+def budget_note(context: str, peer: str, budget: FlowBudget) -> LocalNote:
+    """What another device spent."""
+    return LocalNote(BUDGET_NOTE, {"budget": budget.to_data(), "context": context, "peer": peer})
+
+
+def reset_note(context: str, peer: str, observer: str) -> LocalNote:
+    """What an observer learned is forgotten."""
+    return LocalNote(RESET_NOTE, {"context": context, "observer": observer, "peer": peer})
+
+
+def _entry_data(entry: PlanEntry) -> list[object]:
+    letter = entry.letter
+    return [
+        entry.plan_id,
+        entry.at_ms,
+        entry.epoch,
+        [list(charge) for charge in entry.charges],
+        [list(leak) for leak in entry.leaks],
+        [list(pair) for pair in entry.metadata],
+        None if letter is None else _letter_data(letter),
+    ]
+
+
+def read_entry(data: object) -> PlanEntry:
+    """Read what ``plans_note`` wrote."""
+    plan_id, at_ms, epoch, charges, leaks, metadata, letter = _list(data)
+    return PlanEntry(
+        str(plan_id),
+        _int(at_ms),
+        _int(epoch),
+        tuple(Charge(str(each[0]), str(each[1]), _int(each[2])) for each in map(_list, _list(charges))),
+        tuple(
+            Revealed(str(each[0]), str(each[1]), str(each[2]), _int(each[3]), str(each[4]))
+            for each in map(_list, _list(leaks))
+        ),
+        tuple((str(pair[0]), str(pair[1])) for pair in map(_list, _list(metadata))),
+        None if letter is None else _read_letter(letter),
+    )
+
+
+def _letter_data(letter: Letter) -> list[object]:
+    return [
+        letter.envelope_id,
+        letter.to,
+        letter.context,
+        letter.peer,
+        letter.data.hex(),
+        [list(each) for each in letter.after],
+    ]
+
+
+def _read_letter(data: object) -> Letter:
+    envelope_id, to, context, peer, text, after = _list(data)
+    facts = tuple((str(pair[0]), str(pair[1])) for pair in map(_list, _list(after)))
+    return Letter(str(envelope_id), str(to), str(context), str(peer), bytes.fromhex(str(text)), facts)
+
+
+def _summed(charges: Iterable[Charge]) -> list[Charge]:
+    totals: dict[tuple[str, str], int] = {}
+    for context, peer, amount in charges:
+        totals[context, peer] = totals.get((context, peer), 0) + amount
+    return [Charge(context, peer, amount) for (context, peer), amount in totals.items()]
+
+
+def _list(value: object) -> list[object]:
+    # A frame's hash covers what was written, so another shape is a fault of ours.
+    assert isinstance(value, list), f"a guard's line holds {type(value).__name__} where a list was written"
+    return value
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int), f"a guard's line holds {type(value).__name__} where a number was written"
+    return value

@@ -1,0 +1,310 @@
+"""``EffectGuard``: prepare, evaluate, perform; and explain, which does the first two only.
+
+Wires the pure chain to a journal: what a snapshot holds comes from the book, the policies and a source of capabilities;
+what the chain allows goes to the production interpreter and the outbox. Decides nothing by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType, TracebackType
+from typing import NamedTuple, Protocol, Self
+
+from antiphon.facts import AntiphonError
+from antiphon.facts.time_domains import PhysicalTime
+from antiphon.journal.guard_book import GuardLimits, Letter, epoch_note, reset_note
+
+from ..engine import JournalEngine
+from ..resilience.budget import Timing as Pace
+from ..resilience.rates import RateLimiter
+from .chain import evaluate
+from .commands import (
+    EffectResult,
+    GuardOutcome,
+    GuardRefused,
+    GuardSnapshot,
+    InterpreterError,
+    LeakClaim,
+    SendRequest,
+    Timing,
+)
+from .interpreters import OnEvent, Plan
+from .outbox import Deliver, Outbox
+from .policy import EffectPolicyRegistry
+from .production import ProductionEffectInterpreter
+
+OnOutcome = Callable[[SendRequest, GuardOutcome], None]
+
+PRIVACY_RESET = "privacy:reset"
+
+
+class CapabilitySource(Protocol):
+    """Who knows which capabilities hold for a request: a table, the owner of a process, or a verified token."""
+
+    async def frontier(self, request: SendRequest, /) -> frozenset[str]:
+        """The capabilities that hold. What it raises (an ``AntiphonError``) refuses the request."""
+        ...
+
+
+class HeldCapabilities:
+    """A table: the same capabilities for every request."""
+
+    def __init__(self, *held: str) -> None:
+        self._held = frozenset(held)
+
+    async def frontier(self, request: SendRequest) -> frozenset[str]:
+        """What is held."""
+        return self._held
+
+
+class OwnerCapabilities:
+    """The owner's own process, acting for its owner: what is asked for is held. Budgets hold all the same."""
+
+    async def frontier(self, request: SendRequest) -> frozenset[str]:
+        """What the request needs."""
+        return frozenset((request.capability,))
+
+
+class Guarded(NamedTuple):
+    """What became of a request: the outcome, and a result for each command; none when the plan was performed before."""
+
+    outcome: GuardOutcome
+    results: tuple[EffectResult, ...]
+    plan_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What would happen to a request: nothing of it has."""
+
+    request: SendRequest
+    outcome: GuardOutcome
+    remaining: int
+    """What is left of the flow budget before the request."""
+    remaining_bits: tuple[tuple[str, int], ...]
+    capabilities: tuple[str, ...]
+    timing: Timing
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether it would be performed now."""
+        return self.outcome.is_authorized
+
+    @property
+    def refusing_guard(self) -> str:
+        """The guard that would refuse, or nothing."""
+        return self.outcome.violation.stage if self.outcome.violation is not None else ""
+
+    def __str__(self) -> str:
+        request, violation = self.request, self.outcome.violation
+        verdict = "allowed" if violation is None else f"refused by {violation.stage}: {violation.text}"
+        bits = ", ".join(f"{observer} {bits} bits" for observer, bits in self.remaining_bits)
+        commands = ", ".join(type(command).__name__ for command in self.outcome.commands) or "nothing"
+        return (
+            f"{request.operation} to {request.peer} in {request.context}: {verdict}\n"
+            f"guards asked: {', '.join(self.outcome.stages)}\n"
+            f"would do: {commands}\n"
+            f"costs {request.cost} of {self.remaining}{f'; reveals, of {bits}' if bits else ''}; {self.timing.value}"
+        )
+
+
+class EffectGuard:
+    """The way out of a journal: nothing leaves but through ``guarded``.
+
+    ``async with`` starts the outbox, if there is a *deliver*; without it requests are guarded all the same, and what
+    they send waits in the log. Leave it before the journal.
+    """
+
+    def __init__(
+        self,
+        engine: JournalEngine,
+        *,
+        capabilities: CapabilitySource | None = None,
+        limits: GuardLimits | None = None,
+        policies: EffectPolicyRegistry | None = None,
+        deliver: Deliver | None = None,
+        on_event: OnEvent | None = None,
+        on_outcome: OnOutcome | None = None,
+        on_problem: Callable[[Letter, AntiphonError], None] | None = None,
+        rates: RateLimiter | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self._engine = engine
+        self.book = engine.guard_book
+        if limits is not None:
+            self.book.limits = limits
+        self._capabilities = capabilities
+        self.policies = policies or EffectPolicyRegistry()
+        self._on_outcome = on_outcome
+        self._rates = rates
+        self.outbox = Outbox(engine, deliver, timing=pace, on_problem=on_problem) if deliver is not None else None
+        take = self.outbox.take if self.outbox is not None else None
+        self.interpreter = ProductionEffectInterpreter(engine, on_letter=take, on_event=on_event)
+        self._group: asyncio.TaskGroup | None = None
+        self._stopped = asyncio.Event()
+        self._plan_count = 0
+        self._plan_prefix = engine.random_bytes(8).hex()
+
+    async def prepare(self, request: SendRequest) -> GuardSnapshot:
+        """Gather everything that a guard may look at."""
+        if self._rates is not None:
+            await self._rates.admit(request.peer)
+        caps: frozenset[str] | None = None
+        problem = ""
+        if self._capabilities is not None:
+            try:
+                caps = await self._capabilities.frontier(request)
+            except AntiphonError as error:
+                problem = f"the capability could not be checked: {error}"
+        return self._look(request, caps, problem)
+
+    def _look(self, request: SendRequest, caps: frozenset[str] | None, problem: str) -> GuardSnapshot:
+        now_ms = self._engine.clock.now_ms()
+        book, context, peer = self.book, request.context, request.peer
+        leakage = {
+            (context, peer, claim.observer): book.remaining_bits(context, peer, claim.observer, now_ms=now_ms)
+            for claim in request.leaks
+        }
+        timing = self.policies.timing(request.operation, context)
+        return GuardSnapshot(
+            now=PhysicalTime(now_ms),
+            caps=caps,
+            budgets={(context, peer): book.remaining(context, peer)},
+            leakage=leakage,
+            metadata=_NOTHING,
+            rng_seed=self._engine.random_bytes(32),
+            timings={request.operation: timing} if timing is not Timing.IMMEDIATE else _NO_TIMINGS,
+            version=book.version,
+            caps_problem=problem,
+        )
+
+    def evaluate(self, snapshot: GuardSnapshot, request: SendRequest) -> GuardOutcome:
+        """What the pure chain says."""
+        return evaluate(snapshot, request)
+
+    async def execute(self, snapshot: GuardSnapshot, request: SendRequest, outcome: GuardOutcome) -> Guarded:
+        """Perform an outcome. Raises ``GuardRefused`` for a denial, ``InterpreterError`` for what failed on the way."""
+        if outcome.violation is not None:
+            raise GuardRefused(outcome.violation)
+        plan = self._plan(snapshot, request, outcome)
+        return Guarded(outcome, await self.interpreter.execute_plan(plan), plan.plan_id)
+
+    async def guarded(self, request: SendRequest) -> Guarded:
+        """Do what *request* asks for, if every guard allows it; returns when all of it is durable and it may leave.
+
+        Raises ``GuardRefused`` (nothing happened, ``public()`` is all that may be told) or ``InterpreterError``.
+        """
+        snapshot = await self.prepare(request)
+        outcome = evaluate(snapshot, request)
+        if self._on_outcome is not None:
+            self._on_outcome(request, outcome)
+        return await self.execute(snapshot, request, outcome)
+
+    async def guarded_all(
+        self, requests: Sequence[SendRequest], *, flush: bool = False
+    ) -> list[Guarded | GuardRefused | InterpreterError]:
+        """Many requests in one frame: each is allowed or refused by itself, in order."""
+        found: list[Guarded | GuardRefused | InterpreterError | None] = [None] * len(requests)
+        plans: list[Plan] = []
+        places: list[tuple[int, GuardOutcome]] = []
+        for place, request in enumerate(requests):
+            snapshot = await self.prepare(request)
+            outcome = evaluate(snapshot, request)
+            if self._on_outcome is not None:
+                self._on_outcome(request, outcome)
+            if outcome.violation is not None:
+                found[place] = GuardRefused(outcome.violation)
+            else:
+                places.append((place, outcome))
+                plans.append(self._plan(snapshot, request, outcome))
+        performed = await self.interpreter.execute_plans(plans, flush=flush)
+        for (place, outcome), plan, results in zip(places, plans, performed, strict=True):
+            if isinstance(results, InterpreterError):
+                found[place] = results
+            else:
+                found[place] = Guarded(outcome, results, plan.plan_id)
+        return [each for each in found if each is not None]
+
+    async def explain(self, request: SendRequest) -> Explanation:
+        """What would happen to *request* now, and why; nothing is charged, recorded or sent."""
+        snapshot = await self.prepare(request)
+        return Explanation(
+            request=request,
+            outcome=evaluate(snapshot, request),
+            remaining=self.book.remaining(request.context, request.peer),
+            remaining_bits=tuple((observer, bits) for (_, _, observer), bits in sorted(snapshot.leakage.items())),
+            capabilities=tuple(sorted(snapshot.caps or ())),
+            timing=self.policies.timing(request.operation, request.context),
+        )
+
+    async def rotate_epoch(self, epoch: int) -> bool:
+        """Begin a later epoch, with all budgets untouched; False when *epoch* is not later."""
+        if not self.book.rotate_epoch(epoch):
+            return False
+        self._engine.note(epoch_note(epoch))
+        await self._engine.flush()
+        return True
+
+    async def reset_leakage(self, context: str, peer: str, observer: str, *, authority: str) -> None:
+        """Forget what *observer* learned. An operation like others: it needs the capability ``privacy:reset``."""
+        request = SendRequest(PRIVACY_RESET, context, peer, authority, PRIVACY_RESET)
+        await self.guarded(request)
+        self.book.reset(context, peer, observer)
+        self._engine.note(reset_note(context, peer, observer))
+        await self._engine.flush()
+
+    async def drained(self) -> None:
+        """Return when nothing waits to leave."""
+        if self.outbox is not None:
+            await self.outbox.drained()
+
+    async def __aenter__(self) -> Self:
+        if self.outbox is not None:
+            self._group = asyncio.TaskGroup()
+            await self._group.__aenter__()
+            self._group.create_task(self._end_when_stopped(), name="outbox")
+            self.outbox.start(self._group)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        group, self._group = self._group, None
+        if group is not None:
+            self._stopped.set()
+            try:
+                await group.__aexit__(kind, error, trace)
+            except* _Stopped:
+                pass
+
+    async def _end_when_stopped(self) -> None:
+        """What is being sent is let go: it is durable, and is sent in the next life."""
+        await self._stopped.wait()
+        raise _Stopped
+
+    def _plan(self, snapshot: GuardSnapshot, request: SendRequest, outcome: GuardOutcome) -> Plan:
+        plan_id = request.plan_id
+        if not plan_id:
+            self._plan_count += 1
+            plan_id = f"{self._plan_prefix}.{self._plan_count}"
+        return Plan(plan_id, outcome.commands, snapshot.rng_seed)
+
+
+class _Stopped(Exception):
+    """The guard is being left."""
+
+
+_NOTHING: MappingProxyType[str, str] = MappingProxyType({})
+_NO_TIMINGS: MappingProxyType[str, Timing] = MappingProxyType({})
+
+__all__ = [
+    "CapabilitySource",
+    "EffectGuard",
+    "Explanation",
+    "Guarded",
+    "HeldCapabilities",
+    "LeakClaim",
+    "OwnerCapabilities",
+]

@@ -1,0 +1,109 @@
+"""What leaves: durable envelopes go to their destinations in order, again and again until they have left.
+
+Owns no budget and no plan. An envelope keeps its id whenever it is sent again, so receivers drop repeats; one
+unreachable destination holds up no other. Belongs to the engine's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from antiphon.facts import AntiphonError, Fact
+from antiphon.journal import JournalClosed
+from antiphon.journal.guard_book import GuardBook, Letter, done_note
+
+from ..engine import JournalEngine
+from ..resilience.budget import Timing
+from ..resilience.delays import Delays, ExponentialWithJitter
+
+Deliver = Callable[[Letter], Awaitable[None]]
+"""Sends one envelope and returns when it has left; what it raises (an ``AntiphonError``) makes it be sent again."""
+
+
+class Outbox:
+    """Sends the letters of a book with *deliver*, while it runs."""
+
+    def __init__(
+        self,
+        engine: JournalEngine,
+        deliver: Deliver,
+        *,
+        timing: Timing | None = None,
+        delays: Delays | None = None,
+        on_problem: Callable[[Letter, AntiphonError], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._book: GuardBook = engine.guard_book
+        self._deliver = deliver
+        self._timing = timing or Timing()
+        self._delays = delays or ExponentialWithJitter()
+        self._on_problem = on_problem
+        self._queues: dict[str, deque[Letter]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self.sent_count = 0
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Begin with what earlier lives left behind; tasks belong to *group*."""
+        self._group = group
+        for letter in self._book.letters:
+            self.take(letter)
+
+    def take(self, letter: Letter) -> None:
+        """Send a durable letter, after those that go to the same place."""
+        if self._group is None:
+            return  # it stays in the book, for whoever starts
+        queue = self._queues.get(letter.to)
+        if queue is not None:
+            queue.append(letter)
+            return
+        self._queues[letter.to] = deque((letter,))
+        self._drained.clear()
+        self._group.create_task(self._serve(letter.to), name=f"outbox:{letter.to}")
+
+    async def drained(self) -> None:
+        """Return when nothing waits to be sent."""
+        await self._drained.wait()
+
+    async def _serve(self, to: str) -> None:
+        queue = self._queues[to]
+        attempt = 0
+        while queue:
+            letter = queue[0]
+            try:
+                await self._deliver(letter)
+            except AntiphonError as problem:
+                attempt += 1
+                if self._on_problem is not None:
+                    self._on_problem(letter, problem)
+                await self._timing.sleep(self._delays.delay_s(attempt=attempt, chance=self._timing.chance()))
+                continue
+            attempt = 0
+            try:
+                await self._note_left(letter)
+            except JournalClosed:
+                return  # it is sent again in the next life; receivers drop the repeat
+            queue.popleft()
+        del self._queues[to]
+        if not self._queues:
+            self._drained.set()
+
+    async def _note_left(self, letter: Letter) -> None:
+        self._book.finish(letter.envelope_id)
+        self.sent_count += 1
+        note = done_note((letter.envelope_id,))
+        facts = [fact for kind, payload in letter.after if (fact := self._make(kind, payload)) is not None]
+        if facts:
+            await self._engine.commit_noted(facts, note, on_end=lambda _: None)
+        else:
+            self._engine.note(note)
+
+    def _make(self, kind: str, payload: str) -> Fact | None:
+        known = self._engine.registry.get(kind)
+        if known is None:
+            self._engine.note_problem(f"a fact of kind {kind} was due when a message had left, and no type is known")
+            return None
+        return known.model.model_validate_json(payload)

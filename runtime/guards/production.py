@@ -1,0 +1,232 @@
+"""The interpreter that acts: what a plan costs, records and has to send goes into one frame of the log with its facts.
+
+Only when that frame is durable is an envelope handed to the outbox, which sends it. Decides nothing: plans come from
+the chain, headroom from the book. Belongs to the engine's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from antiphon.facts import AntiphonError, Fact, FactError, LocalViolation
+from antiphon.journal import InsufficientBudget, LeakageExceeded, StoreUnavailable
+from antiphon.journal.guard_book import Charge, GuardBook, Letter, OutboxFull, PlanEntry, Revealed, plans_note
+
+from ..engine import JournalEngine
+from .commands import (
+    Appended,
+    AppendJournal,
+    ChargeBudget,
+    EffectCommand,
+    EffectResult,
+    GenerateNonce,
+    InterpreterError,
+    Nonce,
+    Queued,
+    RecordLeakage,
+    RemainingBudget,
+    SendEnvelope,
+    StoreMetadata,
+    Success,
+)
+from .interpreters import EffectEvent, OnEvent, Plan, check_plan, envelope_id, event_of, nonce_of
+
+OnLetter = Callable[[Letter], None]
+Performed = tuple[EffectResult, ...]
+
+
+class _Taken(NamedTuple):
+    plan: Plan
+    entry: PlanEntry
+    results: Performed
+
+
+class ProductionEffectInterpreter:
+    """Performs plans on an open journal. Envelopes go to *on_letter* once they are durable, and to nobody else."""
+
+    interpreter_type = "production"
+
+    def __init__(
+        self, engine: JournalEngine, *, on_letter: OnLetter | None = None, on_event: OnEvent | None = None
+    ) -> None:
+        self._engine = engine
+        self.book: GuardBook = engine.guard_book
+        self._on_letter = on_letter
+        self._on_event = on_event
+        self._in_flight: dict[str, asyncio.Future[None]] = {}
+        self._count = 0
+
+    async def execute(self, command: EffectCommand) -> EffectResult:
+        """A plan of this command alone; an envelope by itself is refused, since nothing was charged for it."""
+        self._count += 1
+        return (await self.execute_plan(Plan(f"single.{self._engine.journal_id}.{self._nonce()}", (command,))))[0]
+
+    async def execute_plan(self, plan: Plan) -> Performed:
+        """Check the headroom again, take it, and make everything durable in one frame; then the envelope may go.
+
+        A plan that was performed before, in this life or an earlier one, performs nothing and gives nothing. Raises
+        ``InterpreterError``; then nothing of the plan happened.
+        """
+        outcome = (await self.execute_plans((plan,)))[0]
+        if isinstance(outcome, InterpreterError):
+            raise outcome
+        return outcome
+
+    async def execute_plans(self, plans: Sequence[Plan], *, flush: bool = False) -> list[Performed | InterpreterError]:
+        """Many plans at once, in one frame as far as they fit; each succeeds or fails by itself."""
+        found: dict[int, Performed | InterpreterError] = {}
+        taken: dict[int, _Taken] = {}
+        for place, plan in enumerate(plans):
+            if self.book.knows_plan(plan.plan_id):
+                waiter = self._in_flight.get(plan.plan_id)
+                if waiter is not None and not any(each.plan.plan_id == plan.plan_id for each in taken.values()):
+                    await asyncio.wait((waiter,))
+                found[place] = ()
+                continue
+            try:
+                taken[place] = self._take(plan)
+            except InterpreterError as problem:
+                found[place] = problem
+        if taken:
+            found.update(await self._write(taken, flush=flush))
+        return [found[place] for place in range(len(plans))]
+
+    def _nonce(self) -> str:
+        return f"{self._engine.clock.now_ms()}.{self._count}"
+
+    def _take(self, plan: Plan) -> _Taken:
+        check_plan(plan)
+        entry = _entry_of(plan, at_ms=self._engine.clock.now_ms(), epoch=self.book.epoch)
+        try:
+            self.book.reserve(entry)
+        except (InsufficientBudget, LeakageExceeded, OutboxFull) as problem:
+            index, kind = _first_problem(self.book, plan, entry)
+            raise InterpreterError(index, kind, str(problem)) from problem
+        self._in_flight[plan.plan_id] = asyncio.get_running_loop().create_future()
+        return _Taken(plan, entry, _results_of(self.book, plan))
+
+    async def _write(self, taken: dict[int, _Taken], *, flush: bool) -> dict[int, Performed | InterpreterError]:
+        entries = [each.entry for each in taken.values()]
+        facts = [fact for each in taken.values() for fact in _facts_of(each.plan)]
+
+        def end(is_durable: bool) -> None:
+            for each in taken.values():
+                self._end(each, is_durable=is_durable)
+
+        try:
+            await self._engine.commit_noted(facts, plans_note(entries), on_end=end, flush=flush)
+        except (StoreUnavailable, LocalViolation) as problem:
+            if len(taken) == 1:
+                return {place: _refusal(each.plan, problem) for place, each in taken.items()}
+            # One of them spoils it for all, or they are too much for a frame: each gets a frame of its own.
+            found: dict[int, Performed | InterpreterError] = {}
+            for place, each in taken.items():
+                found[place] = (await self.execute_plans((each.plan,), flush=flush))[0]
+            return found
+        return {place: each.results for place, each in taken.items()}
+
+    def _end(self, taken: _Taken, *, is_durable: bool) -> None:
+        self._in_flight.pop(taken.plan.plan_id).set_result(None)
+        if not is_durable:
+            self.book.release(taken.plan.plan_id)
+            return
+        self.book.settle(taken.plan.plan_id)
+        if self._on_event is not None:
+            for command in taken.plan.commands:
+                self._on_event(event_of(command, taken.entry.at_ms))
+        if taken.entry.letter is not None and self._on_letter is not None:
+            self._on_letter(taken.entry.letter)
+
+
+def _entry_of(plan: Plan, *, at_ms: int, epoch: int) -> PlanEntry:
+    charges: list[Charge] = []
+    leaks: list[Revealed] = []
+    texts: list[tuple[str, str]] = []
+    letter: Letter | None = None
+    for command in plan.commands:
+        match command:
+            case ChargeBudget(context, _, peer, amount):
+                charges.append(Charge(context, peer, amount))
+            case RecordLeakage(bits, observer, context, peer, operation):
+                leaks.append(Revealed(context, peer, observer, bits, operation))
+            case StoreMetadata(key, value):
+                texts.append((key, value))
+            case SendEnvelope(to, data, context, peer, after):
+                facts = tuple((each.fact_type.kind, each.fact_type.encode(each).decode()) for each in after)
+                letter = Letter(envelope_id(plan.plan_id), to, context, peer, data, facts)
+            case _:
+                pass
+    return PlanEntry(plan.plan_id, at_ms, epoch, tuple(charges), tuple(leaks), tuple(texts), letter)
+
+
+def _facts_of(plan: Plan) -> list[Fact]:
+    return [command.entry for command in plan.commands if type(command) is AppendJournal]
+
+
+def _results_of(book: GuardBook, plan: Plan) -> Performed:
+    """What each command gives; what is left after a charge counts the plan's later ones as not yet made."""
+    later: dict[tuple[str, str], int] = {}
+    results: list[EffectResult] = []
+    for index in range(len(plan.commands) - 1, -1, -1):
+        match plan.commands[index]:
+            case ChargeBudget(context, _, peer, amount):
+                results.append(RemainingBudget(book.remaining(context, peer) + later.get((context, peer), 0)))
+                later[context, peer] = later.get((context, peer), 0) + amount
+            case AppendJournal(entry):
+                results.append(Appended(entry.fact_type.kind))
+            case SendEnvelope():
+                results.append(Queued(envelope_id(plan.plan_id)))
+            case GenerateNonce(count):
+                results.append(Nonce(nonce_of(plan.rng_seed, index, count)))
+            case _:
+                results.append(Success())
+    return tuple(reversed(results))
+
+
+def _first_problem(book: GuardBook, plan: Plan, entry: PlanEntry) -> tuple[int, str]:
+    """The first command that could not be performed, and why; the outbox is full when it is none."""
+    spent: dict[tuple[str, ...], int] = {}
+    for index, command in enumerate(plan.commands):
+        match command:
+            case ChargeBudget(context, _, peer, amount):
+                spent[context, peer] = spent.get((context, peer), 0) + amount
+                if spent[context, peer] > book.remaining(context, peer):
+                    return index, "insufficient-flow-budget"
+            case RecordLeakage(bits, observer, context, peer, _):
+                key = (context, peer, observer)
+                spent[key] = spent.get(key, 0) + bits
+                if spent[key] > book.remaining_bits(context, peer, observer, now_ms=entry.at_ms):
+                    return index, "insufficient-leakage-budget"
+            case AppendJournal(fact) if not _is_encodable(fact):
+                return index, "journal-refused"
+            case _:
+                pass
+    return len(plan.commands) - 1, "outbox-full"
+
+
+def _is_encodable(fact: Fact) -> bool:
+    try:
+        fact.fact_type.encode(fact)
+    except FactError:
+        return False
+    return True
+
+
+def _refusal(plan: Plan, problem: AntiphonError) -> InterpreterError:
+    """Which command could not be performed, and why."""
+    if not isinstance(problem, StoreUnavailable):
+        for index, command in enumerate(plan.commands):
+            if type(command) is AppendJournal and not _is_encodable(command.entry):
+                return _caused(InterpreterError(index, "journal-refused", str(problem)), problem)
+        return _caused(InterpreterError(0, "journal-refused", str(problem)), problem)
+    return _caused(InterpreterError(0, "store-unavailable", str(problem)), problem)
+
+
+def _caused(error: InterpreterError, cause: AntiphonError) -> InterpreterError:
+    error.__cause__ = cause
+    return error
+
+
+__all__ = ["EffectEvent", "ProductionEffectInterpreter"]
