@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
     from antiphon.runtime.services.acks import AckAccount
     from antiphon.runtime.services.gates import SyncGate
+    from antiphon.runtime.services.room import Room
     from antiphon.runtime.services.session_driver import SyncSettings
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
     from antiphon.runtime.thread_bridge import ThreadBridge
@@ -479,6 +480,15 @@ class Journal:
         self._check_open()
         _check_address("link", address)
         return link(self._engine, address, settings=_settings(None, tls))
+
+    def join(self, address: str, *, gate: SyncGate | None = None) -> Room:
+        """Be a member of a room at ``nats://host:port/room/name``, linked to every other, until left: ``async with
+        journal.join(…) as room``."""
+        from antiphon.runtime.services.room import join
+
+        self._check_open()
+        _check_address("join", address)
+        return join(self._engine, address, settings=_settings(gate, None))
 
     # Life
 

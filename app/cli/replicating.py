@@ -211,6 +211,11 @@ def _certificates(certificate: Path | None, key: Path | None, trusted: Path | No
     return Tls(certificate=certificate, key=key, trusted=trusted)
 
 
+def _is_member(address: str) -> bool:
+    """Whether an address is a name in a room: then this journal also goes to meet the others there."""
+    return address.startswith("nats://") and address.count("/") == 4
+
+
 def _is_topology(address: str) -> bool:
     return "://" not in address and address.endswith(".topology")
 

@@ -293,7 +293,7 @@ class NatsListener:
     async def open(self) -> None:
         """Connect to the server and take the name. Raises ``PeerUnreachable``."""
         target = self._target
-        await _connect_client(self._client, target, disconnected=self._lose_all, is_lasting=True)
+        await connect_client(self._client, target, disconnected=self._lose_all, is_lasting=True)
         for subject, queue in ((_door(target, target.name), ""), (_door(target, ""), "anybody")):
             if subject:
                 await self._client.subscribe(subject, queue=queue, cb=self._arrived)
@@ -309,7 +309,7 @@ class NatsListener:
             await self._arrivals.get_nowait().close()
         for connection in list(self._connections):
             await connection.close()
-        await _close_client(self._client)
+        await close_client(self._client)
 
     async def _arrived(self, message: Msg) -> None:
         caller = message.data.decode("ascii", "replace")
@@ -349,27 +349,27 @@ async def connect_nats(address: str, *, timeout: float = CONNECT_TIMEOUT_S) -> N
             connection.lose("the connection to the server broke")
 
     async def gone(_: NatsConnection) -> None:
-        await _close_client(client)
+        await close_client(client)
 
     try:
         async with asyncio.timeout(timeout):
-            await _connect_client(client, target, disconnected=lost, is_lasting=False)
+            await connect_client(client, target, disconnected=lost, is_lasting=False)
             connection = NatsConnection(client, str(target), on_gone=gone)
             await connection.open()
             answer = await client.request(_door(target, target.name), connection.subject.encode(), timeout=timeout)
             connection.meet(answer.data.decode("ascii", "replace"))
             return connection
     except (NoRespondersError, TimeoutError) as problem:
-        await _close_client(client)
+        await close_client(client)
         who = f"{target.name} is not" if target.name else "nobody is"
         raise PeerUnreachable(
             f"{who} in room {target.room} at {target.server}; check the names and that it serves"
         ) from problem
     except (NatsError, OSError) as problem:
-        await _close_client(client)
+        await close_client(client)
         raise PeerUnreachable(f"the server {target.server} broke off ({problem})") from problem
     except BaseException:
-        await _close_client(client)
+        await close_client(client)
         raise
 
 
@@ -377,9 +377,16 @@ def _door(target: NatsAddress, name: str) -> str:
     return f"antiphon.{target.room}.name.{name}" if name else f"antiphon.{target.room}.anybody"
 
 
-async def _connect_client(
-    client: Client, target: NatsAddress, *, disconnected: Callable[[], Awaitable[None]], is_lasting: bool
+async def connect_client(
+    client: Client,
+    target: NatsAddress,
+    *,
+    disconnected: Callable[[], Awaitable[None]],
+    is_lasting: bool,
+    reconnected: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
+    """Connect to the server, and come back to it if *is_lasting*. Raises ``PeerUnreachable``."""
+
     async def ignore(problem: Exception) -> None:
         """What matters of it is seen where it matters: a call fails, or the connection is gone."""
 
@@ -397,17 +404,19 @@ async def _connect_client(
                 connect_timeout=5,
                 error_cb=ignore,
                 disconnected_cb=disconnected,
+                reconnected_cb=reconnected,
                 closed_cb=disconnected,
             )
     except (NatsError, OSError, TimeoutError) as problem:
-        await _close_client(client)
+        await close_client(client)
         why = str(problem) or type(problem).__name__
         raise PeerUnreachable(
             f"no NATS server answers at {target.server} ({why}); check the address and that it runs"
         ) from problem
 
 
-async def _close_client(client: Client) -> None:
+async def close_client(client: Client) -> None:
+    """Let go of the server, whatever state that is in."""
     if not (client.is_connected or client.is_reconnecting or client.is_connecting):
         return  # it never was more, or is closed
     try:
