@@ -38,6 +38,7 @@ HOT_PATHS = (
     "anti_entropy",
     "choreography",
     "endpoints",
+    "transports",
     "ack_retention",
     "reactive",
     "views",

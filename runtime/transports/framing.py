@@ -8,6 +8,9 @@ from antiphon.journal.sync.messages import FRAME_BYTES_MAX, LENGTH_BYTES, Oversi
 
 from .transport import check_frame
 
+# From here on a second copy costs more than a view that saves it.
+VIEW_BYTES_MIN = 4_096
+
 
 def lay_out(frames: Iterable[bytes]) -> list[bytes]:
     """The parts that go on the wire: each frame behind its length."""
@@ -45,8 +48,11 @@ class FrameCutter:
             end = at + LENGTH_BYTES + length
             if len(buffer) < end:
                 break
-            with memoryview(buffer) as view:
-                frames.append(bytes(view[at + LENGTH_BYTES : end]))
+            if length < VIEW_BYTES_MIN:
+                frames.append(bytes(buffer[at + LENGTH_BYTES : end]))
+            else:
+                with memoryview(buffer) as view:
+                    frames.append(bytes(view[at + LENGTH_BYTES : end]))
             at = end
         del buffer[:at]
         return frames
