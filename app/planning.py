@@ -257,7 +257,7 @@ def _find_own(intent: Any, now: Situation, *, doing: str) -> tuple[Channel, Mess
     if message is None:
         raise _refuse(
             f"no message {intent.message_id!r} is shown in {channel.name}; it may be deleted, hidden, or older than "
-            f"the newest {len(shown)}"
+            "what is shown"
         )
     if not message.is_own or message.imported_by is not None:
         raise _refuse(

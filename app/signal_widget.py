@@ -73,10 +73,10 @@ class SignalWidget(Generic[T]):
         self._show()
 
     def close(self) -> None:
-        """Follow no more; what was shown stays. Closing twice is fine."""
+        """Follow no more. What was not shown yet is shown first, and stays. Closing twice is fine."""
         self._subscription.close()
-        self._stop_timer()
-        self.is_ended = True
+        if not self.is_ended:
+            self._end()
 
     def __enter__(self) -> Self:
         return self
@@ -131,9 +131,10 @@ class SignalWidget(Generic[T]):
         self._publish(self._repr_html_())
 
     def _end(self) -> None:
-        """The hub has ended: say so, with the last value."""
+        """Show the last value, and that it is the last."""
         self.is_ended = True
         self._show()
+        self._publish = None
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None

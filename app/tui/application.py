@@ -19,21 +19,23 @@ from antiphon.app.intents import Intent
 from antiphon.app.runtime_bridge import RuntimeBridge
 from antiphon.app.typed_lines import Errand, Help, Place, read_line
 from antiphon.reactive import ERROR_SIGNAL, SYNC_STATUS_SIGNAL
-from antiphon.views.chat_state import ChannelKey, ChatState
+from antiphon.views.chat_state import ChannelKey, ChatState, Message
 from antiphon.views.signals import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
 
 from .drawing import (
     channel_lines,
     contact_lines,
     error_line,
-    inspector_lines,
     invitation_lines,
     key_text,
-    message_lines,
+    message_items,
+    message_line,
     sync_line,
     unread_line,
+    window_items,
+    window_lines,
 )
-from .panes import SignalChoice, SignalPane, plain
+from .panes import LinesPane, SignalChoice, SignalPane, plain
 
 TABS = ("chat", "contacts", "invitations", "inspector")
 
@@ -49,7 +51,7 @@ class TerminalApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #channels { width: 26; border: none; }
-    #talk { padding: 0 1; }
+    #messages { padding: 0 1; }
     #status { height: 1; }
     #status > Static { width: auto; padding: 0 2 0 0; }
     #answer { height: auto; max-height: 14; }
@@ -76,20 +78,19 @@ class TerminalApp(App[None]):
     def compose(self) -> ComposeResult:
         """The four tabs, the status, the answer to what was typed, and the line to type in."""
         core = self._core
-        self._messages: SignalPane[ChatState] = SignalPane(
-            core.subscribe(CHAT_SIGNAL), self._draw_messages, id="messages"
+        self._messages: LinesPane[ChatState] = LinesPane(
+            core.subscribe(CHAT_SIGNAL), self._items_of, message_line, keeps_end=True, id="messages"
         )
         with TabbedContent(initial="chat"):
             with TabPane("Chat", id="chat"), Horizontal():
                 yield SignalChoice(core.subscribe(CHAT_SIGNAL), channel_lines, self._on_chosen, id="channels")
-                with VerticalScroll(id="talk"):
-                    yield self._messages
+                yield self._messages
             with TabPane("Contacts", id="contacts"), VerticalScroll():
                 yield SignalPane(core.subscribe(CONTACTS_SIGNAL), contact_lines, id="contact-list")
             with TabPane("Invitations", id="invitations"), VerticalScroll():
                 yield SignalPane(core.subscribe(INVITATIONS_SIGNAL), invitation_lines, id="invitation-list")
-            with TabPane("Inspector", id="inspector"), VerticalScroll():
-                yield SignalPane(core.subscribe(core.inspect()), inspector_lines, id="windows")
+            with TabPane("Inspector", id="inspector"):
+                yield LinesPane(core.subscribe(core.inspect()), window_items, window_lines, id="windows")
         with Horizontal(id="status"):
             yield Static(plain(f"{core.author} ({core.authority[:8]})"), markup=False)
             yield SignalPane(core.subscribe(SYNC_STATUS_SIGNAL), sync_line, id="sync")
@@ -111,7 +112,7 @@ class TerminalApp(App[None]):
     def action_next_channel(self, step: int) -> None:
         """Open the next channel of the list."""
         channels: SignalChoice[ChatState] = self.query_one("#channels", SignalChoice)
-        keys = [key for key, _ in channel_lines(self._core.read(CHAT_SIGNAL))]
+        keys = channels.keys
         if keys:
             here = keys.index(channels.chosen) if channels.chosen in keys else 0
             channels.choose(keys[(here + step) % len(keys)])
@@ -168,9 +169,8 @@ class TerminalApp(App[None]):
     def _on_chosen(self, _: str | None) -> None:
         self._messages.redraw()
 
-    def _draw_messages(self, state: ChatState) -> Text:
-        self.query_one("#talk", VerticalScroll).scroll_end(animate=False)
-        return message_lines(state, self.query_one("#channels", SignalChoice).chosen)
+    def _items_of(self, state: ChatState) -> list[Message | str]:
+        return message_items(state, self.query_one("#channels", SignalChoice).chosen)
 
 
 def _told(result: object) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.text import Text
 
-from antiphon.app.inspection import InspectorState
+from antiphon.app.inspection import InspectorState, SeenWindow
 from antiphon.app.printable import clean, show_time
 from antiphon.reactive import AppError, SyncStatus
 from antiphon.views.chat_state import ChannelKey, ChatState, Message
@@ -36,18 +38,24 @@ def channel_lines(state: ChatState) -> list[tuple[str, Text]]:
     ]
 
 
-def message_lines(state: ChatState, channel_key: str | None) -> Text:
-    """The chosen channel: its topic, and what is shown of what was said."""
+NO_CHANNEL = "No channel is open. /create NAME makes one, /help lists what else there is."
+
+
+def message_items(state: ChatState, channel_key: str | None) -> list[Message | str]:
+    """The chosen channel: a line about it, and what is shown of what was said."""
     key = next((each for each in state.channels if key_text(each) == channel_key), None)
     if key is None:
-        return Text("No channel is open. /create NAME makes one, /help lists what else there is.", style="dim")
-    channel = state.channels[key]
+        return [NO_CHANNEL]
+    channel, messages = state.channels[key], state.messages[key]
     title = f"{channel.name} · {channel.topic}" if channel.topic else channel.name
-    lines = [Text(clean(title), style="bold")]
     if channel.has_more:
-        lines.append(Text(f"… {channel.message_count - len(state.messages[key]):,} earlier messages", style="dim"))
-    lines += map(_message_line, state.messages[key])
-    return Text("\n").join(lines)
+        title += f" · {channel.message_count - len(messages):,} earlier messages"
+    return [title, *messages]
+
+
+def message_line(item: object) -> Text:
+    """A message, or the line about the channel."""
+    return _message_line(item) if isinstance(item, Message) else Text(clean(str(item)), style="bold")
 
 
 def _message_line(message: Message) -> Text:
@@ -103,28 +111,29 @@ def _invitation_line(invitation: Invitation) -> Text:
     )
 
 
-def inspector_lines(state: InspectorState) -> Text:
-    """The windows, newest first: the facts in each, and who was recomputed and why."""
-    if not state.windows:
-        return Text("Nothing came in since this was opened.", style="dim")
-    lines: list[Text] = []
-    for window in state.windows:
-        lines.append(Text(f"window {window.number} · {window.fact_count} facts", style="bold"))
-        for fact in window.facts:
-            lines.append(
-                Text.assemble(
-                    (f"  {fact.fact_id[:8]} {show_time(fact.at, form='%H:%M:%S')} ", "dim"),
-                    (f"{clean(fact.kind)} ", "cyan"),
-                    f"{clean(fact.author)} ",
-                    (clean(fact.summary), "dim"),
-                    (f"  ⚠ hidden: {clean(fact.hidden)}" if fact.hidden else "", "yellow"),
-                )
+def window_items(state: InspectorState) -> Sequence[SeenWindow | str]:
+    """The windows, newest first."""
+    return state.windows or ("Nothing came in since this was opened.",)
+
+
+def window_lines(item: object) -> Text:
+    """A window: the facts in it, and who was recomputed for them and why."""
+    if not isinstance(item, SeenWindow):
+        return Text(str(item), style="dim")
+    lines = [Text(f"window {item.number} · {item.fact_count} facts", style="bold")]
+    for fact in item.facts:
+        lines.append(
+            Text.assemble(
+                (f"  {fact.fact_id[:8]} {show_time(fact.at, form='%H:%M:%S')} ", "dim"),
+                (f"{clean(fact.kind)} ", "cyan"),
+                f"{clean(fact.author)} ",
+                (clean(fact.summary), "dim"),
+                (f"  ⚠ hidden: {clean(fact.hidden)}" if fact.hidden else "", "yellow"),
             )
-        for run in window.runs:
-            mark = "→" if run.is_changed else "="
-            lines.append(
-                Text(f"  {mark} {clean(run.signal_id)}: {clean(run.why)}", style="" if run.is_changed else "dim")
-            )
+        )
+    for run in item.runs:
+        mark, style = ("→", "") if run.is_changed else ("=", "dim")
+        lines.append(Text(f"  {mark} {clean(run.signal_id)}: {clean(run.why)}", style=style))
     return Text("\n").join(lines)
 
 

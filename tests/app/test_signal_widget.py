@@ -97,15 +97,17 @@ def test_it_publishes_at_most_thirty_times_a_second_and_always_the_newest(tmp_pa
 
 
 @pytest.mark.asyncio
-async def test_a_closed_widget_publishes_no_more() -> None:
+async def test_closing_a_widget_shows_what_waited_and_then_no_more() -> None:
     hub, published = make_hub(), list[str]()
     widget = SignalWidget(hub, WORD_SIGNAL)
     widget.follow(published.append)
     hub.emit(WORD_SIGNAL, "waits for its turn")
     widget.close()
+    widget.close()
     hub.emit(WORD_SIGNAL, "unseen")
-    assert len(published) == 1
-    assert "ended" in widget._repr_html_()
+    assert len(published) == 2
+    assert "waits for its turn" in published[-1]
+    assert "ended" in published[-1]
 
 
 def test_without_a_loop_or_a_notebook_it_is_static_html() -> None:

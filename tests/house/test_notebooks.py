@@ -109,3 +109,12 @@ def test_the_first_notebook_asks_three_questions_travels_in_time_and_draws_two_p
     assert all("text/html" in cell.outputs[0].data for cell in questions), "each answers with a table"
     assert any(".as_of(" in cell.source for cell in code_cells(notebook))
     assert len(pictures(notebook)) == 2
+
+
+def test_the_notebook_of_live_signals_ends_with_its_first_output_changed() -> None:
+    notebook = execute(ROOT / "notebooks" / "04_live_signals.ipynb")
+    shown = next(
+        output for cell in code_cells(notebook) for output in cell.outputs if "text/html" in output.get("data", {})
+    )
+    assert "still not &lt;b&gt;markup&lt;/b&gt;" in shown.data["text/html"], "the cell changed after it had run"
+    assert "1 × chat.message_sent" in printed(notebook)
