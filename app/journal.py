@@ -34,13 +34,16 @@ from antiphon.views.fold import FoldView, ViewSpec
 
 if TYPE_CHECKING:
     from antiphon.journal import DeliveryPolicy, Disk
+    from antiphon.journal.lattice import Join
     from antiphon.journal.retention import RetentionPlan
+    from antiphon.journal.snapshot import LatticeFold
     from antiphon.reactive import View
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
     from antiphon.runtime.services.acks import AckAccount
     from antiphon.runtime.services.gates import SyncGate
     from antiphon.runtime.services.room import Room
     from antiphon.runtime.services.session_driver import SyncSettings
+    from antiphon.runtime.services.snapshots import Cut
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
     from antiphon.runtime.thread_bridge import ThreadBridge
     from antiphon.runtime.transports.tls import Tls
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 T = TypeVar("T")
+L = TypeVar("L", bound="Join")
 
 
 class Receipt(NamedTuple):
@@ -278,6 +282,38 @@ class Journal:
 
         self._check_open()
         return await retire_payloads(self._engine)
+
+    async def fold(self, fold: LatticeFold[L], *, namespace: Namespace | None = None) -> L:
+        """What the facts of a kind amount to, by a lattice: those that are here and every snapshot of them; one read of
+        the kind's facts."""
+        from antiphon.runtime.services.snapshots import fold_kind
+
+        self._check_open()
+        return await fold_kind(self._engine, fold, namespace=namespace or self._engine.namespace)
+
+    async def cut(self, fold: LatticeFold[L], *, namespace: Namespace | None = None) -> Cut:
+        """Fold the facts of a kind into a snapshot, itself a fact (``journal.snapshot``), and let go of what they said,
+        on this node: ``await journal.fold(fold)`` is the same before and after, here and on every replica.
+
+        Views that fold the kind one fact at a time no longer see these facts here. Raises ``LocalViolation`` for kinds
+        that open, grant or take away, and for a state of more than 60 KiB.
+        """
+        from antiphon.runtime.services.snapshots import take_cut
+
+        self._check_open()
+        return await take_cut(self._engine, fold, namespace=namespace or self._engine.namespace)
+
+    async def collapse(self) -> int:
+        """Let chains begin behind facts of which only ids are left, and return how many more do: peers that ask for
+        these facts are told one base instead, with which they have the same fingerprint.
+
+        What names causes, and kinds that others hang on, is never passed over; nor are chains with two stories or a
+        hole. On this disk the ids stay.
+        """
+        from antiphon.runtime.services.snapshots import collapse_chains
+
+        self._check_open()
+        return len(await collapse_chains(self._engine))
 
     # Values out
 

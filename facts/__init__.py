@@ -23,7 +23,15 @@ from .errors import (
 )
 from .fact import Fact, FactMeta, FactType, take_back, upcast, with_record
 from .ids import DEFAULT_NAMESPACE, AuthorityId, ChainId, ChainInfo, FactId, Namespace, authority_id, chain_id
-from .journal_facts import ChainOpened, ErasedFact, FactsErased, ForkProven, HeadsMerged
+from .journal_facts import (
+    ChainOpened,
+    ErasedFact,
+    FactsErased,
+    ForkProven,
+    HeadsMerged,
+    SnapshotBase,
+    SnapshotTaken,
+)
 from .lazy import lazy_names
 from .registry import Decoded, FactProblem, FactRegistry, GenericFact, Registration
 from .time import Clock, HlcTime, OrderTime, Stamp, hlc_ms, next_hlc
@@ -182,6 +190,8 @@ __all__ = [
     "RegistrationError",
     "RemoteViolation",
     "SchemaDrift",
+    "SnapshotBase",
+    "SnapshotTaken",
     "Stamp",
     "TypeMismatch",
     "UnencodableFact",

@@ -243,6 +243,9 @@ BINDING_RULES: Mapping[str, BindingRule] = MappingProxyType(
         "journal.fork_proven": _rule(
             "fork-proven", "chain seq", None, "Marks the author; read by the journal itself, and gossiped first."
         ),
+        "journal.snapshot": _rule(
+            "snapshot", "folded_kind sequence", None, "Joins with every fact of its kind; see `journal.fold`."
+        ),
         "journal.merge": BindingRule("merge", lambda _: (), "", None, "Carries causal links only."),
     }
 )

@@ -9,7 +9,7 @@ from .chat import CHAT_FACTS
 from .contacts import CONTACT_FACTS
 from .fact import Fact
 from .invitations import INVITATION_FACTS
-from .journal_facts import ChainOpened, FactsErased, ForkProven, HeadsMerged
+from .journal_facts import ChainOpened, FactsErased, ForkProven, HeadsMerged, SnapshotTaken
 from .moderation import MODERATION_FACTS
 from .protocol import PROTOCOL_FACTS
 from .registry import FactRegistry
@@ -18,6 +18,7 @@ STANDARD_FACTS: tuple[type[Fact], ...] = (
     ChainOpened,
     FactsErased,
     ForkProven,
+    SnapshotTaken,
     HeadsMerged,
     *CHAT_FACTS,
     *CONTACT_FACTS,

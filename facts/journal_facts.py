@@ -53,6 +53,33 @@ class FactsErased(Fact, kind="journal.erased", version=1, context="namespace"):
     reason: str = ""
 
 
+class SnapshotBase(BaseModel):
+    """Where a chain stood at a cut: chain and id of its last fact in lowercase hex, and that fact's number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chain: str
+    fact_id: str
+    seq: int
+
+
+class SnapshotTaken(Fact, kind="journal.snapshot", version=1, context="namespace"):
+    """What all facts of ``folded_kind`` up to ``bases`` amount to: a value of a lattice, so that it joins with the
+    facts behind the cut, and with any below it that come late (see ``journal.snapshot``).
+
+    ``state`` is the value's canonical JSON, ``state_hash`` its hash in hex. ``sequence`` rises by one with each
+    snapshot of the kind that its author knows of.
+    """
+
+    bases: tuple[SnapshotBase, ...]
+    folded_kind: str
+    lattice: str
+    namespace: str
+    sequence: int
+    state: str
+    state_hash: str
+
+
 class ForkProven(Fact, kind="journal.fork_proven", version=1, context="namespace"):
     """A chain's writer told two stories from ``seq`` on: the evidence, kept for everybody.
 

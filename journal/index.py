@@ -82,6 +82,8 @@ class ChainState:
     base: ChainBase | None = None
     """Where the chain goes on when what came before was collapsed; None when nothing was. Runs below it may be held
     (its opening is), and are neither heads nor waited for."""
+    collapsed_seq: int = 0
+    """Up to this number nothing but ids is left here, behind the opening run: whoever asks is told the base instead."""
     _ends: dict[bytes, RunRow] = field(default_factory=dict)
     _twins: dict[bytes, list[RunRow]] = field(default_factory=dict)
     _waiting: dict[bytes, list[RunRow]] = field(default_factory=dict)
@@ -174,7 +176,7 @@ class ChainState:
 
     def _without(self, lost: RunRow) -> ChainState:
         """The chain as if that run had never been held; O(runs of the chain)."""
-        state = ChainState(self.info, links=self.links)
+        state = ChainState(self.info, links=self.links, collapsed_seq=self.collapsed_seq)
         state._lost = self._lost | {(lost.first_previous_id, lost.last_id)}
         if self.base is not None:
             state._begin_at(self.base)

@@ -945,6 +945,18 @@ class JournalEngine:
         self.forget_retired(await self.follower.run(lambda database: database.load_unretired()))
         await self.forgotten()
 
+    async def collapse(self, bases: Sequence[ChainBase]) -> None:
+        """Let chains begin at *bases*, durably: what lies below stays where it is and is offered to nobody any more."""
+        self._check_open()
+        done = asyncio.get_running_loop().create_future()
+        notes = tuple(base.note() for base in bases)
+        self._submit(Cargo((), (), [], {}, notes=notes, bases=tuple(bases), done=done))
+        await done
+        for base in bases:
+            state = self.index.chain(base.info.chain)
+            assert state is not None, "a chain with a base is known"
+            state.collapsed_seq = max(base.seal.to_seq, state.collapsed_seq)
+
     def forget_retired(self, items: Iterable[RetentionItem]) -> None:
         """Begin to forget what was let go because of its age."""
         self._forget_facts(items)
@@ -1063,7 +1075,8 @@ class JournalEngine:
             )
         except StoreUnavailable:
             return None
-        if found is None or found.position > self.index.fact_count or self._has_unerased or self.index.forked():
+        is_unsound = self._has_unerased or self.index.forked() or self.index.repeated_count
+        if found is None or found.position > self.index.fact_count or is_unsound:
             return None  # it may hold what is void since; and what stands in the log twice makes positions say little
         is_stale = found.position == self.index.fact_count and found.root.hex() != self.index.fingerprint()
         return None if is_stale else found

@@ -76,6 +76,8 @@ from antiphon.facts import (
     OperationReverted,
     ReadReceiptPolicyUpdated,
     RecoveryGranted,
+    SnapshotBase,
+    SnapshotTaken,
     channel_transition_id,
     home_context,
     with_record,
@@ -418,6 +420,18 @@ def journal_facts() -> st.SearchStrategy[Fact]:
     hex_text = st.sampled_from(["00" * 32, "0f" * 32])
     return st.one_of(
         st.just(HeadsMerged()),
+        st.builds(
+            SnapshotTaken,
+            namespace=_contexts,
+            folded_kind=st.just("test.counted"),
+            lattice=st.just("g_set"),
+            sequence=st.integers(min_value=1, max_value=9),
+            bases=st.lists(
+                st.builds(SnapshotBase, chain=hex_text, fact_id=hex_text, seq=st.integers(1, 9)), max_size=3
+            ).map(tuple),
+            state=st.just("[]"),
+            state_hash=hex_text,
+        ),
         st.builds(
             ForkProven, chain=hex_text, namespace=_contexts, seq=st.integers(min_value=1, max_value=9), proof=hex_text
         ),
