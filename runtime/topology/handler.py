@@ -28,6 +28,8 @@ from .wire import END, Introduction, Item, ItemReader, LyingRole, lay_out_item
 
 # Messages that came and were not received; beyond it the connection is not read, and the sender waits.
 UNREAD_ITEMS_MAX = 32
+# Two of the largest messages that the usual codec makes.
+UNREAD_BYTES_MAX = 8 * 1024 * 1024
 # Callers that did not introduce themselves yet.
 STRANGERS_MAX = 64
 INTRODUCTION_TIMEOUT_S = 10.0
@@ -82,6 +84,7 @@ class TopologyHandler(InMemoryHandler):
         self._strangers = 0
         self._speaking: dict[str, Connection] = {}
         self._hearing: dict[str, Connection] = {}
+        self._reaching: dict[str, asyncio.Lock] = {}
         self._gone: set[str] = set()
         self._addresses: dict[str, str | None] = {}
         self._refused: list[str] = []
@@ -152,7 +155,11 @@ class TopologyHandler(InMemoryHandler):
             frames = tuple(lay_out_item(item))
         except ValueError as problem:
             raise SerializationFailed(item.label, str(problem)) from problem
-        connection = self._speaking.get(to) or await self._reach(to)
+        connection = self._speaking.get(to)
+        if connection is None:
+            # One at a time: a second connection in this role's name would be refused.
+            async with self._reaching.setdefault(to, asyncio.Lock()):
+                connection = self._speaking.get(to) or await self._reach(to)
         try:
             await connection.send(*frames)
         except PeerLost as problem:
@@ -247,14 +254,22 @@ class TopologyHandler(InMemoryHandler):
         return said.sender
 
     async def _take_items(self, connection: Connection, channel: Channel) -> None:
-        channel.items_max = UNREAD_ITEMS_MAX
         reader = ItemReader()
         while (frame := await connection.receive()) != END:
             item = reader.feed(frame)
             if item is not None:
-                await channel.room()
+                await _room_for(channel, len(item.data or b""))
                 channel.put(HubItem(*item))
 
     def _end(self, sender: str) -> None:
         self._gone.add(sender)
         self.hub.channel(sender, self.role).close()
+
+
+async def _room_for(channel: Channel, size: int) -> None:
+    """Wait until an item of so many bytes may be put; one that is larger than the bound goes alone."""
+    while channel.items and sum(len(one.data or b"") for one in channel.items) + size > UNREAD_BYTES_MAX:
+        channel.items_max = len(channel.items)
+        await channel.room()
+    channel.items_max = UNREAD_ITEMS_MAX
+    await channel.room()

@@ -249,6 +249,46 @@ async def test_a_caller_that_lies_is_let_go_and_harms_nobody(first: bytes, says:
             await one.close()
 
 
+@pytest.mark.asyncio
+async def test_a_role_that_does_not_receive_is_sent_no_more_than_a_bound() -> None:
+    topology = over_tcp("Ada", "Bob")
+    ada, bob = TopologyHandler(topology, "Ada"), TopologyHandler(topology, "Bob")
+    await bob.initialize()
+    sent = 0
+
+    async def flood() -> None:
+        nonlocal sent
+        while sent < 200:
+            await ada.send(None, "Bob", {"text": "x" * 1_000_000})
+            sent += 1
+
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+        flooding = group.create_task(flood())
+        done, _ = await asyncio.wait([flooding], timeout=0.5)
+        assert not done, "200 MB were taken although nobody receives"
+        held = sum(len(one.data or b"") for one in bob.hub.channel("Ada", "Bob").items)
+        assert held <= 8 * 1024 * 1024
+        stopped_at = sent
+        for _ in range(stopped_at):
+            await bob.recv(None, "Ada")
+        flooding.cancel()
+    await ada.close()
+    await bob.close()
+
+
+@pytest.mark.asyncio
+async def test_two_first_messages_at_once_go_over_one_connection() -> None:
+    topology = over_tcp("Ada", "Bob")
+    ada, bob = TopologyHandler(topology, "Ada"), TopologyHandler(topology, "Bob")
+    await bob.initialize()
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*(ada.choose(None, "Bob", f"label {number}") for number in range(5)))
+        assert {await bob.offer(None, "Ada") for _ in range(5)} == {f"label {number}" for number in range(5)}
+        assert bob.statistics().refused == ()
+        await ada.close()
+        await bob.close()
+
+
 async def gone(connection: TcpConnection) -> None:
     with pytest.raises(Exception, match="closed"):
         await connection.receive()

@@ -23,6 +23,7 @@ from websockets.exceptions import InvalidStatus
 
 from antiphon.facts import LocalViolation
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX, OversizedFrame
+from antiphon.runtime.transports import tcp
 from antiphon.runtime.transports.reach import Transports, check_address
 from antiphon.runtime.transports.tls import Tls
 from antiphon.runtime.transports.transport import Listener, PeerLost, PeerUnreachable, parse_address
@@ -155,6 +156,20 @@ async def test_a_plain_caller_of_a_secret_port_is_let_go(shelf: Signed) -> None:
                 continue
         except ConnectionResetError:
             pass  # told more plainly still
+        writer.transport.abort()
+    await listener.close()
+
+
+@pytest.mark.asyncio
+async def test_a_caller_that_never_says_that_it_speaks_tls_is_let_go(
+    shelf: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "HANDSHAKE_TIMEOUT_S", 0.05)
+    listener = await secure(shelf).listen("tls://127.0.0.1:0")
+    target = parse_address(listener.address)
+    async with asyncio.timeout(PATIENCE_S):
+        silent, writer = await asyncio.open_connection(target.host, target.port)
+        assert await silent.read(100) == b""
         writer.transport.abort()
     await listener.close()
 
