@@ -12,10 +12,13 @@ import typer
 from .screen import JsonOption, clean, say, write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from antiphon.choreography import Choreography, Run, StateMachine
     from antiphon.choreography.compiled import Checked
     from antiphon.choreography.draw import Happening
     from antiphon.choreography.merge import MergeMode
+    from antiphon.runtime.choreography import InMemoryHandler
 
 
 def _protocol_files(files: list[Path]) -> list[Path]:
@@ -322,6 +325,10 @@ def run(
     roles: Annotated[
         str | None, typer.Option("--roles", metavar="A,B", help="Who takes part here (default: every role).")
     ] = None,
+    topology: Annotated[
+        Path | None,
+        typer.Option("--topology", metavar="FILE", exists=True, dir_okay=False, help="Where the other roles are."),
+    ] = None,
     payloads: Annotated[
         Path | None,
         typer.Option(
@@ -346,7 +353,8 @@ def run(
 ) -> None:
     """Run a protocol: every role a monitored endpoint, guards evaluated, clocks running; draw what really happened.
 
-    The roles play by themselves in this process. Stdout is a Mermaid sequence diagram, also of a run that failed;
+    The roles play by themselves, in this process or where a topology says. Stdout is a Mermaid sequence diagram
+    of what they sent, also of a run that failed;
     exit code 1 when it did. Fields of messages are names in the guards' context.
     JSON: one object: {file, protocol, outcome: ended|steps|failed, error, events: [{sender, receiver, text}]}.
     """
@@ -360,10 +368,18 @@ def run(
         _complain(file, checked)
         say(f"{file}: {_clean_lines(_projection_error(checked) or 'not valid')}")
         raise typer.Exit(1)
-    _check_roles(roles, checked.roles)
-    machines = {machine.role: machine for machine in _machines(file, checked)}
+    here = _roles_here(roles, checked.roles, is_alone=topology is None)
+    machines = {machine.role: machine for machine in _machines(file, checked) if machine.role in here}
     played = asyncio.run(
-        _play(tree, machines, given=_payloads(payloads), context=_context(context), seed=seed, steps=steps)
+        _play(
+            tree,
+            machines,
+            _handlers(tree, machines, checked.roles, topology),
+            given=_payloads(payloads),
+            context=_context(context),
+            seed=seed,
+            steps=steps,
+        )
     )
     if as_json:
         events = [one._asdict() for one in played.events]
@@ -556,26 +572,32 @@ class _Played(NamedTuple):
 async def _play(
     tree: Choreography,
     machines: dict[str, StateMachine],
+    handlers: Sequence[InMemoryHandler],
     *,
     given: dict[str, object],
     context: dict[str, object],
     seed: int,
     steps: int,
 ) -> _Played:
-    """Let every role play over one hub; what was told until the end, or until the first that failed."""
+    """Let roles play; what was told until the end, or until the first that failed."""
     import asyncio
     import random
 
     from antiphon.choreography.ast import TypeAliasDeclaration
     from antiphon.facts import AntiphonError
-    from antiphon.runtime.choreography import ChannelClosed, Endpoint, InMemoryHandler, RolePlan
+    from antiphon.runtime.choreography import ChannelClosed, Endpoint, RolePlan
     from antiphon.runtime.choreography.player import Player, StepsUsedUp
 
     aliases = {one.name: one.type for one in tree.declarations if isinstance(one, TypeAliasDeclaration)}
+    from antiphon.runtime.topology import TopologyHandler
+
     events: list[Happening] = []
+    placed = [handler for handler in handlers if isinstance(handler, TopologyHandler)]
     try:
+        for place in placed:
+            await place.initialize()
         async with asyncio.TaskGroup() as group:
-            for number, handler in enumerate(InMemoryHandler.network(*machines)):
+            for number, handler in enumerate(handlers):
                 plan = RolePlan(machines[handler.role], protocol=tree.qualified_name, aliases=aliases)
                 endpoint = Endpoint(plan, handler, context=context)
                 # A dice of its own for each role: what one draws does not depend on when the others act.
@@ -587,7 +609,29 @@ async def _play(
             raise
         first = next((one for one in causes if not isinstance(_root(one), ChannelClosed)), causes[0])
         return _Played(events, "steps" if isinstance(first, StepsUsedUp) else "failed", str(first))
+    finally:
+        for place in placed:
+            await place.close()
     return _Played(events, "ended")
+
+
+def _handlers(
+    tree: Choreography, machines: dict[str, StateMachine], roles: tuple[str, ...], file: Path | None
+) -> Sequence[InMemoryHandler]:
+    """A handler for each role here: over one hub, or as a topology says."""
+    from antiphon.runtime.choreography import InMemoryHandler, MemoryHub
+
+    if file is None:
+        return InMemoryHandler.network(*machines)
+    from antiphon.choreography.topology import TopologyLoadError, load_topology
+    from antiphon.runtime.topology import TopologyHandler
+
+    try:
+        topology = load_topology(str(file)).topology
+    except TopologyLoadError as problem:
+        raise typer.BadParameter(str(problem), param_hint="--topology") from problem
+    hub = MemoryHub(roles)
+    return [TopologyHandler(topology, role, protocol=tree.qualified_name, roles=roles, hub=hub) for role in machines]
 
 
 def _root(problem: Exception) -> BaseException:
@@ -596,14 +640,15 @@ def _root(problem: Exception) -> BaseException:
     return problem.root_cause() if isinstance(problem, ChoreoError) else problem
 
 
-def _check_roles(text: str | None, known: tuple[str, ...]) -> None:
+def _roles_here(text: str | None, known: tuple[str, ...], *, is_alone: bool) -> list[str]:
     named = [name.strip() for name in text.split(",")] if text is not None else list(known)
     unknown = [name for name in named if name not in known]
     if unknown:
         raise typer.BadParameter(f"no role {', '.join(unknown)}; there are {', '.join(known)}", param_hint="--roles")
     absent = [name for name in known if name not in named]
-    if absent:
-        raise typer.BadParameter(f"{', '.join(absent)} would be elsewhere; name every role", param_hint="--roles")
+    if absent and is_alone:
+        raise typer.BadParameter(f"{', '.join(absent)} would be elsewhere; give --topology", param_hint="--roles")
+    return named
 
 
 def _payloads(file: Path | None) -> dict[str, object]:

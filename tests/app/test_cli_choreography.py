@@ -1,6 +1,7 @@
 """The protocol commands: their JSON forms, exit codes, and that no file is changed that should not be."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -474,3 +475,24 @@ def test_run_refuses_what_it_cannot_do(tmp_path: Path, folder: Path) -> None:
 def test_every_example_runs_to_its_end(path: Path, seed: str) -> None:
     shown = run("run", path, "--seed", seed, "--context", "all_voted_yes=true", "--context", "budget=50", "--json")
     assert json.loads(shown.stdout)["outcome"] == "ended", shown.stdout
+
+
+def test_two_processes_run_one_protocol_where_a_topology_says(tmp_path: Path) -> None:
+    ports = []
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    for probe in probes:
+        ports.append(probe.getsockname()[1])
+        probe.close()
+    (tmp_path / "buying.tell").write_text(BUYING)
+    places = f"  Buyer: 127.0.0.1:{ports[0]}\n  Seller: 127.0.0.1:{ports[1]}\n"
+    (tmp_path / "both.topology").write_text(f"topology Both for Buying {{\n{places}}}\n")
+    main = [sys.executable, "-c", "from antiphon.app.cli import main; main()", "run", "buying.tell", "--json"]
+    given = ["--topology", "both.topology", "--context", "budget=1000"]
+    sides = [
+        subprocess.Popen([*main, "--roles", role, *given], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        for role in ("Buyer", "Seller")
+    ]
+    said = [json.loads(side.communicate(timeout=60)[0]) for side in sides]
+    assert [one["outcome"] for one in said] == ["ended", "ended"], said
+    assert [event["text"].partition("(")[0] for event in said[0]["events"]] == ["Title", "Accept"]
+    assert [event["text"].partition("(")[0] for event in said[1]["events"]] == ["Quote"]
