@@ -34,11 +34,16 @@ from antiphon.views.fold import FoldView, ViewSpec
 
 if TYPE_CHECKING:
     from antiphon.journal import DeliveryPolicy, Disk
+    from antiphon.journal.guard_book import GuardLimits
     from antiphon.journal.lattice import Join
     from antiphon.journal.retention import RetentionPlan
     from antiphon.journal.snapshot import LatticeFold
     from antiphon.reactive import View
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
+    from antiphon.runtime.guards.commands import SendRequest
+    from antiphon.runtime.guards.guard import CapabilitySource, EffectGuard, Explanation
+    from antiphon.runtime.guards.outbox import Deliver
+    from antiphon.runtime.guards.policy import EffectPolicyRegistry
     from antiphon.runtime.services.acks import AckAccount
     from antiphon.runtime.services.gates import SyncGate
     from antiphon.runtime.services.room import Room
@@ -525,6 +530,37 @@ class Journal:
         self._check_open()
         _check_address("join", address)
         return join(self._engine, address, settings=_settings(gate, None))
+
+    # The way out
+
+    def guard(
+        self,
+        *,
+        capabilities: CapabilitySource | None = None,
+        limits: GuardLimits | None = None,
+        policies: EffectPolicyRegistry | None = None,
+        deliver: Deliver | None = None,
+    ) -> EffectGuard:
+        """What every send of an application goes through: ``async with journal.guard(…) as guard:
+        await guard.guarded(…)``.
+
+        *capabilities* says who may do what (none: nobody may do anything), *deliver* sends an envelope once its plan is
+        durable. Leave it before the journal.
+        """
+        from antiphon.runtime.guards.guard import EffectGuard
+
+        self._check_open()
+        return EffectGuard(self._engine, capabilities=capabilities, limits=limits, policies=policies, deliver=deliver)
+
+    async def explain(self, intent: SendRequest, *, capabilities: CapabilitySource | None = None) -> Explanation:
+        """What would happen to *intent*: which guard would refuse it, what it would do, what is left; nothing changes.
+
+        Without *capabilities* it is judged as the owner's own.
+        """
+        from antiphon.runtime.guards.guard import EffectGuard, OwnerCapabilities
+
+        self._check_open()
+        return await EffectGuard(self._engine, capabilities=capabilities or OwnerCapabilities()).explain(intent)
 
     # Life
 

@@ -137,6 +137,7 @@ def _register() -> None:
         exporting,
         housekeeping,
         importing,
+        keys,
         reading,
         replicating,
         simulating,
@@ -145,7 +146,7 @@ def _register() -> None:
     )
 
     looking = (reading, travelling, exporting, checking)
-    for module in (demo, importing, *looking, housekeeping, replicating, choreography, simulating, terminal):
+    for module in (demo, importing, *looking, housekeeping, replicating, keys, choreography, simulating, terminal):
         module.register(app)
 
 
