@@ -7,7 +7,7 @@ of that loop may use it. The engine, DuckDB and the sync services are loaded whe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,7 @@ from antiphon.runtime.entropy import system_random
 from antiphon.views.fold import FoldView, ViewSpec
 
 if TYPE_CHECKING:
-    from antiphon.journal import DeliveryPolicy, Disk
+    from antiphon.journal import DeliveryIcon, DeliveryPolicy, Disk
     from antiphon.journal.guard_book import GuardLimits
     from antiphon.journal.lattice import Join
     from antiphon.journal.retention import RetentionPlan
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.thread_bridge import ThreadBridge
     from antiphon.runtime.transports.tls import Tls
     from antiphon.runtime.witness import Quarantined
-    from antiphon.views import AppView, Opener
+    from antiphon.views import AppView, Message, Opener
 
     from .history import Result
 
@@ -498,6 +498,20 @@ class Journal:
         if account.agreement_source is None:
             account.agreement_source = partial(agreements_of, self._engine)
         return account
+
+    async def delivery_marks(
+        self, messages: Iterable[Message], *, expected: Collection[str] | None = None
+    ) -> Mapping[str, DeliveryIcon]:
+        """How far own messages of a chat snapshot have got: ◐ ✓ ✓✓ ✗, read, and ⚠ or ◆ beside it; by message id.
+
+        *expected* are the authorities that ought to have them, by default the ``peers`` of the delivery policy for
+        chat. Acknowledgements come only for kinds that a policy has acknowledged (``register_delivery_policy``).
+        """
+        from .agreement import delivery_marks
+
+        account = self.acks
+        peers = account.policies.for_kind("chat.message_sent").peers if expected is None else expected
+        return await delivery_marks(account, messages, expected=peers)
 
     def serve(
         self, address: str = "tcp://127.0.0.1:0", *, gate: SyncGate | None = None, tls: Tls | None = None

@@ -37,7 +37,7 @@ class Message(NamedTuple):
     ``id`` is the message id, ``timestamp`` when it was sent. ``imported_by`` is set when it was said elsewhere: the
     authority who imported it, with their label, the file and its line (from 0); ``sender_name`` is then the foreign
     nick. ``read_by`` names the other readers, sorted. ``is_sealed`` says that the content is a placeholder, since
-    nothing here could open it.
+    nothing here could open it. ``fact_id`` (64 hex digits) is the fact that said it: what acknowledgements are about.
     """
 
     id: str
@@ -61,6 +61,7 @@ class Message(NamedTuple):
     line: int | None
     is_sealed: bool = False
     agreement: Agreement = "provisional"
+    fact_id: str = ""
 
     @property
     def is_finalized(self) -> bool:

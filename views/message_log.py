@@ -169,7 +169,7 @@ class MessageLog:
                 return
             self._take_out(known)
             self._dirty.add(message_id)
-        elif (packed := self._find_packed(message_id)) is not None:
+        elif self._packed is not None and (packed := self._packed.find(message_id)) is not None:
             row, known = packed
             if entry[:3] >= known[:3]:
                 return
@@ -289,7 +289,9 @@ class MessageLog:
         self._is_tail_stale = True
 
     def _place_fresh(self) -> None:
-        coming = [entry for entry in self._fresh.values() if self._is_visible(entry)]
+        coming = list(self._fresh.values())
+        if self._hidden_until is not None or self._gate is not None or self._deleters:
+            coming = [entry for entry in coming if self._is_visible(entry)]
         self._fresh.clear()
         if not coming:
             return
@@ -370,7 +372,7 @@ class MessageLog:
     # What is packed
 
     def _find_packed(self, message_id: str) -> tuple[int, MessageEntry] | None:
-        return self._packed.find(message_id) if self._packed else None
+        return None if self._packed is None else self._packed.find(message_id)
 
     def _balance(self, packed: PackedMessages) -> None:
         """Hold the newest visible messages whole, and not many more."""
@@ -412,7 +414,7 @@ class MessageLog:
     def _keep_row(self, row: int, entry: MessageEntry) -> None:
         message_id = entry[MESSAGE_ID]
         del self._entries[message_id]
-        if message_id in self._deleters:
+        if self._deleters and message_id in self._deleters:
             self._packed_deleted[row] = message_id
 
     def _unpack_newest(self, packed: PackedMessages, count: int) -> None:
@@ -528,6 +530,7 @@ class MessageLog:
             line,
             is_sealed,
             "provisional" if self.finality.is_silent else self.finality.agreement_of(place[-32:], epoch),
+            place[-32:].hex(),
         )
         return tuple.__new__(Message, parts)
 

@@ -33,7 +33,8 @@ from .message_entry import (
 )
 
 # Each is rehashed on its own when it fills, so that no message pays for all the others.
-_TABLE_COUNT: Final = 64
+_TABLE_BITS: Final = 6
+_TABLE_MASK: Final = (1 << _TABLE_BITS) - 1
 _EMPTY, _GONE = 0, 1
 _TABLE_SIZE_MIN: Final = 8
 
@@ -116,7 +117,7 @@ class PackedMessages:
     def find(self, message_id: str) -> tuple[int, MessageEntry] | None:
         """A message by its id, read back; O(1), without a read when it is not here."""
         digest = hash(message_id)
-        table = self._tables.get(digest % _TABLE_COUNT)
+        table = self._tables.get(digest & _TABLE_MASK)
         if table is None:
             return None
         for row in table.rows_of(digest, self._hash):
@@ -223,7 +224,7 @@ class PackedMessages:
         self.hide(dropped)
         for row in dropped:
             digest = self._hash[row]
-            self._tables[digest % _TABLE_COUNT].remove(digest, row)
+            self._tables[digest & _TABLE_MASK].remove(digest, row)
         self._free += dropped
 
     def _add(self, entries: Sequence[MessageEntry], marks: Sequence[Marks]) -> list[int]:
@@ -246,9 +247,9 @@ class PackedMessages:
             column.extend(values[len(reused) :])
         tables = self._tables
         for row, digest in zip(rows, columns[3][1], strict=True):
-            table = tables.get(digest % _TABLE_COUNT)
+            table = tables.get(digest & _TABLE_MASK)
             if table is None:
-                table = tables[digest % _TABLE_COUNT] = _Table()
+                table = tables[digest & _TABLE_MASK] = _Table()
             table.add(digest, row, self._hash)
         return rows
 
@@ -327,11 +328,14 @@ class _Table:
         self._slots = array("I", bytes(4 * _TABLE_SIZE_MIN))
         self._used = 0
 
-    def rows_of(self, digest: int, hashes: Sequence[int]) -> list[int]:
+    def rows_of(self, digest: int, hashes: Sequence[int]) -> Sequence[int]:
         """The rows of that hash."""
         slots = self._slots
         size = len(slots)
-        place = (digest // _TABLE_COUNT) % size
+        place = (digest >> _TABLE_BITS) % size
+        slot = slots[place]
+        if slot == _EMPTY:  # as for most ids that are not here
+            return ()
         found: list[int] = []
         while (slot := slots[place]) != _EMPTY:
             if slot != _GONE and hashes[slot - 2] == digest:
@@ -348,7 +352,7 @@ class _Table:
     def remove(self, digest: int, row: int) -> None:
         """Forget a row."""
         slots = self._slots
-        place = (digest // _TABLE_COUNT) % len(slots)
+        place = (digest >> _TABLE_BITS) % len(slots)
         while slots[place] != row + 2:
             place = (place + 1) % len(slots)
         slots[place] = _GONE
@@ -356,8 +360,8 @@ class _Table:
     def _put(self, digest: int, row: int) -> None:
         slots = self._slots
         size = len(slots)
-        place = (digest // _TABLE_COUNT) % size
-        while slots[place] != _EMPTY:
+        place = (digest >> _TABLE_BITS) % size
+        while slots[place]:
             place = place + 1 if place + 1 < size else 0
         slots[place] = row + 2
         self._used += 1
@@ -366,6 +370,10 @@ class _Table:
         rows = [slot - 2 for slot in self._slots if slot > _GONE]
         size = max(_TABLE_SIZE_MIN, 2 * len(rows) + 2)
         self._slots = array("I", bytes(4 * size))
-        self._used = 0
-        for row in rows:
-            self._put(hashes[row], row)
+        slots = self._slots
+        for row in rows:  # as _put does, without a call for each
+            place = (hashes[row] >> _TABLE_BITS) % size
+            while slots[place]:
+                place = place + 1 if place + 1 < size else 0
+            slots[place] = row + 2
+        self._used = len(rows)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from antiphon import Fact, Journal
-from antiphon.facts import ChannelCreated, ConvergenceCertified, FactId, OperationFinalized
+from antiphon import CHAT_SIGNAL, Fact, Journal
+from antiphon.facts import ChannelCreated, ConvergenceCertified, FactId, MessageRead, OperationFinalized
 from antiphon.facts.chat import MessageSent
 from antiphon.journal import (
     Acknowledgment,
@@ -347,3 +347,26 @@ async def test_a_pass_lets_go_of_messages_that_are_final_by_what_the_journal_say
         report = await ada.acks.collect()
         assert (report.dropped_facts, report.kept_facts) == (1, 1)
         assert await acked_by(ada, [final, safe]) == [set(), {ben.authority}]
+
+
+@pytest.mark.asyncio
+async def test_a_messages_mark_follows_its_way_from_sending_to_read_and_final(tmp_path: Path) -> None:
+    async with pair(tmp_path, clock=Calendar()) as (ada, ben):
+        channel = {"context_id": "home", "channel_id": "tea"}
+        await ada.commit(ChannelCreated(**channel, name="tea", created_at=0, creator_id=ada.authority))
+        (fact_id,) = await commit(ada, "one", clock=Calendar())
+
+        async def mark(**options: frozenset[str]) -> str:
+            chat = await ada.snapshot(CHAT_SIGNAL)
+            (shown,) = (await ada.delivery_marks(chat.messages_in("tea"), **options)).values()
+            return str(shown) + ("!" if shown.is_read else "")
+
+        assert (await mark(), await mark(expected=frozenset())) == ("◐", "✓")
+        assert (await ada.sync_with(ben)).is_success
+        assert (await mark(), await mark(expected=frozenset({ben.authority, "eve"}))) == ("✓✓", "◐")
+        await ben.commit(MessageRead(**channel, message_id="one", reader_id=ben.authority, read_at=1))
+        assert (await ada.sync_with(ben)).is_success
+        assert await mark() == "✓✓!"
+        agreed = {"op_id": fact_id.hex(), "consensus_id": "round-1", "finalized_at": 2, "actor_id": ada.authority}
+        await ada.commit(OperationFinalized(**channel, **agreed))
+        assert await mark() == "✓✓ ◆!"

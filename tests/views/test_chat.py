@@ -206,6 +206,7 @@ def expected_messages(facts: list[Fact], me: str, *, hidden_until: int | None, j
                 "line": imported.line if imported else None,
                 "is_sealed": isinstance(content, bytes),
                 "agreement": expected_agreement(fact, facts, judges),
+                "fact_id": fact.record.fact_id.hex(),
             }
         )
     return messages
