@@ -141,6 +141,11 @@ class NodeTable(Generic[F]):
         self._unindex(node)
         return node
 
+    @property
+    def has_links(self) -> bool:
+        """Whether any node looks at another."""
+        return bool(self._dependants or self._readers)
+
     def dependants(self, view_id: str) -> Iterable[Node[F]]:
         """The nodes that run whenever that view's snapshot changed."""
         return self._dependants.get(view_id, ())

@@ -454,11 +454,11 @@ class SchedulerCore(Generic[F, C]):
         waiting_nodes = sorted(chosen | stirred if stirred else chosen, key=_from_the_end)  # the next one last
         changed: list[Node[F]] = []
         changed_ids: set[str] = set()
-        version = nodes.version
+        version, has_links = nodes.version, nodes.has_links
         shared: Batch[F] | None = None
         while waiting_nodes:
             if nodes.version != version:  # a view that ran before took others out, or brought some in
-                version = nodes.version
+                version, has_links = nodes.version, nodes.has_links
                 waiting_nodes = sorted(filter(nodes.is_registered, waiting_nodes), key=_from_the_end)
                 continue
             node = waiting_nodes.pop()
@@ -476,6 +476,8 @@ class SchedulerCore(Generic[F, C]):
                 continue
             changed.append(node)
             changed_ids.add(node.view_id)
+            if not has_links:
+                continue
             waiting = nodes.dependants(node.view_id)
             if stirred and node in stirred:
                 waiting = [*waiting, *nodes.readers(node.view_id)]

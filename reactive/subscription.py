@@ -195,7 +195,18 @@ class Subscription(Generic[T]):
         queue = self._queue
         callback = self._callback
         if callback is not None and not (queue or self._is_delivering) and self._on_room is None:
-            self._hand_over(callback, snapshot)
+            # Past the empty queue: what almost every emission is. Nothing was skipped while nothing waits.
+            self._is_delivering = True
+            try:
+                # Building a named tuple through its class costs twice as much.
+                callback(tuple.__new__(Update, (snapshot[0], snapshot[1], 0, snapshot[3])))
+            except Exception as failure:  # as in _deliver
+                self.close()
+                self._on_failure(self.signal_id, failure)
+            finally:
+                self._is_delivering = False
+            if queue:
+                self._deliver()
             return
         if len(queue) >= self.capacity:
             self._drop_oldest()
@@ -220,21 +231,6 @@ class Subscription(Generic[T]):
         if self._mode != "latest" and not self._is_lagging:
             self._is_lagging = True
             self._on_lag(LagWarning(self.signal_id, self.capacity, self._lagged_count))
-
-    def _hand_over(self, callback: Callable[[Update[T]], object], snapshot: Snapshot[T]) -> None:
-        """Hand one snapshot to the callback past the empty queue: what almost every emission is."""
-        self._is_delivering = True
-        try:
-            value, version, _, is_ready = snapshot
-            # Nothing was skipped while nothing waits. Building a named tuple through its class costs twice as much.
-            callback(tuple.__new__(Update, (value, version, 0, is_ready)))
-        except Exception as failure:  # as in _deliver
-            self.close()
-            self._on_failure(self.signal_id, failure)
-        finally:
-            self._is_delivering = False
-        if self._queue:
-            self._deliver()
 
     def _deliver(self) -> None:
         """Hand all that waits to the callback; a nested offer is taken up by the outer loop, so order holds."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from antiphon.facts import ChainId, Clock, Fact, FactRecord
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from reactivex.abc import DisposableBase, SchedulerBase
 
 Recall = Callable[[Sequence[tuple[ChainId, int]]], Sequence[Fact]]
+kind_of: Callable[[Fact], str] = attrgetter("_record.kind")
+"""The kind of a committed fact; asked of every fact of a window, so it runs in C."""
+
 ReadHistory = Callable[[int], tuple[list[PlacedRun], Callable[[RunRow], bytes]]]
 
 
@@ -404,11 +408,6 @@ class ViewHost:
         inputs = self.scheduler.snapshots()
         snapshot = view.update(Batch(0, facts, self._clock.now_ms(), frozenset(view.depends_on), inputs))
         return before if snapshot is UNCHANGED else snapshot
-
-
-def kind_of(fact: Fact) -> str:
-    """The kind of a committed fact."""
-    return get_record(fact).kind
 
 
 def field_of(fact: Fact, name: str) -> object:
