@@ -299,7 +299,8 @@ class AppCore:
     def inspect(self) -> Signal[InspectorState]:
         """Begin to look on, if nobody does yet; the signal that shows what came in and what it set off."""
         self._check_open("inspect")
-        if self._inspector is None:
+        # Another core over the same journal may look on already: then both read what it shows, until it is closed.
+        if not self.hub.is_registered(INSPECTOR_SIGNAL):
             self._inspector = Inspector(self.hub, self.runtime.scheduler)
         return INSPECTOR_SIGNAL
 

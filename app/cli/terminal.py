@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,8 @@ def tui(
         import textual  # noqa: F401
     except ImportError:
         raise LocalViolation("the terminal needs Textual: pip install 'antiphon[tui]'") from None
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise LocalViolation("this draws on a terminal, and there is none; `antiphon show chat` writes plain text")
     asyncio.run(_run(journal, author, tuple(link or ()), serve))
 
 

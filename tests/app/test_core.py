@@ -527,3 +527,20 @@ async def test_the_inspector_tells_facts_windows_and_why_queries_ran() -> None:
         assert [run.is_changed for run in newest.runs] == [False]
         assert '"text":"forged"' in str(newest.facts[0].summary)
         assert core.read(signal).to_json()
+
+
+@pytest.mark.asyncio
+async def test_two_cores_over_one_journal_share_an_inspector(tmp_path: Path) -> None:
+    async with (
+        Journal.open(tmp_path / "j", author="ada") as journal,
+        core_of(journal) as first,
+        core_of(journal) as second,
+    ):
+        assert first.inspect() is second.inspect()
+        await second.submit(OpenNotes())
+        assert first.read(INSPECTOR_SIGNAL).windows == second.read(INSPECTOR_SIGNAL).windows != ()
+        await first.close()
+        with pytest.raises(SignalNotFound):
+            second.read(INSPECTOR_SIGNAL)
+        await second.submit(CreateChannel(name="Hall"))
+        assert second.read(second.inspect()).windows == ()

@@ -63,3 +63,10 @@ def test_a_missing_extra_is_told_with_what_to_install(monkeypatch: pytest.Monkey
     outcome = CliRunner().invoke(app, ["tui"])
     assert outcome.exit_code == ExitCode.USAGE
     assert "pip install 'antiphon[tui]'" in outcome.output
+
+
+def test_without_a_terminal_it_says_what_writes_plain_text(tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(app, ["tui", "--journal", str(tmp_path / "j")])
+    assert outcome.exit_code == ExitCode.USAGE
+    assert "antiphon show chat" in outcome.output
+    assert not (tmp_path / "j").exists()
