@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from antiphon.facts import LocalViolation
+from antiphon.facts import LocalViolation, home_owner
 from antiphon.views.chat_state import ChannelKey, ChatState, Message
 from antiphon.views.contacts_state import ContactsState
 from antiphon.views.invitations_state import InvitationsState
@@ -145,6 +145,65 @@ def _call(text: str, place: Place) -> Intent:
     return ask.RenameContact(contact_id=_who(who, place), nickname=nickname)
 
 
+def _in_home(place: Place, text: str) -> tuple[str, str, str, str]:
+    """The home and the channel that are open, whom a line names, and what follows."""
+    channel = _open_channel(place)
+    who, _, rest = text.partition(" ")
+    return channel["context_id"], channel["channel_id"], _who(who, place), rest.strip()
+
+
+def _mute(text: str, place: Place) -> Intent:
+    home, _, who, seconds = _in_home(place, text)
+    return ask.Mute.model_validate({"home": home, "target_id": who, "duration_s": seconds or None})
+
+
+def _ban(text: str, place: Place) -> Intent:
+    home, _, who, reason = _in_home(place, text)
+    return ask.Ban(home=home, target_id=who, reason=reason)
+
+
+def _kick(text: str, place: Place) -> Intent:
+    home, channel_id, who, reason = _in_home(place, text)
+    return ask.KickMember(home=home, channel_id=channel_id, target_id=who, reason=reason)
+
+
+def _of_person(intent: type[ask.Moderate]) -> Callable[[str, Place], Intent]:
+    def read(text: str, place: Place) -> Intent:
+        home, _, who, _ = _in_home(place, text)
+        return intent(home=home, target_id=who)
+
+    return read
+
+
+def _pin(text: str, place: Place) -> Intent:
+    channel = _open_channel(place)
+    newest = _shown(place)
+    if not newest:
+        raise IntentError("validation", "nothing was said in this channel")
+    return ask.PinMessage(home=channel["context_id"], channel_id=channel["channel_id"], message_id=newest[-1].id)
+
+
+def _room(text: str, place: Place) -> Intent:
+    home, _, name = text.partition(" ")
+    return ask.CreateChannel(home=home, name=name)
+
+
+def _home(text: str, _: Place) -> Intent:
+    """Its context is typed again later, so it has no blanks."""
+    return ask.DeclareHome(name="-".join(text.split()), title=text or None)
+
+
+def _welcome(text: str, place: Place) -> Intent:
+    home, _, who, _ = _in_home(place, text)
+    return ask.SendInvitation(offer="home", home=home, receiver_id=who)
+
+
+def _create(text: str, place: Place) -> Intent:
+    """In the home of the open channel, when that is one."""
+    context_id = place.channel.context_id if place.channel is not None else ""
+    return ask.CreateChannel(name=text, home=context_id if home_owner(context_id) is not None else None)
+
+
 def _accept(text: str, place: Place) -> Intent:
     """An invitation when one fits, else an offer of friendship."""
     if any(each.id.startswith(text) for each in place.invitations.pending):
@@ -159,7 +218,7 @@ def _help(_: str, __: Place) -> Help:
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "create": Command("NAME", "open a channel", lambda text, _: ask.CreateChannel(name=text)),
+        "create": Command("NAME", "open a channel, in this home if it is one", _create),
         "join": Command("CHANNEL", "be in a channel again", lambda text, _: ask.JoinChannel(channel_id=text)),
         "leave": Command("", "leave this channel", lambda _, place: ask.LeaveChannel(**_open_channel(place))),
         "close": Command("", "close this channel", lambda _, place: ask.CloseChannel(**_open_channel(place))),
@@ -205,7 +264,17 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "take back an invitation",
             lambda text, place: ask.CancelInvitation(invitation_id=_invitation(text, place)),
         ),
-        "home": Command("NAME", "found a home", lambda text, _: ask.DeclareHome(name=text)),
+        "home": Command("NAME", "found a home", _home),
+        "room": Command("CONTEXT NAME", "open a channel in the home of that context", _room),
+        "welcome": Command("WHO", "invite somebody to this home", _welcome),
+        "mute": Command("WHO [SECONDS]", "hide what somebody says in this home", _mute),
+        "unmute": Command("WHO", "lift that", _of_person(ask.Unmute)),
+        "ban": Command("WHO [REASON]", "keep somebody out of this home", _ban),
+        "unban": Command("WHO", "let them in again", _of_person(ask.Unban)),
+        "kick": Command("WHO [REASON]", "put somebody out of this channel", _kick),
+        "pin": Command("", "hold up what was said last", _pin),
+        "moderator": Command("WHO", "let somebody moderate this home", _of_person(ask.GrantModerator)),
+        "unmoderator": Command("WHO", "let them moderate no longer", _of_person(ask.RevokeModerator)),
         "sync": Command("ADDRESS", "exchange with a peer once", lambda text, _: Errand("sync", text)),
         "link": Command("ADDRESS", "stay in touch with a peer", lambda text, _: Errand("link", text)),
         "unlink": Command("ADDRESS", "let a peer go", lambda text, _: Errand("unlink", text)),

@@ -146,8 +146,10 @@ class TerminalApp(App[None]):
 
     async def _submit(self, intent: Intent) -> None:
         outcome = await self._core.submit(intent)
-        is_talk = outcome.operation == "chat:send-message"
-        self._answer(Text("") if is_talk else plain(f"{outcome.operation}: {outcome.progress.replace('_', ' ')}"))
+        told = f"{outcome.operation}: {outcome.progress.replace('_', ' ')}"
+        if outcome.operation == "home:declare":  # whoever opens a room there, or is invited, needs its context
+            told += f" {outcome.subject}"
+        self._answer(plain("" if outcome.operation == "chat:send-message" else told))
         if outcome.operation == "chat:create-channel" and outcome.subject is not None:
             made = self._core.read(CHAT_SIGNAL).channel(outcome.subject)
             if made is not None:

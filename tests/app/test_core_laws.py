@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -166,6 +166,34 @@ def test_every_command_is_told_by_help(place: Place, name: str) -> None:
     told = read_line("/help", place)
     assert isinstance(told, Help)
     assert f"/{name} {COMMANDS[name].usage}".strip() in told.text
+
+
+WHO = "be" * 16
+HOME = home_context(ME, "h")
+IN_HOME = {"home": HOME, "target_id": WHO}
+
+
+@pytest.mark.parametrize(
+    ("line", "intent"),
+    [
+        (f"/mute {WHO} 60", ask.Mute(**IN_HOME, duration_s=60)),
+        (f"/mute {WHO}", ask.Mute(**IN_HOME)),
+        (f"/unmute {WHO}", ask.Unmute(**IN_HOME)),
+        (f"/ban {WHO} too loud", ask.Ban(**IN_HOME, reason="too loud")),
+        (f"/unban {WHO}", ask.Unban(**IN_HOME)),
+        (f"/kick {WHO} enough", ask.KickMember(**IN_HOME, channel_id="porch", reason="enough")),
+        (f"/moderator {WHO}", ask.GrantModerator(**IN_HOME)),
+        (f"/unmoderator {WHO}", ask.RevokeModerator(**IN_HOME)),
+        (f"/welcome {WHO}", ask.SendInvitation(offer="home", home=HOME, receiver_id=WHO)),
+        ("/create Attic", ask.CreateChannel(home=HOME, name="Attic")),
+        (f"/room {HOME} Cellar", ask.CreateChannel(home=HOME, name="Cellar")),
+        ("/home old friends", ask.DeclareHome(name="old-friends", title="old friends")),
+        ("/topic", ask.SetTopic(channel_id="porch", context_id=HOME, topic="")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_line_in_a_home_is_about_that_home(place: Place, line: str, intent: Intent) -> None:
+    assert read_line(line, replace(place, channel=ChannelKey(HOME, "porch"))) == intent
 
 
 def test_a_line_that_begins_with_two_slashes_says_one(place: Place) -> None:

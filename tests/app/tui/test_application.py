@@ -19,6 +19,7 @@ from antiphon.facts.chat import MessageSent
 from antiphon.facts.invitations import ContactInvitation, InvitationSent
 from antiphon.reactive import Signal, SignalHub, Update, open_stream
 from antiphon.testing.contracts.subscription import HOSTILE, Show, SubscriptionContract, Surface, printable
+from antiphon.views import HOMES_SIGNAL
 
 PATIENCE_S = 30.0
 
@@ -231,6 +232,24 @@ async def test_channels_are_chosen_by_key_and_the_choice_stays() -> None:
         await until(pilot, lambda: "Cellar" in text_of(app, "messages"))
         await type_in(pilot, "/rename Zenith")
         await until(pilot, lambda: "Zenith" in text_of(app, "messages"))
+
+
+@pytest.mark.asyncio
+async def test_a_home_is_founded_and_moderated_by_typing() -> None:
+    async with demo_core("ada") as core, terminal(core) as (app, pilot):
+        ben = core.offline.authority_of("ben")
+        await type_in(pilot, "/home friends")
+        await until(pilot, lambda: "home:declare: shown" in answer_of(app) or "home:declare: done" in answer_of(app))
+        context_id = answer_of(app).split()[-1]
+        await type_in(pilot, f"/room {context_id} Porch")
+        await until(pilot, lambda: "Porch" in text_of(app, "messages"))
+        await type_in(pilot, "welcome all")
+        await type_in(pilot, "/pin")
+        await type_in(pilot, f"/ban {ben} too loud")
+        await until(pilot, lambda: "moderation:ban: shown" in answer_of(app))
+        home = core.read(HOMES_SIGNAL).homes[context_id]
+        assert [(ban.target_id, ban.reason) for ban in home.bans] == [(ben, "too loud")]
+        assert len(home.pins) == 1
 
 
 @pytest.mark.asyncio
