@@ -212,6 +212,10 @@ class GuardBook:
         """Whether a plan of this id was taken already, durable or on its way."""
         return plan_id in self._plans or plan_id in self._pending
 
+    def letter(self, envelope_id: str) -> Letter | None:
+        """An envelope that is still in the outbox."""
+        return self._letters.get(envelope_id)
+
     def holds(self, envelope_id: str) -> bool:
         """Whether an envelope is still in the outbox."""
         return envelope_id in self._letters

@@ -136,6 +136,8 @@ class Hello:
     is_live: bool = False
     limits: Limits = DEFAULT_LIMITS
     protocol: int = PROTOCOL_NUMBER
+    token: bytes = b""
+    """A capability token that says what the speaker may see; opaque here, and left out of the bytes when empty."""
     kind: ClassVar[int] = 1
 
 
@@ -469,6 +471,7 @@ def _write_body(message: Message) -> Sequence[bytes]:
                 bytes((message.is_live,)),
                 _LIMITS.pack(*message.limits),
                 _short_text(message.agent, AGENT_BYTES_MAX),
+                *((len(message.token).to_bytes(2, "big"), message.token) if message.token else ()),
             )
         case Root():
             return (_ROOT.pack(message.fingerprint, message.namespace_count, message.fact_count),)
@@ -625,7 +628,9 @@ def _read_hello(body: _Body) -> Hello:
     journal_id, nonce = body.take(16), body.take(NONCE_BYTES)
     is_live = body.flag()
     limits = Limits(*_LIMITS.unpack(body.take(_LIMITS.size)))
-    return Hello(journal_id, nonce, body.text(AGENT_BYTES_MAX), is_live, limits, protocol)
+    agent = body.text(AGENT_BYTES_MAX)
+    token = body.take(body.number(2)) if body.left else b""
+    return Hello(journal_id, nonce, agent, is_live, limits, protocol, token)
 
 
 def _read_root(body: _Body) -> Root:

@@ -290,10 +290,11 @@ class SyncSession:
         rounds_max: int = ROUNDS_MAX,
         is_reserved: bool = False,
         batch_facts_max: int = FACTS_COUNT_MAX,
+        token: bytes = b"",
     ) -> None:
         assert len(nonce) == NONCE_BYTES, "a session's nonce has 16 bytes"
         self._index = index
-        self._hello = Hello(journal_id, nonce, agent, is_live, limits)
+        self._hello = Hello(journal_id, nonce, agent, is_live, limits, token=token)
         self._rounds_max = rounds_max
         self._is_reserved = is_reserved
         self._batch_facts_max = batch_facts_max

@@ -290,11 +290,13 @@ class TokenCapabilities:
 
     async def frontier(self, request: SendRequest) -> frozenset[str]:
         """What the token allows of the family, and of what the request needs, in the request's context."""
-        return self.allowed(request.capability, request.context)
+        return self.allowed(request.capability, request.context, *request.also)
 
-    def allowed(self, capability: str, context: str) -> frozenset[str]:
-        """The same, for a capability and a context."""
-        names = self._family if capability in self._family else self._family | {capability}
+    def allowed(self, capability: str, context: str, *also: str) -> frozenset[str]:
+        """The same, for capabilities and a context."""
+        names = self._family
+        if also or capability not in names:
+            names = names | {capability, *also}
         return self._verifier.frontier(self._token, names, context=context)
 
 

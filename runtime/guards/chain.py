@@ -48,7 +48,8 @@ class CapGuard:
 
     def evaluate(self, snapshot: GuardSnapshot, request: SendRequest) -> Verdict:
         """Refuse what was not granted."""
-        if snapshot.caps is not None and request.capability in snapshot.caps and request.capability:
+        caps = snapshot.caps
+        if caps is not None and request.capability in caps and request.capability and caps.issuperset(request.also):
             return ()
         return self._refusal(snapshot, request)
 
@@ -58,7 +59,8 @@ class CapGuard:
         if snapshot.caps is None or not request.capability:
             text = f"nobody decided about {request.capability or request.operation!r}; give the guard a token or grants"
             return GuardViolation(ViolationKind.MISSING_AUTHORIZATION_DECISION, self.stage, text)
-        text = f"{request.operation} needs the capability {request.capability!r}, which was not granted"
+        missing = [name for name in (request.capability, *request.also) if name not in snapshot.caps]
+        text = f"{request.operation} needs the capability {missing[0]!r}, which was not granted"
         return GuardViolation(ViolationKind.MISSING_CAPABILITY, self.stage, text)
 
 

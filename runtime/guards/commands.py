@@ -213,7 +213,7 @@ class SendRequest:
     ``operation`` is ``module:verb``; ``facts`` are committed with it; ``envelope`` leaves last (None: a local
     operation), and ``facts_after`` are committed when it has left. ``proposal`` is committed instead of all that when
     the operation has to be approved first. ``plan_id`` names the plan: the same id again charges nothing and sends
-    nothing twice; empty, the guard makes one.
+    nothing twice; empty, the guard makes one. ``also`` are further capabilities that are needed.
     """
 
     operation: str
@@ -230,6 +230,7 @@ class SendRequest:
     to: str = ""
     proposal: Fact | None = None
     plan_id: str = ""
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         module, colon, verb = self.operation.partition(":")

@@ -64,7 +64,7 @@ class OwnerCapabilities:
 
     async def frontier(self, request: SendRequest) -> frozenset[str]:
         """What the request needs."""
-        return frozenset((request.capability,))
+        return frozenset((request.capability, *request.also))
 
 
 class Guarded(NamedTuple):
@@ -131,7 +131,7 @@ class EffectGuard:
         rates: RateLimiter | None = None,
         pace: Pace | None = None,
     ) -> None:
-        self._engine = engine
+        self.engine = self._engine = engine
         self.book = engine.guard_book
         if limits is not None:
             self.book.limits = limits
@@ -179,6 +179,10 @@ class EffectGuard:
             version=book.version,
             caps_problem=problem,
         )
+
+    def judge(self, request: SendRequest, caps: frozenset[str] | None, problem: str = "") -> GuardOutcome:
+        """What the chain says when these capabilities hold: without waiting, and without performing anything."""
+        return evaluate(self._look(request, caps, problem), request)
 
     def evaluate(self, snapshot: GuardSnapshot, request: SendRequest) -> GuardOutcome:
         """What the pure chain says."""

@@ -18,6 +18,8 @@ from ..engine import JournalEngine
 from ..resilience.budget import Timing
 from ..resilience.delays import Delays, ExponentialWithJitter
 
+SESSION_PREFIX = "session:"
+"""Where an envelope goes that a protocol's own handler sends."""
 Deliver = Callable[[Letter], Awaitable[None]]
 """Sends one envelope and returns when it has left; what it raises (an ``AntiphonError``) makes it be sent again."""
 
@@ -54,8 +56,8 @@ class Outbox:
 
     def take(self, letter: Letter) -> None:
         """Send a durable letter, after those that go to the same place."""
-        if self._group is None:
-            return  # it stays in the book, for whoever starts
+        if self._group is None or letter.to.startswith(SESSION_PREFIX):
+            return  # it stays in the book, for whoever starts or sends it
         queue = self._queues.get(letter.to)
         if queue is not None:
             queue.append(letter)
@@ -83,27 +85,30 @@ class Outbox:
                 continue
             attempt = 0
             try:
-                await self._note_left(letter)
+                await note_left(self._engine, letter)
             except JournalClosed:
                 return  # it is sent again in the next life; receivers drop the repeat
+            self.sent_count += 1
             queue.popleft()
         del self._queues[to]
         if not self._queues:
             self._drained.set()
 
-    async def _note_left(self, letter: Letter) -> None:
-        self._book.finish(letter.envelope_id)
-        self.sent_count += 1
-        note = done_note((letter.envelope_id,))
-        facts = [fact for kind, payload in letter.after if (fact := self._make(kind, payload)) is not None]
-        if facts:
-            await self._engine.commit_noted(facts, note, on_end=lambda _: None)
-        else:
-            self._engine.note(note)
 
-    def _make(self, kind: str, payload: str) -> Fact | None:
-        known = self._engine.registry.get(kind)
-        if known is None:
-            self._engine.note_problem(f"a fact of kind {kind} was due when a message had left, and no type is known")
-            return None
-        return known.model.model_validate_json(payload)
+async def note_left(engine: JournalEngine, letter: Letter) -> None:
+    """Note that an envelope has left, in one frame with the facts that follow it."""
+    engine.guard_book.finish(letter.envelope_id)
+    note = done_note((letter.envelope_id,))
+    facts = [fact for kind, payload in letter.after if (fact := _make(engine, kind, payload)) is not None]
+    if facts:
+        await engine.commit_noted(facts, note, on_end=lambda _: None)
+    else:
+        engine.note(note)
+
+
+def _make(engine: JournalEngine, kind: str, payload: str) -> Fact | None:
+    known = engine.registry.get(kind)
+    if known is None:
+        engine.note_problem(f"a fact of kind {kind} was due when a message had left, and no type is known")
+        return None
+    return known.model.model_validate_json(payload)

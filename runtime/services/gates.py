@@ -17,6 +17,7 @@ class PeerClaim(NamedTuple):
     address: str
     journal_id: str
     agent: str
+    token: bytes = b""
 
 
 SendGuard = Callable[[int, int], Awaitable[None]]

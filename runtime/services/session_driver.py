@@ -129,7 +129,8 @@ class SyncSettings:
     ``digest_timeout_s`` bounds a step in which the two sides compare, ``transfer_timeout_s`` one in which facts flow;
     both count from the last progress. ``recheck_s`` is the pause between comparisons on a link that could not agree; a
     link that agrees does nothing while idle. ``retry`` is for reaching a peer once, ``backoff`` for a link, which never
-    gives up. A ``gate`` decides whom this side meets and what they see; ``rates`` bound what a server is asked.
+    gives up. A ``gate`` decides whom this side meets and what they see, ``token`` is what it shows
+    itself; ``rates`` bound what a server is asked.
     """
 
     agent: str = "antiphon"
@@ -150,6 +151,7 @@ class SyncSettings:
     listen: Listen = EVERY_TRANSPORT.listen
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # frozen
     gate: SyncGate | None = None
+    token: bytes = b""
     rates: RateLimits | None = RateLimits()  # noqa: RUF009  # a NamedTuple cannot change
 
     @property
@@ -226,6 +228,7 @@ class SessionDriver:
             rounds_max=settings.rounds_max,
             is_reserved=is_reserved,
             batch_facts_max=settings.batch_facts_max,
+            token=settings.token,
         )
         self._replica = replica
         self._connection = connection

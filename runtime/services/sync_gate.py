@@ -268,7 +268,7 @@ class GatedConnection:
             return  # the session will say so, and close
         if not isinstance(hello, Hello):
             return
-        claim = PeerClaim(self._connection.peer, hello.journal_id.hex(), hello.agent)
+        claim = PeerClaim(self._connection.peer, hello.journal_id.hex(), hello.agent, hello.token)
         try:
             admission = await self._gate.admit(claim)
         except AntiphonError as problem:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from antiphon import Fact, Journal
+from antiphon.runtime.choreography import GuardRequest
 from antiphon.runtime.guards.commands import SendRequest
 from antiphon.runtime.resilience.budget import Timing
 
@@ -48,6 +49,11 @@ def request(text: str = "hi", **fields: Any) -> SendRequest:
     return SendRequest(**(given | fields))
 
 
+def guard_request(key: Any) -> GuardRequest:
+    """A send of a protocol that an endpoint is about to make."""
+    return GuardRequest("secure_request.SecureRequest", key.role, key.to, key.label, b"data", ())
+
+
 async def at_once(seconds: float) -> None:
     """A pause that a test need not wait for."""
 
@@ -55,7 +61,9 @@ async def at_once(seconds: float) -> None:
 @pytest.fixture
 def kit() -> SimpleNamespace:
     pace = Timing(elapsed_s=lambda: 0.0, sleep=at_once, chance=lambda: 0.5)
-    return SimpleNamespace(Said=Said, HasLeft=HasLeft, HandClock=HandClock, request=request, pace=pace)
+    return SimpleNamespace(
+        Said=Said, HasLeft=HasLeft, HandClock=HandClock, request=request, guard_request=guard_request, pace=pace
+    )
 
 
 @pytest.fixture
