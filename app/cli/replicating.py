@@ -16,7 +16,9 @@ from .screen import AuthorOption, JournalOption, JsonOption, counted, say, write
 if TYPE_CHECKING:
     from antiphon.app.journal import Journal
     from antiphon.choreography.topology import Topology
+    from antiphon.runtime.services.room import Room
     from antiphon.runtime.services.session_driver import SyncReport
+    from antiphon.runtime.services.sync import SyncServer
     from antiphon.runtime.transports.tls import Tls
 
 RoleOption = Annotated[
@@ -253,7 +255,11 @@ async def _serve(
         loop.add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(Journal.open(folder, author=author, may_create=author is not None))
-        server = await stack.enter_async_context(journal.serve(address, tls=tls))
+        server: SyncServer | Room
+        if _is_member(address):
+            server = await stack.enter_async_context(journal.join(address))
+        else:
+            server = await stack.enter_async_context(journal.serve(address, tls=tls))
         for link in links:
             await stack.enter_async_context(journal.link(link, tls=tls))
         url = None if page is None else await _serve_page(stack, journal, page)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from antiphon import Journal
+from antiphon.testing.certificates import make_certificate
 
 PATIENCE_S = 60.0
 
@@ -69,6 +70,30 @@ async def test_a_journal_is_met_by_a_socket_file_a_websocket_and_a_topology(tmp_
             assert fingerprint is not None
             server.terminate()
             assert await server.wait() == 0
+
+
+@pytest.mark.asyncio
+async def test_a_journal_is_met_secretly_by_whom_it_trusts_and_nobody_else(tmp_path: Path) -> None:
+    signed, stranger = make_certificate(tmp_path, "shelf"), make_certificate(tmp_path, "stranger")
+    folder = tmp_path / "shelf"
+    files = ["--certificate", str(signed.certificate), "--key", str(signed.key)]
+    async with asyncio.timeout(PATIENCE_S):
+        server = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "antiphon.app.cli", "serve", "--journal", str(folder), "--author", "shelf"),
+            *("--address", "tls://127.0.0.1:0", *files, "--json"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert server.stdout is not None
+        address = json.loads(await server.stdout.readline())["address"]
+        good, bad = await asyncio.gather(
+            run("sync", address, "-j", str(tmp_path / "a"), "--author", "a", "--trusted", str(signed.certificate)),
+            run("sync", address, "-j", str(tmp_path / "b"), "--author", "b", "--trusted", str(stranger.certificate)),
+        )
+        assert good[0] == 0, good[2]
+        assert bad[0] != 0
+        assert "certificate" in bad[2]
+        server.terminate()
+        assert await server.wait() == 0
 
 
 @pytest.mark.asyncio

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,52 @@ async def test_real_journals_meet_in_a_room(server: NatsServer, tmp_path: Path) 
         for journal in (ada, ben):
             await journal.commit(Whispered(text=f"from {journal.author}"))
         await until(lambda: ada.fact_count == ben.fact_count >= 2 and ada.fingerprint == ben.fingerprint)
+
+
+async def start_member(server: NatsServer, folder: Path) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "antiphon.app.cli", "serve", "--journal", str(folder)),
+        *("--address", f"{server.address}/notes/{folder.name}"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert (await process.stdout.readline()).strip().decode() == f"{server.address}/notes/{folder.name}"
+    return process
+
+
+@pytest.mark.asyncio
+async def test_three_processes_converge_though_server_and_members_are_killed(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    """`kill -9` for a member and for the server; both come back, and every journal holds what any held."""
+    folders = [tmp_path / name for name in ("ada", "ben", "cyd")]
+    for folder in folders:
+        async with Journal.open(folder, author=folder.name) as journal:
+            await journal.commit_all([Whispered(text=f"{folder.name} {number}") for number in range(100)])
+    async with asyncio.timeout(PATIENCE_S), AsyncExitStack() as watchers:
+        members = [await start_member(server, folder) for folder in folders]
+        members[1].kill()
+        await members[1].wait()
+        server.kill()
+        await asyncio.to_thread(server.start)
+        members[1] = await start_member(server, folders[1])
+        # A watcher each, which writes nothing and meets nobody else: it shows what its member holds.
+        eves = [
+            await watchers.enter_async_context(Journal.open(tmp_path / f"eve-{folder.name}", author="eve"))
+            for folder in folders
+        ]
+        prints: set[str] = set()
+        while len(prints) != 1 or eves[0].fact_count < 300:
+            for folder, eve in zip(folders, eves, strict=True):
+                with suppress(PeerUnreachable):  # it is on its way back
+                    await eve.sync(f"{server.address}/notes/{folder.name}")
+            prints = {eve.fingerprint for eve in eves}
+        for member in members:
+            member.terminate()
+        assert [await member.wait() for member in members] == [0, 0, 0]
+    for folder in folders:
+        async with Journal.open(folder) as journal:
+            assert {journal.fingerprint} == prints
 
 
 @pytest.mark.asyncio

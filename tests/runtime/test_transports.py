@@ -8,16 +8,10 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.asyncio.client import connect as raw_websocket
 from websockets.exceptions import InvalidStatus
 
@@ -28,39 +22,10 @@ from antiphon.runtime.transports.reach import Transports, check_address
 from antiphon.runtime.transports.tls import Tls
 from antiphon.runtime.transports.transport import Listener, PeerLost, PeerUnreachable, parse_address
 from antiphon.runtime.transports.websocket import parse_websocket
+from antiphon.testing.certificates import Signed, make_certificate
 from antiphon.testing.contracts.transport import Pair, TransportContract
 
 PATIENCE_S = 20.0
-
-
-class Signed(NamedTuple):
-    certificate: Path
-    key: Path
-
-
-def make_certificate(folder: Path, name: str) -> Signed:
-    """A self-signed certificate for loopback, made on the fly."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    made = Signed(folder / f"{name}.pem", folder / f"{name}.key")
-    made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    made.key.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return made
 
 
 @pytest.fixture(scope="module")
