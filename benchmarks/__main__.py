@@ -42,6 +42,7 @@ HOT_PATHS = (
     "ack_retention",
     "reactive",
     "views",
+    "web",
 )
 # Where no terminal says how wide it is: the table on one screen, a figure on two lines.
 TABLE_WIDTH = 150

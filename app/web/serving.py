@@ -22,7 +22,7 @@ from .address import WebAddress, parse_web_address
 from .feed import Feed
 from .guard import Guard
 from .listening import Listener
-from .site import PING_S, build_site
+from .site import PATIENCE, Patience, build_site
 
 if TYPE_CHECKING:
     from ..core import AppCore
@@ -64,12 +64,12 @@ class WebServer:
         address: WebAddress,
         *,
         token: str | None,
-        ping_s: float,
+        patience: Patience,
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self._core = core
         self._token = token
-        self._ping_s = ping_s
+        self._patience = patience
         self._random = random_bytes
         self._listener = Listener(address, self._build, on_end=self._end)
         self._feeds: dict[str, Feed] = {}
@@ -107,7 +107,7 @@ class WebServer:
 
     def _build(self, address: Callable[[], WebAddress]) -> Guard:
         feeds = MappingProxyType({"main": self._main, "inspector": self._inspect})
-        return build_site(feeds, self._submit, address=address, token=self._token, ping_s=self._ping_s)
+        return build_site(feeds, self._submit, address=address, token=self._token, patience=self._patience)
 
     def _end(self) -> None:
         """End every stream; else the server would wait for browsers that never leave."""
@@ -164,7 +164,7 @@ def serve_web(
     address: str | WebAddress = "127.0.0.1",
     *,
     token: str | None = None,
-    ping_s: float = PING_S,
+    patience: Patience = PATIENCE,
     random_bytes: Callable[[int], bytes] = system_random,
 ) -> WebServer:
     """Serve the page of *core*, which is entered: ``async with serve_web(core) as server: server.url``.
@@ -178,4 +178,4 @@ def serve_web(
         token = random_bytes(16).hex()
     if token is not None and len(token) < TOKEN_LENGTH_MIN:
         raise LocalViolation(f"a token of {len(token)} characters can be guessed; expected {TOKEN_LENGTH_MIN} or more")
-    return WebServer(core, where, token=token, ping_s=ping_s, random_bytes=random_bytes)
+    return WebServer(core, where, token=token, patience=patience, random_bytes=random_bytes)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from importlib.resources import files
 from types import MappingProxyType
+from typing import NamedTuple
 
 import orjson
 from starlette.applications import Starlette
@@ -32,6 +33,8 @@ from .guard import Guard, refusal
 BODY_BYTES_MAX = 64 * 1024
 # Longer than any pause of a conversation would be noticed, shorter than most middle boxes forget a connection after.
 PING_S = 15.0
+# Who has not taken a byte for this long is gone; the place is given to others.
+STALL_S = 60.0
 # After a broken connection a browser asks again this much later.
 RETRY_MS = 500
 
@@ -43,6 +46,15 @@ Dispatch = Callable[[str, Mapping[str, object]], Awaitable[Mapping[str, object]]
 """Carries out an intent by name with its fields; gives what there is to tell. Raises what the library raises."""
 
 
+class Patience(NamedTuple):
+    """How long a stream may be quiet before it says that it lives, and a reader deaf before it is left; in seconds."""
+
+    ping_s: float = PING_S
+    stall_s: float = STALL_S
+
+
+PATIENCE = Patience()
+
 Feeds = Mapping[str, Callable[[], AbstractContextManager[Feed]]]
 """What a stream may follow, by name; each reader enters one and leaves it at its end."""
 
@@ -53,7 +65,7 @@ def build_site(
     *,
     address: Callable[[], WebAddress],
     token: str | None = None,
-    ping_s: float = PING_S,
+    patience: Patience = PATIENCE,
 ) -> Guard:
     """The ASGI application. *address* is asked for each request, since a free port is known only later."""
 
@@ -61,7 +73,7 @@ def build_site(
         enter = feeds.get(request.query_params.get("feed", "main"))
         if enter is None:
             raise NoSuchPath(f"there is no such feed; expected one of {', '.join(feeds)}")
-        return EventStream(enter, request.headers.get("last-event-id"), ping_s=ping_s)
+        return EventStream(enter, request.headers.get("last-event-id"), patience=patience)
 
     async def intents(request: Request) -> Response:
         body = await _read_object(request)
@@ -109,36 +121,41 @@ def _file_named(name: str) -> Callable[[Request], Awaitable[Response]]:
 class EventStream(Response):
     """One reader's events until it or the feed ends; a comment now and then shows a dead connection to both sides.
 
+    Who does not read is left when the socket has been full for too long; until then one event waits for them.
     Starlette's own stream leaves a generator to the garbage collector when a browser goes; here a reader ends at once.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, enter: Callable[[], AbstractContextManager[Feed]], last: str | None, *, ping_s: float) -> None:
+    def __init__(self, enter: Callable[[], AbstractContextManager[Feed]], last: str | None, patience: Patience) -> None:
         super().__init__(headers={"x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._enter = enter
         self._last = last
-        self._ping_s = ping_s
+        self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write until there is nobody to write to."""
         async with asyncio.TaskGroup() as group:
-            writing = group.create_task(self._write(send))
+            writing = group.create_task(self._write_patiently(send))
             watching = group.create_task(_watch(receive, writing))
             writing.add_done_callback(lambda _: watching.cancel())
+
+    async def _write_patiently(self, send: Send) -> None:
+        with suppress(TimeoutError):  # the server closes the connection of an answer that is not complete
+            await self._write(send)
 
     async def _write(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         with self._enter() as feed, feed.read(self._last) as reader:
-            await _send_part(send, f"retry: {RETRY_MS}\n\n".encode())
-            while (event := await reader.next(timeout_s=self._ping_s)) is not None or not feed.is_closed:
-                await _send_part(send, b": still here\n\n" if event is None else as_text(event))
+            await self._send(send, f"retry: {RETRY_MS}\n\n".encode())
+            while (event := await reader.next(timeout_s=self._patience.ping_s)) is not None or not feed.is_closed:
+                await self._send(send, b": still here\n\n" if event is None else as_text(event))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-
-async def _send_part(send: Send, part: bytes) -> None:
-    await send({"type": "http.response.body", "body": part, "more_body": True})
+    async def _send(self, send: Send, part: bytes) -> None:
+        async with asyncio.timeout(self._patience.stall_s):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
 async def _watch(receive: Receive, writing: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ Run by `make test-system`. Screenshots are left in `.artefacts/web/`.
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from antiphon import CHAT_SIGNAL, Journal
@@ -21,6 +24,7 @@ from antiphon.app.core import AppCore
 from antiphon.app.intents import CreateChannel, SendMessage
 from antiphon.app.web import WebServer, serve_web
 from antiphon.app.wiring import core_of, demo_core
+from antiphon.reactive import diff
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio]
 
@@ -110,6 +114,17 @@ async def test_two_replicas_converse_and_one_goes_away_and_both_end_equal(chromi
             await expect(one.get_by_role("log").get_by_role("img", name="read")).to_be_visible(timeout=20_000)
             await write(other, "hello ada")
             await expect(one.get_by_role("log")).to_contain_text("hello ada", timeout=20_000)
+            # What is said elsewhere is counted until it is looked at.
+            await one.get_by_label("New channel", exact=True).fill("Garden")
+            await one.get_by_role("button", name="Create").click()
+            await one.get_by_role("button", name="Garden").click()
+            await write(one, "roses")
+            await expect(other.get_by_role("tab", name="Chat")).to_contain_text("1", timeout=20_000)
+            assert await other.title() == "(1) antiphon"
+            await other.get_by_role("button", name="Garden").click()
+            await expect(other).to_have_title("antiphon", timeout=20_000)
+            await one.get_by_role("button", name="Hall").click()
+            await other.get_by_role("button", name="Hall").click()
             await shoot(one, "conversation_ada")
             await shoot(other, "conversation_ben")
         # Ben's replica is away now: both go on by themselves.
@@ -224,6 +239,120 @@ async def test_a_page_that_was_cut_off_comes_back_with_what_it_missed(chromium: 
                 assert await texts(page) == ["before", "missed", "kept"]
                 await page.context.close()
                 return
+
+
+class Wire:
+    """The way between a browser and a server, which can be cut; it renames the server to itself on the way."""
+
+    def __init__(self, server: WebServer) -> None:
+        self._there = server.address
+        self._ends: set[asyncio.StreamWriter] = set()
+        self.requests: list[bytes] = []
+        self._listening: asyncio.Server | None = None
+        self.authority = ""
+
+    async def __aenter__(self) -> Wire:
+        self._listening = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self.authority = f"127.0.0.1:{self._listening.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *problem: object) -> None:
+        assert self._listening is not None
+        self._listening.close()
+        self.cut()
+        await self._listening.wait_closed()
+
+    def cut(self) -> None:
+        """Every connection breaks, as when a network goes."""
+        for end in self._ends:
+            end.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(self._there.host, self._there.port)
+        ends = {writer, there_writer}
+        self._ends |= ends
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(reader, there_writer, is_request=True))
+                group.create_task(self._pass_on(there_reader, writer, is_request=False))
+        except* OSError:
+            pass
+        finally:
+            self._ends -= ends
+            for end in ends:
+                end.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_request: bool) -> None:
+        while part := await reader.read(65_536):
+            if is_request:
+                part = part.replace(self.authority.encode(), self._there.authority.encode())
+                self.requests.append(part)
+            writer.write(part)
+            await writer.drain()
+        writer.close()
+
+
+async def test_a_browser_that_was_cut_off_goes_on_from_its_last_event(chromium: Browser) -> None:
+    """It asks with the id of the last event; ``test_stream.py`` shows that it is then sent what it missed alone."""
+    async with demo_core("ada") as core, serve_web(core, "127.0.0.1:0") as server, Wire(server) as wire:
+        await core.submit(CreateChannel(channel_id="hall", name="Hall"))
+        page = await (await chromium.new_context()).new_page()
+        await page.goto(f"http://{wire.authority}/")
+        await write(page, "before")
+        wire.requests.clear()
+        wire.cut()
+        await core.submit(SendMessage(channel_id="hall", text="missed"))
+        await expect(page.get_by_role("log")).to_contain_text("missed", timeout=20_000)
+        await expect(page.locator("#link-state")).to_have_text("live", timeout=20_000)
+        assert await texts(page) == ["before", "missed"]
+        again = [each.lower() for each in wire.requests if each.startswith(b"GET /events ")]
+        assert again
+        assert all(b"last-event-id: " in each for each in again)
+        await page.context.close()
+
+
+PATCHES = """async (cases) => {
+  const { applyPatch } = await import("/patch.js");
+  return JSON.stringify(cases.map(([document, operations]) => {
+    const before = JSON.stringify(document);
+    try {
+      const after = applyPatch(document, operations);
+      return [after, JSON.stringify(document) === before];
+    } catch (problem) {
+      return [String(problem), false];
+    }
+  }));
+}"""
+
+
+async def test_the_page_patches_documents_as_the_server_means_it(chromium: Browser) -> None:
+    """The same cases through Python's mirror and the page's own module, hostile keys included."""
+    keys = st.sampled_from(["a", "b", "__proto__", "constructor", "x/y", "~", "", "0", "id", "é"])
+    values = st.recursive(
+        st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+        lambda each: st.lists(each, max_size=4) | st.dictionaries(keys, each, max_size=4),
+        max_leaves=12,
+    )
+    keyed = st.lists(st.integers(0, 9), unique=True).map(
+        lambda all_ids: [{"id": each, "v": each % 3} for each in all_ids]
+    )
+    pairs: list[tuple[Any, Any]] = []
+
+    @seed(1)
+    @settings(max_examples=200, database=None, deadline=None)
+    @given(before=values | keyed, after=values | keyed)
+    def collect(before: Any, after: Any) -> None:
+        pairs.append((before, after))
+
+    collect()
+    cases = [[before, [each.to_json() for each in diff(before, after)]] for before, after in pairs]
+    async with demo_core("ada") as core, serve_web(core, "127.0.0.1:0") as server:
+        page = await (await chromium.new_context()).new_page()
+        await page.goto(server.url)
+        patched = await page.evaluate(f"({PATCHES})(JSON.parse({json.dumps(json.dumps(cases))}))")
+    for (before, after), (found, is_untouched) in zip(pairs, json.loads(patched), strict=True):
+        assert found == after, (before, after)
+        assert is_untouched
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

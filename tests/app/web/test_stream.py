@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from antiphon.app.intents import CreateChannel, SendMessage
 from antiphon.app.web import parse_web_address
 from antiphon.app.web.feed import Feed, Reader, parse_cursor
 from antiphon.app.web.listening import Listener
-from antiphon.app.web.site import build_site
+from antiphon.app.web.site import Patience, build_site
 from antiphon.app.wiring import demo_core, open_core
 from antiphon.reactive import Signal, SignalHub, Update, to_document
 from antiphon.reactive.deltas import DELTAS_KEPT
@@ -182,13 +183,39 @@ async def test_a_reader_who_leaves_leaves_nothing_behind(page: Page) -> None:
 async def test_a_quiet_stream_says_that_it_is_alive() -> None:
     async with (
         demo_core("ada") as core,
-        serve_page(core, ping_s=0.01) as page,
+        serve_page(core, patience=Patience(ping_s=0.01)) as page,
         page.client.stream("GET", "/events") as answer,
     ):
         lines = answer.aiter_lines()
         async with asyncio.timeout(5):
             while await anext(lines) != ": still here":
                 pass
+
+
+async def test_who_never_reads_is_left_and_the_others_are_served() -> None:
+    """A connection that takes nothing, as half-open ones do, holds no place for ever."""
+    async with demo_core("ada") as core, serve_page(core, patience=Patience(ping_s=5, stall_s=0.2)) as page:
+        await core.submit(CreateChannel(channel_id="hall", name="Hall"))
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(page.server.address)
+            deaf.sendall(f"GET /events HTTP/1.1\r\nhost: {page.server.address.authority}\r\n\r\n".encode())
+            async with asyncio.timeout(30), page.browser().follow() as events:
+                reading = asyncio.ensure_future(_read_all(events))
+                while page.server.reader_count < 2:
+                    await core.submit(SendMessage(channel_id="hall", text="until both are here"))
+                    await asyncio.sleep(0)  # a core in memory never waits by itself
+                # Every page gets the long texts; more than a socket's buffers hold.
+                while page.server.reader_count == 2:
+                    await core.submit(SendMessage(channel_id="hall", text="x" * 8_000))
+                    await asyncio.sleep(0)
+                assert page.server.reader_count == 1
+                reading.cancel()
+
+
+async def _read_all(events: AsyncIterator[dict[str, Any]]) -> None:
+    async for _ in events:
+        pass
 
 
 async def _until_alive(answer: httpx.Response) -> AsyncIterator[str]:
