@@ -6,19 +6,18 @@ from collections.abc import Iterable
 
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX, LENGTH_BYTES, OversizedFrame
 
-from .transport import check_frame
-
 # From here on a second copy costs more than a view that saves it.
 VIEW_BYTES_MIN = 4_096
 
 
-def lay_out(frames: Iterable[bytes]) -> list[bytes]:
-    """The parts that go on the wire: each frame behind its length."""
+def lay_out(frames: Iterable[bytes]) -> bytes:
+    """What goes on the wire: each frame behind its length."""
     parts: list[bytes] = []
     for frame in frames:
-        check_frame(frame)
-        parts += (len(frame).to_bytes(LENGTH_BYTES, "big"), frame)
-    return parts
+        size = len(frame)
+        assert 0 < size <= FRAME_BYTES_MAX, "a frame is 1 byte to 1 MiB"
+        parts += (size.to_bytes(LENGTH_BYTES, "big"), frame)
+    return b"".join(parts)
 
 
 class FrameCutter:
@@ -39,20 +38,22 @@ class FrameCutter:
         """Take in bytes; the frames that are whole now."""
         buffer, at = self._buffer, 0
         buffer += data
+        held = len(buffer)
         frames: list[bytes] = []
-        while len(buffer) - at >= LENGTH_BYTES and self.problem is None:
-            length = int.from_bytes(buffer[at : at + LENGTH_BYTES], "big")
+        while at + LENGTH_BYTES <= held and self.problem is None:
+            start = at + LENGTH_BYTES
+            length = int.from_bytes(buffer[at:start], "big")
             if not 0 < length <= FRAME_BYTES_MAX:
                 self.problem = OversizedFrame(f"a frame of {length} bytes; 1..{FRAME_BYTES_MAX} are allowed")
                 break
-            end = at + LENGTH_BYTES + length
-            if len(buffer) < end:
+            end = start + length
+            if held < end:
                 break
             if length < VIEW_BYTES_MIN:
-                frames.append(bytes(buffer[at + LENGTH_BYTES : end]))
+                frames.append(bytes(buffer[start:end]))
             else:
                 with memoryview(buffer) as view:
-                    frames.append(bytes(view[at + LENGTH_BYTES : end]))
+                    frames.append(bytes(view[start:end]))
             at = end
         del buffer[:at]
         return frames

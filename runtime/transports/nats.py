@@ -138,7 +138,7 @@ class NatsConnection:
         """Publish frames in as few pieces as may be, and wait while the peer does not take them."""
         if self._is_closed or self._problem is not None:
             raise self._lost()
-        stream = b"".join(lay_out(frames))
+        stream = lay_out(frames)
         pieces = [stream[at : at + self._piece_bytes] for at in range(0, len(stream), self._piece_bytes)]
         try:
             while pieces:

@@ -83,9 +83,9 @@ class TcpConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self._is_closing:
             raise self._lost()
-        parts = lay_out(frames)
-        self._sent += sum(map(len, parts))
-        transport.writelines(parts)
+        stream = lay_out(frames)
+        self._sent += len(stream)
+        transport.write(stream)
         await self._writable.wait()
         if self._gone.is_set():
             raise self._lost()
