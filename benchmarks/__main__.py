@@ -38,6 +38,7 @@ HOT_PATHS = (
     "anti_entropy",
     "choreography",
     "endpoints",
+    "guards",
     "transports",
     "ack_retention",
     "reactive",

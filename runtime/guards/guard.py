@@ -30,6 +30,7 @@ from .commands import (
     SendRequest,
     Timing,
 )
+from .events import EventSink, GuardDecided
 from .interpreters import OnEvent, Plan
 from .outbox import Deliver, Outbox
 from .policy import EffectPolicyRegistry
@@ -128,6 +129,7 @@ class EffectGuard:
         on_event: OnEvent | None = None,
         on_outcome: OnOutcome | None = None,
         on_problem: Callable[[Letter, AntiphonError], None] | None = None,
+        sinks: Sequence[EventSink] = (),
         rates: RateLimiter | None = None,
         pace: Pace | None = None,
     ) -> None:
@@ -138,6 +140,7 @@ class EffectGuard:
         self._capabilities = capabilities
         self.policies = policies or EffectPolicyRegistry()
         self._on_outcome = on_outcome
+        self._sinks = tuple(sinks)
         self._rates = rates
         self.outbox = Outbox(engine, deliver, timing=pace, on_problem=on_problem) if deliver is not None else None
         take = self.outbox.take if self.outbox is not None else None
@@ -202,8 +205,7 @@ class EffectGuard:
         """
         snapshot = await self.prepare(request)
         outcome = evaluate(snapshot, request)
-        if self._on_outcome is not None:
-            self._on_outcome(request, outcome)
+        self._tell(request, outcome)
         return await self.execute(snapshot, request, outcome)
 
     async def guarded_all(
@@ -216,8 +218,7 @@ class EffectGuard:
         for place, request in enumerate(requests):
             snapshot = await self.prepare(request)
             outcome = evaluate(snapshot, request)
-            if self._on_outcome is not None:
-                self._on_outcome(request, outcome)
+            self._tell(request, outcome)
             if outcome.violation is not None:
                 found[place] = GuardRefused(outcome.violation)
             else:
@@ -287,6 +288,15 @@ class EffectGuard:
         """What is being sent is let go: it is durable, and is sent in the next life."""
         await self._stopped.wait()
         raise _Stopped
+
+    def _tell(self, request: SendRequest, outcome: GuardOutcome) -> None:
+        if self._on_outcome is not None:
+            self._on_outcome(request, outcome)
+        if self._sinks:
+            kind = outcome.violation.kind.value if outcome.violation is not None else ""
+            event = GuardDecided(service="guard", stage=outcome.stages[-1], error_kind=kind)
+            for sink in self._sinks:
+                sink.emit(event)
 
     def _plan(self, snapshot: GuardSnapshot, request: SendRequest, outcome: GuardOutcome) -> Plan:
         plan_id = request.plan_id

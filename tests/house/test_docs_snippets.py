@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("docs/app_core.md", "docs/signals_and_queries.md", "docs/web.md", "docs/transports.md")
+PAGES = ("docs/app_core.md", "docs/signals_and_queries.md", "docs/web.md", "docs/transports.md", "docs/guards.md")
 SNIPPETS = [
     pytest.param(found[1], id=f"{page}:{text[: found.start()].count(chr(10)) + 2}")
     for page in PAGES

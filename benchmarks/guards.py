@@ -1,0 +1,152 @@
+"""What guarding costs: a window of guarded messages against the bare window, the pure chain, and a cached token."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from antiphon import Fact, Journal
+from antiphon.journal.guard_book import GuardLimits
+from antiphon.runtime.guards.capabilities import TokenCapabilities, TokenVerifier, issue_token
+from antiphon.runtime.guards.chain import evaluate
+from antiphon.runtime.guards.commands import GuardSnapshot, LeakClaim, SendRequest
+from antiphon.runtime.guards.guard import EffectGuard, Guarded
+from antiphon.runtime.guards.keys import load_key
+
+from .measure import Burst, Figure, Sample, Settings, Stopwatch, interleave, spread
+
+WINDOW = 100
+BURST = 10
+LOOPS = 2_000
+
+
+class Uttered(Fact, kind="bench.uttered", version=1):
+    text: str
+
+
+def request_of(text: str) -> SendRequest:
+    return SendRequest(
+        "talk:say", "home", "bo", "ada", "talk:say", cost=1, facts=(Uttered(text=text),), envelope=text.encode()
+    )
+
+
+async def measure(settings: Settings) -> list[Figure]:
+    """A hundred messages: each judged, charged and put in the outbox; and the same facts, committed."""
+    async with Journal.open(settings.folder / "guarded", author="ada", types=(Uttered,)) as journal:
+        key = load_key(journal.path / "keys" / "authority.key")
+        verifier = TokenVerifier([key.public_key], journal.engine.clock)
+        token = verifier.verify(issue_token(key.seed, subject="ada", capabilities=["talk:say"]))
+        rights = TokenCapabilities(verifier, token)
+        guard = EffectGuard(journal.engine, capabilities=rights, limits=GuardLimits(flow=2**40))
+
+        async def guarded() -> None:
+            ends = await guard.guarded_all([request_of("hello there, how are you?") for _ in range(WINDOW)], flush=True)
+            assert all(isinstance(end, Guarded) for end in ends), "the budget holds them all"
+
+        async def bare() -> None:
+            await journal.commit_all([Uttered(text="hello there, how are you?") for _ in range(WINDOW)], flush=True)
+
+        async def settle() -> None:
+            for letter in guard.book.letters:
+                guard.book.finish(letter.envelope_id)
+            await journal.engine.follower.barrier()
+
+        contenders = [_burst(guarded, settle), _burst(bare, settle)]
+        await interleave(contenders, repeats=2)
+        ours, line = await interleave(contenders, repeats=settings.pick(40, 8))
+        mine, theirs = spread(ours), spread(line)
+        window_us = mine.cpu_median * 1e6
+        figures = [
+            Figure(
+                name="guarded_window",
+                title="a window of 100 guarded messages, durable",
+                unit="ms a window",
+                ours=mine.wall_median * 1e3,
+                reference=theirs.wall_median * 1e3,
+                value=mine.wall_median / theirs.wall_median,
+                value_p10=mine.wall_p10 / theirs.wall_p10,
+                cpu_value=mine.cpu_median / theirs.cpu_median,
+                goal=1.5,
+                final_goal=1.5,
+                reference_name="the same facts, committed",
+                details={"windows": mine.size},
+            )
+        ]
+        figures.append(_chain_figure())
+        figures.append(_token_figure(rights, window_us))
+        return figures
+
+
+def _chain_figure() -> Figure:
+    snapshot = GuardSnapshot(
+        caps=frozenset({"talk:say"}), budgets={("home", "bo"): 10}, leakage={("home", "bo", "External"): 100}
+    )
+    request = SendRequest(
+        "talk:say",
+        "home",
+        "bo",
+        "ada",
+        "talk:say",
+        cost=1,
+        leaks=(LeakClaim("External", 8),),
+        facts=(Uttered(text="x"),),
+        envelope=b"x",
+    )
+    return _timed("guard_chain", "the pure chain, a request", lambda: evaluate(snapshot, request), goal_us=10.0)
+
+
+def _token_figure(rights: TokenCapabilities, window_us: float) -> Figure:
+    """A hundred look-ups of a known token, as a share of the CPU of their window."""
+    figure = _timed("token", "a known token", lambda: rights.allowed("talk:say", "home"), goal_us=10.0)
+    share = figure.ours * WINDOW / window_us
+    return Figure(
+        name="guard_token",
+        title="a known token, 100 times",
+        unit="µs a request",
+        ours=figure.ours,
+        reference=window_us,
+        value=share,
+        value_p10=share,
+        cpu_value=share,
+        goal=0.01,
+        final_goal=0.01,
+        reference_name="CPU of the guarded window",
+        details={},
+    )
+
+
+def _timed(name: str, title: str, work: Callable[[], object], *, goal_us: float) -> Figure:
+    samples: list[Sample] = []
+    for _ in range(20):
+        with Stopwatch() as watch:
+            for _ in range(LOOPS):
+                work()
+        samples.append(watch.sample())
+    found = spread(samples)
+    each = found.cpu_median * 1e6 / LOOPS
+    return Figure(
+        name=name,
+        title=title,
+        unit="µs",
+        ours=each,
+        reference=goal_us,
+        value=each / goal_us,
+        value_p10=found.wall_p10 * 1e6 / LOOPS / goal_us,
+        cpu_value=each / goal_us,
+        goal=1.0,
+        final_goal=1.0,
+        reference_name=f"{goal_us:g} µs",
+        details={},
+    )
+
+
+def _burst(work: Callable[[], Awaitable[None]], afterwards: Callable[[], Awaitable[None]]) -> Burst:
+    async def burst() -> list[Sample]:
+        samples = []
+        for _ in range(BURST):
+            with Stopwatch() as watch:
+                await work()
+            samples.append(watch.sample())
+        await afterwards()
+        return samples
+
+    return burst
