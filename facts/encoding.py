@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -48,6 +49,10 @@ _SALT = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _SALT_OPEN = b',"r":"'
 _LINE_CLOSE = b'"}'
 _TAIL_BYTES = len(_SALT_OPEN) + SALT_TEXT_BYTES + len(_LINE_CLOSE)
+
+
+_LIVE_HEAD = re.compile(rb'\{"h":(' + _HEADER.pattern + rb'),"p":')
+_LIVE_TAIL = re.compile(_SALT_OPEN + _SALT.pattern + rb'"\}\Z')
 
 
 class AfterLink(NamedTuple):
@@ -274,6 +279,42 @@ def parse_line(line: bytes) -> ParsedLine:
             raise InvalidLine(f"an erased line needs lowercase hex digits: {line[:80]!r}")
         return ParsedLine(parse_header(line[76:-1]), None, digest)
     raise InvalidLine(f"not a fact line: {line[:80]!r}")
+
+
+def read_consecutive(
+    info: ChainInfo, lines: Sequence[bytes], *, after_seq: int, after_id: bytes, after_hlc: int
+) -> tuple[FactRecord, ...] | None:
+    """The facts of *info*'s chain that follow a given one, when these lines are exactly that; else None, and whoever
+    wants to know what is wrong (or reads erased lines) takes them apart one by one.
+
+    What ``parse_line``, ``compute_fact_id`` and a writer's rules say, in one pass without values in between: two thirds
+    of the time (``tests/facts/test_encoding.py`` holds them against each other).
+    """
+    chain_text, seq, hlc, fact_id = info.text.encode(), after_seq, after_hlc, after_id
+    kinds: dict[bytes, str] = {}
+    records = []
+    # Bound once: this is the way of every fact that is received.
+    read_head, read_tail, new_record, digest_of = _LIVE_HEAD.match, _LIVE_TAIL.match, tuple.__new__, sha256
+    for line in lines:
+        found, tail = read_head(line), len(line) - _TAIL_BYTES
+        if found is None or read_tail(line, tail) is None:
+            return None
+        raw, links, at_text, its_chain, kind_text, its_seq, its_hlc, version = found.groups()
+        start, at, before, seq, hlc = found.end(), int(at_text), hlc, seq + 1, int(its_hlc)
+        if its_chain != chain_text or int(its_seq) != seq or not before < hlc <= INTEGER_MAX:
+            return None
+        if not 0 <= tail - start <= PAYLOAD_BYTES_MAX or not INTEGER_MIN <= at <= INTEGER_MAX:
+            return None
+        kind = kinds.get(kind_text)
+        if kind is None:
+            if len(kind_text) > KIND_LENGTH_MAX or seq > INTEGER_MAX - len(lines):
+                return None
+            kind = kinds[kind_text] = kind_text.decode()
+        digest = digest_of(line[tail + len(_SALT_OPEN) : -2] + line[start:tail]).digest()
+        fact_id = digest_of(FACT_PREFIX + fact_id + raw + digest).digest()
+        after = _parse_after(links) if links else ()
+        records.append(new_record(FactRecord, (fact_id, info, seq, hlc, at, kind, int(version), line, len(raw), after)))
+    return tuple(records)
 
 
 def _parse_after(text: bytes) -> tuple[AfterLink, ...]:

@@ -31,7 +31,7 @@ from antiphon.facts import (
     chain_id,
     parse_line,
 )
-from antiphon.facts.encoding import compute_fact_id
+from antiphon.facts.encoding import compute_fact_id, read_consecutive
 from antiphon.facts.ids import NAMESPACE_LENGTH_MAX, NO_FACT
 
 from .errors import SealedViolation, UnsealedBytes
@@ -219,20 +219,38 @@ def verify_run(info: ChainInfo, previous: Head, lines: Sequence[bytes], seal_lin
         raise UnsealedBytes(f"a run holds 1..{RUN_FACTS_MAX} facts; got {len(lines)}")
     try:
         seal = parse_seal_line(seal_line)
+        records = read_plain(info, previous, lines)
+        if records is not None:
+            _check_seal(info, previous, seal, len(lines), records[-1].fact_id)
+            return VerifiedRun(info, records, seal, seal_line, previous)
         parsed = [parse_line(line) for line in lines]
     except InvalidLine as problem:
         raise UnsealedBytes(f"a run of chain {info.text[:8]} is malformed: {problem}") from problem
     ids = link_ids(previous.fact_id, parsed)
-    covers = (info.chain, previous.seq, previous.fact_id, previous.seq + len(lines), ids[-1])
-    if seal[:5] != covers or not is_seal_valid(seal, info.public_key):
-        raise UnsealedBytes(
-            f"no valid seal of chain {info.text[:8]} covers facts {previous.seq + 1}..{previous.seq + len(lines)}; "
-            "fetch them again from another peer"
-        )
+    _check_seal(info, previous, seal, len(lines), ids[-1])
     check_headers(info, previous, parsed)
     if previous.seq == 0 and parsed[0].header.kind == OPENING_KIND:
         info = describe_chain(info, parsed[0].payload)
     return VerifiedRun(info, build_records(info, lines, parsed, ids), seal, seal_line, previous)
+
+
+def _check_seal(info: ChainInfo, previous: Head, seal: Seal, fact_count: int, last_id: FactId) -> None:
+    covers = (info.chain, previous.seq, previous.fact_id, previous.seq + fact_count, last_id)
+    if seal[:5] != covers or not is_seal_valid(seal, info.public_key):
+        raise UnsealedBytes(
+            f"no valid seal of chain {info.text[:8]} covers facts {previous.seq + 1}..{previous.seq + fact_count}; "
+            "fetch them again from another peer"
+        )
+
+
+def read_plain(info: ChainInfo, previous: Head, lines: Sequence[bytes]) -> tuple[FactRecord, ...] | None:
+    """The facts after *previous*, when nothing is erased and every rule is kept; else None, and nothing is decided."""
+    if previous.seq == 0:
+        return None  # an opening has rules of its own
+    records = read_consecutive(info, lines, after_seq=previous.seq, after_id=previous.fact_id, after_hlc=previous.hlc)
+    if records is not None and any(record.kind == OPENING_KIND for record in records):
+        return None
+    return records
 
 
 def link_ids(previous: FactId, parsed: Sequence[ParsedLine]) -> list[FactId]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from antiphon.facts import ChainId, ChainInfo, FactId, FactRecord, InvalidLine, parse_line
+from antiphon.facts.encoding import read_consecutive
 
 from .chain import build_records, link_ids
 from .errors import LogDamaged
@@ -78,6 +79,11 @@ def parse_run(info: ChainInfo, row: RunRow, data: bytes) -> tuple[FactRecord, ..
     place = f"log file {row.file_number}, bytes {row.offset}..{row.offset + row.length}"
     lines = data.split(b"\n")[: row.last_seq - row.first_seq + 1]
     try:
+        records = read_consecutive(
+            info, lines, after_seq=row.first_seq - 1, after_id=row.first_previous_id, after_hlc=-1
+        )
+        if records and records[-1].fact_id == row.last_id:
+            return records
         parsed = [parse_line(line) for line in lines]
     except InvalidLine as problem:
         raise LogDamaged(

@@ -1,13 +1,13 @@
 """Runs and seals: one flipped bit is refused, and a rule broken under a valid seal is the writer's fault."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.facts import AfterLink, ChainId, FactId
+from antiphon.facts import AfterLink, ChainId, ChainInfo, FactId, FactRecord, InvalidLine
 from antiphon.facts.encoding import build_erased_line, parse_line
 from antiphon.journal import (
     CHAIN_START,
@@ -22,12 +22,17 @@ from antiphon.journal import (
 from antiphon.journal.chain import (
     RUN_FACTS_MAX,
     build_opening,
+    build_records,
     build_seal_line,
+    check_headers,
     describe_chain,
     info_of_opening,
+    link_ids,
     parse_seal_line,
+    read_plain,
     seal_message,
 )
+from antiphon.journal.erasure import erase_line
 from antiphon.journal.sync.messages import IncomingRun
 from antiphon.testing.records import ChainWriter, make_signer
 
@@ -228,3 +233,51 @@ def test_the_bounds_of_a_run_are_those_of_a_window() -> None:
     assert isinstance(run.info.chain, bytes)
     assert ChainId(run.info.chain) == run.info.chain
     assert FactId(writer.head.fact_id) == writer.head.fact_id
+
+
+LINKED = Draft("test.said", 1, b'{"text":"linked"}', None, (AfterLink(ChainId(b"z" * 16), 7, b"y" * 16),))
+
+
+def plain_run() -> tuple[ChainWriter, IncomingRun, Head]:
+    writer = ChainWriter("plain")
+    writer.say(*[Draft("test.said", 1, b'{"text":"first"}', None)])
+    start = writer.head
+    return writer, writer.say(LINKED, Draft("test.told", 2, b'{"text":"\xc3\xa9\\"}"}', -5), LINKED), start
+
+
+def slowly(info: ChainInfo, previous: Head, lines: Sequence[bytes]) -> tuple[FactRecord, ...]:
+    parsed = [parse_line(line) for line in lines]
+    check_headers(info, previous, parsed)
+    return build_records(info, lines, parsed, link_ids(previous.fact_id, parsed))
+
+
+def test_one_pass_reads_what_the_single_steps_read() -> None:
+    _, run, start = plain_run()
+    assert read_plain(run.info, start, run.lines) == slowly(run.info, start, run.lines)
+    assert read_plain(run.info, start._replace(hlc=2**62), run.lines) is None
+    assert read_plain(run.info, start._replace(seq=start.seq + 1), run.lines) is None
+    erased = erase_line(slowly(run.info, start, run.lines)[1])
+    assert read_plain(run.info, start, (run.lines[0], erased, run.lines[2])) is None
+    assert read_plain(run.info, Head(0, start.fact_id, 0), run.lines) is None
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    place=st.integers(0, 2),
+    at=st.integers(0, 400),
+    cut=st.integers(0, 3),
+    put=st.one_of(st.binary(max_size=4), st.sampled_from([b'"', b"}", b'{"', b',"p":', b"-", b"0", b"\n", b"=="])),
+)
+def test_whatever_one_pass_accepts_the_single_steps_accept_alike(place: int, at: int, cut: int, put: bytes) -> None:
+    _, run, start = plain_run()
+    lines = list(run.lines)
+    lines[place] = lines[place][:at] + put + lines[place][at + cut :]
+    try:
+        expected = slowly(run.info, start, lines)
+    except (InvalidLine, SealedViolation):
+        expected = None
+    try:
+        found = read_plain(run.info, start, lines)
+    except InvalidLine:
+        found = None
+    assert found == expected
