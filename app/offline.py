@@ -31,6 +31,7 @@ from antiphon.journal import (
     read_run_bytes,
 )
 from antiphon.journal.bases import base_of_note
+from antiphon.journal.sealing import leave_out
 from antiphon.journal.stores.folder import LOCK_FILE, closed_at
 from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, part_paths
 from antiphon.reactive import Signal
@@ -109,7 +110,7 @@ class OfflineJournal:
                 self.stray_count += len(run.records)
                 continue
             repeated = self.index.admit(run.row, hlc=run.records[-1].hlc, records=run.records)
-            yield run._replace(records=run.records[repeated:])
+            yield run._replace(records=leave_out(run.records, repeated))
 
     def read_records(self) -> Iterator[FactRecord]:
         """The facts that became members since the last call, in log order."""

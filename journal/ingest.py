@@ -208,38 +208,38 @@ class Ingest:
     def _admit(self, verified: VerifiedRun, row: RunRow) -> None:
         chain = verified.info.chain
         fresh = self._fresh.setdefault(chain, _Fresh())
-        repeated = self._count_repeated(verified, row, fresh)
+        repeated = self._find_repeated(verified, row, fresh)
         fresh.ends.setdefault(row.last_id, verified.head)
         fresh.points.add((row.last_seq, row.last_id[:16]))
         fresh.held.add((row.first_previous_id, row.last_id))
         fresh.continued.add(row.first_previous_id)
-        self._admitted += len(verified.records) - repeated
+        self._admitted += len(verified.records) - len(repeated)
         if self._erasures.concerns(chain):
             # What was erased never comes back from a peer who does not know yet.
             verified = verified._replace(records=erase_records(self._erasures, verified.records))
         self.runs.append(_sealed(verified, repeated))
 
-    def _count_repeated(self, verified: VerifiedRun, row: RunRow, fresh: _Fresh) -> int:
-        """How many of the first facts are members under another seal, or were before their bytes were damaged. Nothing
-        is looked at while a chain has one story."""
+    def _find_repeated(self, verified: VerifiedRun, row: RunRow, fresh: _Fresh) -> frozenset[int]:
+        """The places of facts that are held under another seal, or were before their bytes were damaged. Nothing is
+        looked at while a chain has one story."""
         chain = verified.info.chain
         state = self._index.chain(chain)
         if state is not None and state.is_lost(row):
-            return len(verified.records)
+            return frozenset(range(len(verified.records)))
         is_forked = state is not None and state.is_forked
         forks = row.first_previous_id in fresh.continued or self._index.classify(row) is Continuation.FORK
-        if not (is_forked or forks or fresh.is_forked):
-            return 0
+        if not (is_forked or forks or fresh.is_forked or self._index.overlaps(row)):
+            return frozenset()
         if not fresh.is_forked:
             fresh.is_forked = True
             fresh.ids.update(r.fact_id for run in self.runs if run.seal.chain == chain for r in run.records)
             self._read_what_may_repeat(row)
-        repeated = 0
-        for record in verified.records:
-            if record.fact_id not in fresh.ids and not self._index.has_fact(chain, record.fact_id):
-                break
-            repeated += 1
-        fresh.ids.update(record.fact_id for record in verified.records[repeated:])
+        repeated = frozenset(
+            place
+            for place, record in enumerate(verified.records)
+            if record.fact_id in fresh.ids or self._index.has_fact(chain, record.fact_id)
+        )
+        fresh.ids.update(record.fact_id for record in verified.records)
         return repeated
 
     def _read_what_may_repeat(self, row: RunRow) -> None:
@@ -263,7 +263,7 @@ def _row_of(run: IncomingRun, seal: Seal) -> RunRow:
     return RunRow(run.info.chain, run.first_seq, run.last_seq, run.first_previous_id, seal.to_id, 0, 0, 0)
 
 
-def _sealed(run: VerifiedRun, repeated: int) -> SealedRun:
+def _sealed(run: VerifiedRun, repeated: frozenset[int]) -> SealedRun:
     text = b"\n".join([*(record.line for record in run.records), run.seal_line, b""])
     entries = (*(record.fact_id for record in run.records), line_hash(run.seal_line))
     return SealedRun(run.records, text, entries, run.seal, repeated)

@@ -105,19 +105,20 @@ class OwnChain:
 class SealedRun(NamedTuple):
     """A run ready for the log: its facts, their bytes with the seal line, and what they add to the frame's hash.
 
-    The first ``repeated`` facts are members already, under another seal of a chain whose writer sealed them twice.
+    ``repeated`` are the places of facts that are held already, under another seal of a chain whose writer sealed them
+    twice.
     """
 
     records: tuple[FactRecord, ...]
     text: bytes
     entries: tuple[bytes, ...]
     seal: Seal
-    repeated: int = 0
+    repeated: frozenset[int] = frozenset()
 
     @property
     def new_records(self) -> tuple[FactRecord, ...]:
         """The facts that this run makes members."""
-        return self.records[self.repeated :] if self.repeated else self.records
+        return leave_out(self.records, self.repeated)
 
     def row(self, *, file_number: int, offset: int) -> RunRow:
         """Where the run lies once its bytes are at *offset*."""
@@ -125,6 +126,11 @@ class SealedRun(NamedTuple):
         return RunRow(
             seal.chain, seal.from_seq + 1, seal.to_seq, seal.from_id, seal.to_id, file_number, offset, len(self.text)
         )
+
+
+def leave_out(records: tuple[FactRecord, ...], places: frozenset[int]) -> tuple[FactRecord, ...]:
+    """*records* without those at *places*."""
+    return tuple(each for at, each in enumerate(records) if at not in places) if places else records
 
 
 def seal_run(

@@ -828,7 +828,7 @@ class JournalEngine:
         cargo.offsets = frame.run_offsets
         if cargo.registrations:
             self.registry.remember(cargo.registrations)
-        count = sum(len(run.records) - run.repeated for run in cargo.runs)
+        count = sum(len(run.records) - len(run.repeated) for run in cargo.runs)
         self._commits.submit(Outgoing(frame.data, frame.frame_hash, count, cargo, cargo.starts_file))
 
     def _close_notes(self, noted: list[Noted]) -> None:

@@ -47,6 +47,7 @@ from antiphon.journal.bases import base_of_note
 from antiphon.journal.erasure import DEFAULT_RIGHT, ERASURE_KIND, ErasureBook, ErasureRight
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.retention import RETIRED_NOTE, RetentionItem
+from antiphon.journal.sealing import leave_out
 from antiphon.journal.stores.accounts import GUARD_PREFIX
 from antiphon.journal.stores.duckdb import DuckdbFollower, set_aside
 from antiphon.journal.stores.folder import DATABASE_FILE
@@ -419,7 +420,7 @@ def _admit(index: JournalIndex, frame: LogFrame) -> LogFrame:
         index.introduce(run.info)
         if index.classify(run.row) is not Continuation.KNOWN:
             repeated = index.admit(run.row, hlc=run.records[-1].hlc, records=run.records)
-            admitted.append(run._replace(records=run.records[repeated:]))
+            admitted.append(run._replace(records=leave_out(run.records, repeated)))
     for base in filter(None, map(base_of_note, frame.notes)):
         index.set_base(base)
     return frame._replace(runs=tuple(admitted))
