@@ -308,7 +308,7 @@ def _resume(recovered: _Recovered) -> bool:
     if not _reaches(folder, position):
         return False
     index = _load_index(database)
-    if index.forked() and index.fact_count > position.fact_count:
+    if index.fact_count > position.fact_count and (index.forked() or index.holes()):
         # What two seals cover counts once.
         index.repeated_count = index.fact_count - position.fact_count
         index.fact_count = position.fact_count
