@@ -58,7 +58,6 @@ class SignalWidget(Generic[T]):
         self._missed = 0
         self._publish: Publish | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._last_s: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.shown: Update[T] | None = None
         """What was published last; its ``skipped`` counts what was not shown since the time before."""
@@ -107,14 +106,8 @@ class SignalWidget(Generic[T]):
     def _take(self, update: Update[T]) -> None:
         self._missed += update.skipped + (1 if self._is_pending else 0)
         self._newest = update
-        if self._publish is None or self._timer is not None:
-            return
-        assert self._loop is not None, "who publishes follows on a loop"
-        wait_s = 0.0 if self._last_s is None else self._last_s + self._interval_s - self._loop.time()
-        if wait_s <= 0:
+        if self._timer is None:  # else something was shown just now: the timer shows this one
             self._show()
-        else:
-            self._timer = self._loop.call_later(wait_s, self._show)
 
     @property
     def _is_pending(self) -> bool:
@@ -126,9 +119,16 @@ class SignalWidget(Generic[T]):
         if self._publish is None or self._loop is None:
             return
         missed, self._missed = self._missed, 0
-        self._last_s = self._loop.time()
         self.shown = self._newest._replace(skipped=missed)
+        if not self.is_ended:
+            self._timer = self._loop.call_later(self._interval_s, self._rested)
         self._publish(self._repr_html_())
+
+    def _rested(self) -> None:
+        """The next one may be shown: what came meanwhile at once, else whatever comes."""
+        self._timer = None
+        if self._is_pending:
+            self._show()
 
     def _end(self) -> None:
         """Show the last value, and that it is the last."""
