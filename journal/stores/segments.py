@@ -625,6 +625,8 @@ def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
     try:
         allowed = quote_text(str(segment_path(folder, 1).parent.resolve()))
         connection.execute(f"SET allowed_directories = [{allowed}]")
+        # What is read again is to come from the disk: bits rot without a newer time of change.
+        connection.execute("SET enable_external_file_cache = false")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except BaseException:

@@ -5,7 +5,7 @@ and DuckDB, its write-ahead log and the lock file by opening the journal.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from shutil import copytree
@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from antiphon import Fact, Journal, view
-from antiphon.app.offline import open_offline, verify_log
+from antiphon.app.offline import OfflineJournal, open_offline, verify_log
+from antiphon.facts import FactId, FactRecord
+from antiphon.journal import LoggedRun
 from antiphon.journal.stores import log as log_module
 from antiphon.journal.stores.log import part_paths
+from antiphon.journal.stores.segments import SegmentStore
 
 
 class Heard(Fact, kind="test.heard", version=1):
@@ -76,20 +79,38 @@ DAMAGES: tuple[Callable[[bytearray, Random], None], ...] = (flip_a_bit, zero_a_s
 def check_damaged_parts(folder: Path, copy: Path, *, count: int) -> None:
     copytree(folder, copy)
     original = {record.fact_id: record for record in open_offline(folder).read_records()}
-    for number in range(count):
-        random = Random(number)
-        path = random.choice(part_paths(copy))
-        whole = path.read_bytes()
-        data = bytearray(whole)
-        random.choice(DAMAGES)(data, random)
-        path.write_bytes(data)
-        shown = {record.fact_id: record for record in open_offline(copy).read_records()}
-        damages = verify_log(open_offline(copy)).damages
-        assert all(original[fact_id] == record for fact_id, record in shown.items()), f"damage {number}"
-        assert len(shown) == len(original) or damages, f"damage {number} went unnoticed"
-        near = {int(path.stem), int(path.stem) + 1, int(path.stem) - 1, 0}
-        assert {damage.file_number for damage in damages} <= near, f"damage {number}"
-        path.write_bytes(whole)
+    with SegmentStore(copy) as segments:
+        for number in range(count):
+            check_damage(copy, original, number, segments)
+
+
+class Watching(OfflineJournal):
+    """Keeps what is shown on the way of a verification."""
+
+    shown: dict[bytes, FactRecord]
+
+    def read_runs(self) -> Iterator[LoggedRun]:
+        self.shown = {}
+        for run in super().read_runs():
+            self.shown |= {record.fact_id: record for record in run.records}
+            yield run
+
+
+def check_damage(copy: Path, original: dict[FactId, FactRecord], number: int, segments: SegmentStore) -> None:
+    random = Random(number)
+    path = random.choice(part_paths(copy))
+    whole = path.read_bytes()
+    data = bytearray(whole)
+    random.choice(DAMAGES)(data, random)
+    path.write_bytes(data)
+    journal = Watching(copy, segments=segments)
+    damages = verify_log(journal).damages
+    shown = journal.shown
+    assert all(original[fact_id] == record for fact_id, record in shown.items()), f"damage {number}"
+    assert len(shown) == len(original) or damages, f"damage {number} went unnoticed"
+    near = {int(path.stem), int(path.stem) + 1, int(path.stem) - 1, 0}
+    assert {damage.file_number for damage in damages} <= near, f"damage {number}"
+    path.write_bytes(whole)
 
 
 def check_damaged_database(folder: Path, copy: Path, *, count: int) -> None:

@@ -7,6 +7,7 @@ that was damaged later, so it is named.
 """
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from antiphon.app.offline import open_offline, verify_log
 from antiphon.journal import LogDamage
 from antiphon.journal.stores import log as log_module
 from antiphon.journal.stores.log import file_path
+from antiphon.journal.stores.segments import SegmentStore
 from antiphon.runtime import keeper as keeper_module
 from antiphon.testing.disk import DiskChange, RecordingDisk, draw_image
 
@@ -81,7 +83,7 @@ def lay_out(folder: Path, image: dict[str, bytes]) -> Path:
     return folder / "journal"
 
 
-def check_image(life: Life, folder: Path, random: Random, *, opens: bool) -> None:
+def check_image(life: Life, folder: Path, random: Random, segments: SegmentStore, *, opens: bool) -> None:
     first = next(index for index, change in enumerate(life.changes) if change.operation == "sync_folder")
     at = random.randint(first + 1, len(life.changes))
     sector_bytes = random.choice((512, 4096))
@@ -91,7 +93,7 @@ def check_image(life: Life, folder: Path, random: Random, *, opens: bool) -> Non
         text for when, text in life.erased if when < at
     }
     possible = {text for _, text in life.acknowledged}
-    offline = open_offline(journal)
+    offline = open_offline(journal, segments=segments)
     texts = [record.payload for record in offline.read_records() if record.kind == "test.said"]
     shown = {payload[9:-2].decode() for payload in texts if payload is not None}
     assert promised <= shown <= possible, f"at change {at}, sectors of {sector_bytes}"
@@ -135,9 +137,13 @@ def check_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, seed: int, 
     life = live(tmp_path / "life", seed=seed)
     operations = {change.operation for change in life.changes}
     assert operations == {"create", "write", "sync", "sync_folder", "rename", "remove"}
-    for number in range(images):
-        random = Random(f"{seed}.{number}")
-        check_image(life, tmp_path / f"image{number}", random, opens=number < opened)
+    image = (
+        tmp_path / "image"
+    )  # always in one place, since opening the means to read segments takes longer than reading
+    with SegmentStore(image / "journal") as segments:
+        for number in range(images):
+            shutil.rmtree(image, ignore_errors=True)
+            check_image(life, image, Random(f"{seed}.{number}"), segments, opens=number < opened)
 
 
 @pytest.mark.parametrize("seed", range(5))
