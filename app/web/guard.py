@@ -48,6 +48,8 @@ HEADERS: Mapping[str, str] = MappingProxyType(
     }
 )
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+# As browsers tell who asks: the page itself, or a person who typed the address.
+_OWN_SITES = frozenset({"same-origin", "none"})
 
 
 class Guard:
@@ -86,8 +88,10 @@ class Guard:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
         if origin is not None and urlsplit(origin).netloc != host:
             raise WrongOrigin(f"requests from {origin[:100]!r} are not answered; open http://{host}/ instead")
-        if scope["method"] not in _SAFE_METHODS and site != "same-origin":
-            raise WrongOrigin(f"a {site[:20]} request may not change anything; open http://{host}/ instead")
+        # A link from elsewhere may lead to the page itself; nothing else is for others, not even to hold a connection.
+        is_visit = scope["path"] == "/" and scope["method"] in _SAFE_METHODS
+        if site not in _OWN_SITES and not is_visit:
+            raise WrongOrigin(f"{site[:20]} requests are not answered; open http://{host}/ instead")
         return self._check_token(scope, headers)
 
     def _check_token(self, scope: Scope, headers: Mapping[str, str]) -> bool:

@@ -64,8 +64,6 @@ const SHOW = {
 new Feed("events", {
   changed: (topics, documents) => {
     for (const topic of topics) SHOW[topic]?.(documents[topic]);
-    // For whoever measures: which versions are on the screen, once they are.
-    requestAnimationFrame(() => document.documentElement.setAttribute("data-painted", String(performance.now())));
   },
   linked: (isLinked) => { $("link-state").textContent = isLinked ? "live" : "not connected, trying again …"; },
 });

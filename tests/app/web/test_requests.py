@@ -126,6 +126,16 @@ async def test_another_page_may_not_change_anything(page: Page, headers: dict[st
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_another_page_may_lead_here_and_nothing_more(page: Page, site: str) -> None:
+    """An image of somebody else's page that asks for the stream would hold a connection for ever."""
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": "no-cors"}
+    assert (await page.client.get("/", headers=headers)).status_code == 200
+    for path in ("/events", "/events?feed=inspector", "/main.js"):
+        assert code_of(await page.client.get(path, headers=headers)) == (403, "wrong_origin")
+
+
+@pytest.mark.asyncio
 async def test_its_own_page_may(page: Page) -> None:
     headers = {"origin": page.server.url.rstrip("/"), "sec-fetch-site": "same-origin"}
     answer = await page.client.post("/intents", headers=headers, json={"intent": "create_channel", "name": "Hall"})
