@@ -88,6 +88,7 @@ from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
 from .keeper import Erasing, Keeper
 from .recall import MemberReader
 from .sync_status import SyncMonitor
+from .tasks import OwnedTasks
 from .threads import SYSTEM_THREADS, Threads
 from .view_host import CheckpointKey, ViewHost
 from .witness import ForkWitness, Quarantine
@@ -324,7 +325,7 @@ class JournalEngine:
         self._facts_since_kept = 0
         self._listeners: list[RunListener] = []
         self._parking = Parking()
-        self._hiding: set[asyncio.Task[None]] = set()
+        self._hiding = OwnedTasks()
         self.quarantine = Quarantine(self.note, clock.now_ms)
         self._witness = ForkWitness(self, self.commit)
         self.judge = ForkJudge(index, self.read_run, self._on_judged)
@@ -682,7 +683,7 @@ class JournalEngine:
                 async with self._ingesting:  # what a peer sent before is written before the log is closed
                     await self._commits.drain()
                 await self.judge.settle()
-                await asyncio.gather(*self._hiding)
+                await self._hiding.settle()
                 await self.views.close()
                 await self._keep_checkpoints()
                 await self.keeper.close()
@@ -909,9 +910,7 @@ class JournalEngine:
         def hide(database: DuckdbFollower) -> None:
             database.hide(reasons, over=VOID_CODE)
 
-        task = self._loop.create_task(self._hide(hide))
-        self._hiding.add(task)
-        task.add_done_callback(self._hiding.discard)
+        self._hiding.start(self._hide(hide))
 
     async def _hide(self, hide: Callable[[DuckdbFollower], None]) -> None:
         with suppress(StoreUnavailable):  # the next opening judges again

@@ -15,6 +15,8 @@ from antiphon.facts import ChainId, FactRecord, Namespace
 from antiphon.journal import JournalIndex, LogDamaged, PlacedRun, RunRow, SealedRun, StoreUnavailable, parse_run
 from antiphon.journal.forks import CausalFact, VoidBook, causal_facts, judge_runs
 
+from .tasks import OwnedTasks
+
 VOID_CODE = "void"
 
 OnJudged = Callable[[Mapping[bytes, str], Mapping[bytes, str]], None]
@@ -32,7 +34,7 @@ class ForkJudge:
         self._void: dict[Namespace, dict[bytes, str]] = {}
         self._all: frozenset[bytes] = frozenset()
         self._missed: dict[Namespace, list[SealedRun]] = {}
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._jobs = OwnedTasks()
         self._had_holes: set[Namespace] = set()
 
     @property
@@ -62,8 +64,7 @@ class ForkJudge:
 
     async def settle(self) -> None:
         """Return when everything that became a member is judged."""
-        while self._jobs:
-            await asyncio.wait(tuple(self._jobs))
+        await self._jobs.settle()
 
     def _take(self, namespace: Namespace, fresh: Sequence[SealedRun], forks: Mapping[ChainId, int]) -> None:
         if not forks:
@@ -95,9 +96,7 @@ class ForkJudge:
             if state.is_member(row)
         ]
         placed.sort(key=lambda run: (run.row.file_number, run.row.offset))
-        job = asyncio.get_running_loop().create_task(self._judge(namespace, forks, placed))
-        self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
+        self._jobs.start(self._judge(namespace, forks, placed))
 
     async def _judge(self, namespace: Namespace, forks: Mapping[ChainId, int], placed: Sequence[PlacedRun]) -> None:
         try:

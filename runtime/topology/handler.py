@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from antiphon.choreography.topology import Topology
@@ -21,6 +21,7 @@ from ..choreography.handler import HandlerProfile, label_of
 from ..choreography.handlers.memory import Channel, InMemoryHandler, MemoryHub
 from ..choreography.handlers.memory import Item as HubItem
 from ..resilience import ExponentialWithJitter, MaxRetriesExceeded, RetryPolicy, TimeoutBudget, Timing, retry
+from ..tasks import OwnedTasks
 from ..transports.reach import EVERY_TRANSPORT, Transports
 from ..transports.transport import Connection, Listener, PeerLost, PeerUnreachable
 from .factory import TransportFactory
@@ -80,7 +81,7 @@ class TopologyHandler(InMemoryHandler):
         self._connecting = connecting
         self._timing = timing if timing is not None else Timing()
         self._listener: Listener | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks()
         self._strangers = 0
         self._speaking: dict[str, Connection] = {}
         self._hearing: dict[str, Connection] = {}
@@ -100,7 +101,7 @@ class TopologyHandler(InMemoryHandler):
         if self._listener is None:
             self._listener = await self._factory.listen(self.role)
             if self._listener is not None:
-                self._start(self._accept(self._listener))
+                self._tasks.start(self._accept(self._listener))
 
     def is_connected(self, peer: str) -> bool:
         """Whether a message to *peer* would go out without connecting first."""
@@ -130,9 +131,7 @@ class TopologyHandler(InMemoryHandler):
         await asyncio.gather(*(self._say_goodbye(peer) for peer in self._peers_elsewhere()))
         if self._listener is not None:
             await self._listener.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await super().close(endpoint)
 
     # Speaking
@@ -207,18 +206,13 @@ class TopologyHandler(InMemoryHandler):
 
     # Hearing
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _accept(self, listener: Listener) -> None:
         while True:
             connection = await listener.accept()
             if self._strangers >= STRANGERS_MAX:
                 connection.drop()
             else:
-                self._start(self._hear(connection))
+                self._tasks.start(self._hear(connection))
 
     async def _hear(self, connection: Connection) -> None:
         sender = ""

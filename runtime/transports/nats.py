@@ -21,12 +21,13 @@ import asyncio
 import re
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from antiphon.facts import LocalViolation
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX, LENGTH_BYTES, OversizedFrame
 
+from ..tasks import OwnedTasks
 from .extras import MissingExtra
 from .framing import FrameCutter, lay_out
 from .tcp import BACKLOG_MAX, CONNECT_TIMEOUT_S
@@ -113,7 +114,7 @@ class NatsConnection:
         self._sent = self._received = 0
         self._sent_taken = self._taken = self._taken_told = 0
         self._prober: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks()
 
     @property
     def peer(self) -> str:
@@ -171,7 +172,7 @@ class NatsConnection:
         if self._taken - self._taken_told >= CREDIT_BYTES and self._problem is None:
             # A task, since a receive that is cancelled here would lose its frame.
             self._taken_told = self._taken
-            self._start(self._say(b"A", self._taken))
+            self._tasks.start(self._say(b"A", self._taken))
         return frame
 
     async def close(self) -> None:
@@ -186,12 +187,13 @@ class NatsConnection:
         except (NatsError, OSError, TimeoutError):
             pass  # the server is gone, and with it everybody who might have heard
         await self._let_go()
+        await self._tasks.cancel()
 
     def drop(self) -> None:
         """Let go at once, without a word; the server tells the peer when it speaks next."""
         if not self._is_closed:
             self._is_closed = True
-            self._start(self._let_go())
+            self._tasks.start(self._let_go())
 
     def lose(self, reason: str) -> None:
         """The way to the peer is gone."""
@@ -267,13 +269,8 @@ class NatsConnection:
         self._prober = asyncio.get_running_loop().call_later(PROBE_S, self._probe)
 
     def _probe(self) -> None:
-        self._start(self._say(b"P", 0))
+        self._tasks.start(self._say(b"P", 0))
         self._probe_later()
-
-    def _start(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 class NatsListener:
