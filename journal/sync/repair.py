@@ -1,7 +1,7 @@
 """Finding which sealed runs one side lacks, when heads and suffixes have not said it: symbols, then buckets.
 
 One ``Repair`` is the asking side's share of one namespace in one round; the answering side keeps a ``Telling``. Both
-say what to send next and hold no connection. A difference of d runs costs about 1.45·d symbols of 21 bytes. The first
+say what to send next and hold no connection. A difference of d runs costs about 1.55·d symbols of 21 bytes. The first
 1,024 symbols are kept by the index; what needs more (some 600 runs and up) is encoded from scratch under a salt of the
 session, off the loop (~2 µs a run held, once on each side), up to 16,384; what needs more than that is told bucket by
 bucket, as lists of 16-byte items, and always ends.
@@ -35,7 +35,12 @@ from .messages import SKETCH_CELLS_MAX, WANT_ITEMS_MAX, Buckets, Items, Message,
 NO_SALT = bytes(16)
 # A first look of 1.4 KiB: enough for forty runs, and enough to estimate how many there are.
 FIRST_CELLS = 64
-CELLS_PER_ITEM = 1.45
+# Enough for nine differences in ten at once; another trip costs more than the symbols it would save.
+CELLS_PER_ITEM = 1.55
+CELLS_SPARE = 8
+CELLS_GROWTH = 1.2
+# Fewer empty symbols say too little of how many items there are.
+EMPTY_CELLS_MIN = 4
 # Buckets of a peer that keeps pages coming: a page holds 4,096 runs.
 PAGES_MAX = 4_096
 
@@ -99,7 +104,9 @@ class Repair:
             return None
         limit = KEPT_CELLS if self._salt == NO_SALT else CELLS_MAX
         if held < limit:
-            return self._ask(min(limit, max(ceil(held * 1.15), ceil(estimate(cells) * CELLS_PER_ITEM) + 4)))
+            return self._ask(
+                min(limit, max(ceil(held * CELLS_GROWTH), ceil(estimate(cells) * CELLS_PER_ITEM) + CELLS_SPARE))
+            )
         if self._salt == NO_SALT:
             self._salt, self._theirs = self._salt_later, []
             self._items = tuple(self._sketch.runs)
@@ -192,17 +199,27 @@ class Telling:
 
 
 def estimate(cells: Sequence[Cell]) -> int:
-    """About how many items differ, from how many symbols of a difference are empty: a symbol at distance i stays
-    empty with chance (1 - 1/(1 + i/2))^d."""
+    """About how many items differ, within a sixth from 64 symbols on.
+
+    By two signs: how many symbols of the difference are empty (one at distance i stays so with chance (1 - 1/(1 +
+    i/2))^d), while some are; and how far each symbol's count strays from its share of the first one's, which holds
+    every item: by d·p·(1 - p) squared. At least the first symbol's count, which is by how much one set is larger.
+    """
+    first = cells[0].total
+    chances = [1.0 / (1.0 + place / 2.0) for place in range(len(cells))]
+    strayed = sum((cell.total - chance * first) ** 2 for cell, chance in zip(cells, chances, strict=True))
+    by_count = strayed / (sum(chance * (1.0 - chance) for chance in chances) or 1.0)
     empty = sum(cell == EMPTY_CELL for cell in cells)
+    if empty < EMPTY_CELLS_MIN:
+        return max(abs(first), ceil(by_count), 1)
     low, high = 1, len(cells) * 4
     while low < high:
         middle = (low + high) // 2
-        if sum((1.0 - 1.0 / (1.0 + place / 2.0)) ** middle for place in range(len(cells))) > empty:
+        if sum((1.0 - chance) ** middle for chance in chances) > empty:
             low = middle + 1
         else:
             high = middle
-    return low
+    return max(abs(first), ceil((low + by_count) / 2), 1)
 
 
 def rows_of(sketch: RunSketch, items: Sequence[bytes]) -> list[RunRow]:

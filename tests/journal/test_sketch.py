@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from antiphon.facts import DEFAULT_NAMESPACE
 from antiphon.journal import RunRow
 from antiphon.journal.sketch import (
     CELLS_MAX,
@@ -20,7 +21,7 @@ from antiphon.journal.sketch import (
     subtract,
 )
 from antiphon.journal.sketch import decode as peel
-from antiphon.journal.sync.messages import Message, decode, encode
+from antiphon.journal.sync.messages import Message, Sketch, decode, encode
 from antiphon.journal.sync.messages import Probe as ProbeWord
 from antiphon.journal.sync.repair import NO_SALT, Encode, Repair, Telling, estimate
 
@@ -188,3 +189,26 @@ def test_answers_to_other_questions_are_not_taken() -> None:
     assert talk.repair.hear(type(told)(told.namespace, told.salt, 7, told.item_count, told.cells)) is None  # type: ignore[union-attr,call-arg]
     assert talk.repair.difference is None
     assert bytes(16) == NO_SALT
+
+
+@pytest.mark.parametrize("sizes", [(100, 0), (0, 100), (50, 50), (300, 0), (150, 150)])
+def test_a_difference_is_found_in_two_or_three_trips_near_the_least_bytes(sizes: tuple[int, int]) -> None:
+    rng, row = Random(sum(sizes)), RunRow(bytes(16), 1, 1, bytes(32), bytes(32), 1, 0, 0)
+    trips, symbols = [], []
+    for _ in range(10):
+        common = [rng.randbytes(16) for _ in range(20)]
+        sides = [RunSketch.over(dict.fromkeys((*common, *(rng.randbytes(16) for _ in range(n))), row)) for n in sizes]
+        repair, telling = Repair(DEFAULT_NAMESPACE, sides[0], b"s" * 16), Telling(DEFAULT_NAMESPACE, sides[1])
+        asked: ProbeWord | Encode | None = repair.begin()
+        trips.append(0)
+        while repair.difference is None:
+            assert isinstance(asked, ProbeWord)
+            symbols[len(trips) - 1 :] = [asked.stop]
+            answer = telling.answer(asked)
+            assert isinstance(answer, Sketch)
+            trips[-1] += 1
+            asked = repair.hear(answer)
+        assert (len(repair.difference.first), len(repair.difference.second)) == sizes
+    assert max(trips) <= 4
+    assert sum(trips) <= 2.5 * len(trips)
+    assert sum(symbols) <= 2.2 * sum(sizes) * len(symbols)
