@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import orjson
+
 from antiphon.facts import LocalViolation
 
 from .budgets import FLOW_LIMIT_DEFAULT, LEAKAGE_WINDOW_MS, FlowBudget, InsufficientBudget, LeakageExceeded
@@ -277,7 +279,7 @@ class GuardBook:
         value = note.value
         match note.kind:
             case "guard.plans":
-                for data in _list(value["plans"]):
+                for data in _list(orjson.loads(str(value["plans"]))):
                     self._take(read_entry(data))
             case "guard.done":
                 for envelope_id in _list(value["ids"]):
@@ -427,7 +429,8 @@ class GuardBook:
 
 def plans_note(entries: Sequence[PlanEntry]) -> LocalNote:
     """What plans took, as one local line."""
-    return LocalNote(PLANS_NOTE, {"plans": [_entry_data(entry) for entry in entries]})
+    # As one text: written by one call, and not a list in a list in a list for the checker and the collector to walk.
+    return LocalNote(PLANS_NOTE, {"plans": orjson.dumps(entries, default=_plain).decode()})
 
 
 def done_note(envelope_ids: Iterable[str]) -> LocalNote:
@@ -450,17 +453,12 @@ def reset_note(context: str, peer: str, observer: str) -> LocalNote:
     return LocalNote(RESET_NOTE, {"context": context, "observer": observer, "peer": peer})
 
 
-def _entry_data(entry: PlanEntry) -> list[object]:
-    letter = entry.letter
-    return [
-        entry.plan_id,
-        entry.at_ms,
-        entry.epoch,
-        [list(charge) for charge in entry.charges],
-        [list(leak) for leak in entry.leaks],
-        [list(pair) for pair in entry.metadata],
-        None if letter is None else _letter_data(letter),
-    ]
+def _plain(value: object) -> object:
+    """Tuples with names as lists, bytes as hex."""
+    if isinstance(value, bytes):
+        return value.hex()
+    assert isinstance(value, tuple), f"a plan holds {type(value).__name__}"
+    return tuple(value)
 
 
 def read_entry(data: object) -> PlanEntry:

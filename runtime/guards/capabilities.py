@@ -230,7 +230,8 @@ class TokenVerifier:
 
     def check_revocation(self, token: VerifiedToken) -> None:
         """Raise ``TokenRevoked`` when it, or what it was made from, was taken back."""
-        if not set(token.revocation_ids).isdisjoint(self._revoked()):
+        revoked = self._revoked()
+        if revoked and not set(token.revocation_ids).isdisjoint(revoked):
             raise TokenRevoked("this token was revoked; ask its issuer for another")
 
     def frontier(self, token: VerifiedToken, candidates: Collection[str], *, context: str) -> frozenset[str]:
@@ -282,6 +283,7 @@ class TokenCapabilities:
         self._token = token
         # Names that are asked about together, so that one evaluation serves them all.
         self._family = frozenset(family)
+        self._names: dict[str, frozenset[str]] = dict.fromkeys(self._family, self._family)
 
     @property
     def token(self) -> VerifiedToken:
@@ -294,9 +296,11 @@ class TokenCapabilities:
 
     def allowed(self, capability: str, context: str, *also: str) -> frozenset[str]:
         """The same, for capabilities and a context."""
-        names = self._family
-        if also or capability not in names:
-            names = names | {capability, *also}
+        names = self._names.get(capability)
+        if names is None and len(self._names) < CANDIDATES_MAX:
+            names = self._names[capability] = self._family | {capability}
+        if names is None or also:
+            names = self._family | {capability, *also}
         return self._verifier.frontier(self._token, names, context=context)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -148,6 +149,8 @@ class EffectGuard:
         self._group: asyncio.TaskGroup | None = None
         self._stopped = asyncio.Event()
         self._plan_count = 0
+        self._secret = engine.random_bytes(32)
+        self._seed_count = 0
         self._plan_prefix = engine.random_bytes(8).hex()
 
     async def prepare(self, request: SendRequest) -> GuardSnapshot:
@@ -177,11 +180,16 @@ class EffectGuard:
             budgets={(context, peer): book.remaining(context, peer)},
             leakage=leakage,
             metadata=_NOTHING,
-            rng_seed=self._engine.random_bytes(32),
+            rng_seed=self._seed(),
             timings={request.operation: timing} if timing is not Timing.IMMEDIATE else _NO_TIMINGS,
             version=book.version,
             caps_problem=problem,
         )
+
+    def _seed(self) -> bytes:
+        """A seed of its own for each snapshot, of one secret of this life: asking the system each time costs more."""
+        self._seed_count += 1
+        return sha256(b"antiphon.guard_seed.1" + self._secret + self._seed_count.to_bytes(8, "big")).digest()
 
     def judge(self, request: SendRequest, caps: frozenset[str] | None, problem: str = "") -> GuardOutcome:
         """What the chain says when these capabilities hold: without waiting, and without performing anything."""

@@ -104,16 +104,19 @@ class ProductionEffectInterpreter:
         except (InsufficientBudget, LeakageExceeded, OutboxFull) as problem:
             index, kind = _first_problem(self.book, plan, entry)
             raise InterpreterError(index, kind, str(problem)) from problem
-        self._in_flight[plan.plan_id] = asyncio.get_running_loop().create_future()
         return _Taken(plan, entry, _results_of(self.book, plan))
 
     async def _write(self, taken: dict[int, _Taken], *, flush: bool) -> dict[int, Performed | InterpreterError]:
         entries = [each.entry for each in taken.values()]
         facts = [fact for each in taken.values() for fact in _facts_of(each.plan)]
 
+        waiter = asyncio.get_running_loop().create_future()
+        self._in_flight.update(dict.fromkeys((entry.plan_id for entry in entries), waiter))
+
         def end(is_durable: bool) -> None:
             for each in taken.values():
                 self._end(each, is_durable=is_durable)
+            waiter.set_result(None)
 
         try:
             await self._engine.commit_noted(facts, plans_note(entries), on_end=end, flush=flush)
@@ -128,7 +131,7 @@ class ProductionEffectInterpreter:
         return {place: each.results for place, each in taken.items()}
 
     def _end(self, taken: _Taken, *, is_durable: bool) -> None:
-        self._in_flight.pop(taken.plan.plan_id).set_result(None)
+        del self._in_flight[taken.plan.plan_id]
         if not is_durable:
             self.book.release(taken.plan.plan_id)
             return
