@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -40,6 +40,14 @@ from .production import ProductionEffectInterpreter
 OnOutcome = Callable[[SendRequest, GuardOutcome], None]
 
 PRIVACY_RESET = "privacy:reset"
+
+
+class OptimisticRevert(AntiphonError):
+    """A change that was shown already was taken back, since it could not be made durable; its cause says why."""
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        super().__init__(f"{operation} was shown and taken back: it was refused, or could not be written")
 
 
 class CapabilitySource(Protocol):
@@ -239,6 +247,26 @@ class EffectGuard:
             else:
                 found[place] = Guarded(outcome, results, plan.plan_id)
         return [each for each in found if each is not None]
+
+    async def coupled(self, request: SendRequest, *, apply: Callable[[], None], undo: Callable[[], None]) -> Guarded:
+        """Show a change at once and make it durable: *apply* now, and *undo* when the request was refused or failed.
+
+        Cancelled meanwhile, it waits for the frame under way to know which. Raises ``OptimisticRevert`` after undoing.
+        """
+        if not request.plan_id:
+            self._plan_count += 1
+            request = replace(request, plan_id=f"{self._plan_prefix}.{self._plan_count}")
+        apply()
+        try:
+            return await self.guarded(request)
+        except AntiphonError as problem:
+            undo()
+            raise OptimisticRevert(request.operation) from problem
+        except BaseException:
+            await asyncio.shield(self._engine.flush())
+            if not self.book.knows_plan(request.plan_id):
+                undo()
+            raise
 
     async def explain(self, request: SendRequest) -> Explanation:
         """What would happen to *request* now, and why; nothing is charged, recorded or sent."""

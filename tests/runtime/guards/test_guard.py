@@ -21,7 +21,13 @@ from antiphon.runtime.guards.commands import (
     RemainingBudget,
     Timing,
 )
-from antiphon.runtime.guards.guard import EffectGuard, Guarded, HeldCapabilities, OwnerCapabilities
+from antiphon.runtime.guards.guard import (
+    EffectGuard,
+    Guarded,
+    HeldCapabilities,
+    OptimisticRevert,
+    OwnerCapabilities,
+)
 from antiphon.runtime.guards.policy import EffectPolicyRegistry
 from antiphon.testing.disk import FaultyDisk
 
@@ -313,3 +319,31 @@ async def test_the_account_survives_sealing_the_log_and_losing_the_database(
         assert journal.engine.guard_book.state_data() == state
         assert journal.engine.guard_book.remaining("home", "bo") == 1_016
         assert [letter.data for letter in journal.engine.guard_book.letters] == [b"hi", b"two", b"three"]
+
+
+async def test_a_change_that_was_shown_is_taken_back_when_it_is_refused_or_not_written(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    shown: list[str] = []
+    disk = FaultyDisk()
+    async with open_journal(disk=disk) as journal:
+        guard = EffectGuard(journal.engine, capabilities=HeldCapabilities("talk:say"))
+
+        async def couple(text: str, **fields: object) -> None:
+            request = kit.request(text, **fields)
+            await guard.coupled(request, apply=lambda: shown.append(text), undo=lambda: shown.remove(text))
+
+        await couple("kept")
+        with pytest.raises(OptimisticRevert) as refused:
+            await couple("refused", capability="talk:shout")
+        assert isinstance(refused.value.__cause__, GuardRefused)
+        disk.fail("sync")
+        with pytest.raises(OptimisticRevert):
+            await couple("lost")
+        assert shown == ["kept"]
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(couple("cancelled on the way"))
+            await asyncio.sleep(0)
+            task.cancel()
+        rows = (await journal.sql("select text from guarded_said order by seq")).fetchall()
+        assert [text for (text,) in rows] == shown
