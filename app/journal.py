@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -287,6 +288,17 @@ class Journal:
 
         self._check_open()
         return await retire_payloads(self._engine)
+
+    def retire_every(self, interval: timedelta) -> None:
+        """Call ``retire`` at an *interval* of a minute or more while the journal is open; off unless this is called.
+
+        What stands in its way becomes one of ``journal.problems``. A pass that has begun is finished before the journal
+        closes.
+        """
+        from antiphon.runtime.services.retention import RetentionTimer
+
+        self._check_open()
+        self._engine.add_closer(RetentionTimer(self._engine, interval).close)
 
     async def fold(self, fold: LatticeFold[L], *, namespace: Namespace | None = None) -> L:
         """What the facts of a kind amount to, by a lattice: those that are here and every snapshot of them; one read of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -322,6 +322,7 @@ class JournalEngine:
             now_ms=clock.now_ms,
         )
         self._forgetting: asyncio.Future[None] | None = None
+        self._before_closing: list[Callable[[], Awaitable[None]]] = []
         self._facts_since_kept = 0
         self._listeners: list[RunListener] = []
         self._parking = Parking()
@@ -581,6 +582,10 @@ class JournalEngine:
         self._check_open()
         self._notes.offer([Noted(note) for note in notes], sum(map(_note_size, notes)))
 
+    def add_closer(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Await *close* first when the journal closes: the last to come is the first to go."""
+        self._before_closing.append(close)
+
     def add_run_listener(self, listener: RunListener) -> Callable[[], None]:
         """Call *listener* on the loop with the new runs of each durable frame; the result removes it again."""
         self._listeners.append(listener)
@@ -675,6 +680,9 @@ class JournalEngine:
         async with self._closing:
             if self._is_given_back:
                 return
+            while self._before_closing:
+                await self._before_closing[-1]()
+                self._before_closing.pop()
             self._is_closed = True
             try:
                 self._notes.flush()

@@ -1,5 +1,6 @@
 """Retention in real journals: payloads go from this node alone, ids stay, and nothing comes back."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import pytest
 
 from antiphon import Fact, Journal, open_history, view
 from antiphon.app.offline import open_offline, verify_log
+from antiphon.facts import LocalViolation
 from antiphon.journal import DeliveryPolicy
 from antiphon.journal.stores.log import file_path, log_files
+from antiphon.runtime.services import retention as retention_module
 from antiphon.testing.disk import FaultyDisk
 
 pytestmark = pytest.mark.asyncio
@@ -165,6 +168,26 @@ async def test_what_a_crash_left_undone_is_done_when_the_journal_opens(tmp_path:
         await ada.engine.forgotten()
         assert SECRET not in texts_on_disk(folder)
         assert (await ada.sql("select count(*) from test_noted")).fetchall() == [(0,)]
+
+
+async def test_passes_run_on_the_clock_when_asked_for_and_end_with_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = Wall()
+    ada = await Journal.open(tmp_path / "a", author="ada", clock=wall)
+    with pytest.raises(LocalViolation, match="too often"):
+        ada.retire_every(timedelta(seconds=1))
+    monkeypatch.setattr(retention_module, "INTERVAL_S_MIN", 0.0)
+    ada.register_delivery_policy("test", MONTHS)
+    await ada.commit_all([Noted(text=SECRET), Kept(text="kept")])
+    wall.pass_days(91)
+    async with ada.watch(notes) as updates:
+        assert (await anext(updates)).value == (SECRET, "kept")
+        ada.retire_every(timedelta(milliseconds=5))
+        assert (await anext(updates)).value == ("kept",)
+    await ada.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "nothing outlives the journal"
+    assert ada.problems == ()
 
 
 async def test_a_fact_that_says_it_is_older_than_the_horizon_is_not_shown_at_any_time(tmp_path: Path) -> None:
