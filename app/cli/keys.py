@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.facts import LocalViolation
-
 from .screen import JournalOption, JsonOption, clean, write, write_json
 
 if TYPE_CHECKING:
@@ -145,7 +143,7 @@ def revoke(
 
 async def _revoke(folder: Path, root: bytes, ids: tuple[str, ...], reason: str) -> str:
     from antiphon.app.journal import Journal
-    from antiphon.facts import authority_id
+    from antiphon.facts import LocalViolation, authority_id
     from antiphon.runtime.guards.revocation import TokenWithdrawn
 
     async with Journal.open(folder, may_create=False) as journal:
@@ -245,6 +243,8 @@ def _show_key(key: KeyFile, *, as_json: bool) -> None:
 
 def read_token(text: str) -> bytes:
     """A token from the line that stands for it. Raises ``LocalViolation``."""
+    from antiphon.facts import LocalViolation
+
     try:
         return urlsafe_b64decode(text.encode("ascii"))
     except ValueError as problem:
@@ -252,6 +252,8 @@ def read_token(text: str) -> bytes:
 
 
 def _read_hex(text: str) -> bytes:
+    from antiphon.facts import LocalViolation
+
     try:
         key = bytes.fromhex(text)
     except ValueError:
@@ -262,6 +264,7 @@ def _read_hex(text: str) -> bytes:
 
 
 def _read_leak(text: str) -> LeakClaim:
+    from antiphon.facts import LocalViolation
     from antiphon.runtime.guards.commands import LeakClaim
 
     observer, equals, bits = text.partition("=")
