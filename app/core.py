@@ -223,7 +223,7 @@ class AppCore:
         Raises ``IntentError`` and nothing else on purpose; its ``kind`` says why, its text whose move it is. Cancelled
         while it waits, the facts are wholly in or wholly out.
         """
-        operation = intent.operation
+        operation = _operation_of(intent)
         with self._told(operation):
             planned = self._plan(intent)
             fact_ids: tuple[str, ...] = ()
@@ -236,7 +236,7 @@ class AppCore:
     def check(self, intent: Intent) -> IntentError | None:
         """Why an intent would be refused just now; None when it would not. A screen can grey out a button with it."""
         try:
-            with self._told(intent.operation):
+            with self._told(_operation_of(intent)):
                 self._plan(intent)
         except IntentError as problem:
             return problem
@@ -287,6 +287,10 @@ class AppCore:
     def on(self, signal: Signal[T], callback: Callable[[Update[T]], object]) -> Callable[[], None]:
         """Call back with the current value and every update, on the core's loop; the result ends that."""
         self._check_open("subscribe")
+        if not callable(callback):
+            raise IntentError(
+                "validation", f"on takes a function to call back; got {callback!r:.100}", move="application"
+            )
         subscription = self.hub.subscribe(signal, policy="latest")
         self._note_follower(subscription)
         subscription.for_each(callback)
@@ -351,6 +355,16 @@ class AppCore:
             raise
         except (AntiphonError, ReactiveError, TimeoutError) as problem:
             raise as_intent_error(problem, operation=operation) from problem
+
+
+def _operation_of(intent: object) -> str:
+    if not isinstance(intent, Intent):
+        raise IntentError(
+            "validation",
+            f"a core takes intents, such as SendMessage(…) or read_intent(name, fields); got {intent!r:.100}",
+            move="application",
+        )
+    return intent.operation
 
 
 __all__ = ["CORE_SIGNALS", "AppCore", "CoreConfig", "Outcome", "Progress"]

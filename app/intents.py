@@ -380,6 +380,8 @@ def read_intent(name: str, fields: Mapping[str, Any]) -> Intent:
     intent = INTENTS.get(name)
     if intent is None:
         raise IntentError("validation", f"no intent is called {name!r}; expected one of {', '.join(INTENTS)}")
+    if not isinstance(fields, Mapping):
+        raise IntentError("validation", f"{name}: fields are a mapping from names to values; got {fields!r:.100}")
     try:
         return intent.model_validate(dict(fields))
     except ValidationError as problem:

@@ -318,6 +318,7 @@ class Journal:
         from antiphon.runtime.services.snapshots import take_cut
 
         self._check_open()
+        _check_takes("cut", fold, "value_of", "a LatticeFold, which says how facts of a kind are folded")
         return await take_cut(self._engine, fold, namespace=namespace or self._engine.namespace)
 
     async def collapse(self) -> int:
@@ -496,6 +497,9 @@ class Journal:
         Register the same on every replica: whoever receives a fact decides by its own policies whether to acknowledge
         it. Raises ``PolicyAlreadyRegistered`` when the domain has another one.
         """
+        _check_takes(
+            "register_delivery_policy", policy, "retired_kinds", "a delivery policy, such as ChatDeliveryPolicy()"
+        )
         self.acks.policies.register(domain, policy)
 
     @property
@@ -537,6 +541,7 @@ class Journal:
 
         self._check_open()
         _check_address("serve", address)
+        _check_gate("serve", gate)
         return serve(self._engine, address, settings=_settings(gate, tls))
 
     def link(self, address: str, *, tls: Tls | None = None) -> Link:
@@ -555,6 +560,7 @@ class Journal:
 
         self._check_open()
         _check_address("join", address)
+        _check_gate("join", gate)
         return join(self._engine, address, settings=_settings(gate, None))
 
     # The way out
@@ -704,6 +710,17 @@ def _settings(gate: SyncGate | None, tls: Tls | None) -> SyncSettings:
 def _check_address(operation: str, address: object) -> None:
     if not isinstance(address, str):
         raise LocalViolation(f"{operation} takes an address such as 'tcp://127.0.0.1:4000'; got {address!r}")
+
+
+def _check_gate(operation: str, gate: object) -> None:
+    if gate is not None:
+        _check_takes(operation, gate, "admit", "a gate, such as NamespaceGate({…})")
+
+
+def _check_takes(operation: str, value: object, member: str, expected: str) -> None:
+    """Refuse what lacks the *member* by which things of its protocol are known, or is the class of one."""
+    if isinstance(value, type) or not hasattr(value, member):
+        raise LocalViolation(f"{operation} takes {expected}; got {value!r:.100}")
 
 
 def _check_policy(policy: object) -> None:

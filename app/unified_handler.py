@@ -37,6 +37,7 @@ from antiphon.reactive import (
     check_access,
     open_stream,
 )
+from antiphon.reactive.hub import check_key
 from antiphon.reactive.subscription import CAPACITY
 from antiphon.runtime.clock import monotonic_seconds
 from antiphon.runtime.consistency_book import ConsensusTimeout, ConsistencyBook, ConsistencySource
@@ -162,7 +163,10 @@ class UnifiedHandler:
     def _make_fact(self, kind: str, fields: Mapping[str, object]) -> Fact:
         fact_type = self._engine.registry.get(kind)
         if fact_type is None:
-            raise LocalViolation(f"commit_fact: no fact type of kind {kind!r} is registered in this journal")
+            raise LocalViolation(
+                f"commit_fact: no fact type of kind {kind!r} is registered in this journal; "
+                "commit a fact of its class, or name the class in Journal.open(types=…)"
+            )
         return fact_type.model(**fields)
 
     def invalidate_affected_queries(self, changed: FactPredicate) -> tuple[str, ...]:
@@ -244,11 +248,13 @@ class UnifiedHandler:
         self._pinned.drop(at)
 
     def _check(self, query: Query[Any], token: Grants | None) -> None:
+        _check_query(query)
         grants = self._capabilities if token is None else Meet((self._capabilities, token))
         check_access(query.query_id, query.access_policy(), grants)
 
     async def _inputs(self, query: SnapshotQuery[Any], isolation: Isolation) -> Mapping[str, object]:
         """The snapshots that a query may look into at this level."""
+        _check_isolation(isolation)
         if isinstance(isolation, AtSnapshot):
             return self._pinned.get(isolation, frozenset(signal.signal_id for signal in query.reads()))
         if isinstance(isolation, ReadCommitted):
@@ -369,6 +375,7 @@ class UnifiedHandler:
         again is fine. Raises as ``query``, and ``SignalAlreadyRegistered``, ``TypeMismatch``.
         """
         self._check(query, None)
+        check_key(signal)
         bound = self._bound.get(signal.signal_id)
         if bound is not None and bound == query.bind_to(signal):
             return bound
@@ -554,3 +561,17 @@ def _snapshot_query(query: Query[R]) -> SnapshotQuery[R]:
 
 def _is(before: object, after: object) -> bool:
     return before is after
+
+
+def _check_query(query: object) -> None:
+    if not isinstance(query, Query):
+        hint = "; SQL text is for journal.sql" if isinstance(query, str) else ""
+        raise LocalViolation(f"expected a query, such as ChatQuery() or ViewQuery(a_view); got {query!r:.100}{hint}")
+
+
+def _check_isolation(isolation: object) -> None:
+    if not isinstance(isolation, Isolation):
+        raise LocalViolation(
+            "isolation is ReadUncommitted(), ReadLatest(), ReadCommitted(…) or what take_snapshot returned; "
+            f"got {isolation!r:.100}"
+        )

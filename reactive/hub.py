@@ -185,6 +185,7 @@ class SignalHub:
 
     def is_registered(self, signal: Signal[T]) -> bool:
         """Whether the id of `signal` is known here."""
+        check_key(signal)
         return signal.signal_id in self._owners
 
     def read(self, signal: Signal[T]) -> T:
@@ -330,6 +331,7 @@ class SignalHub:
         )
 
     def _owner_of(self, signal: Signal[T]) -> SignalOwner[T]:
+        check_key(signal)
         owner = self._owners.get(signal.signal_id)
         if owner is None:
             raise SignalNotFound(signal.signal_id, known=self._owners)
@@ -466,6 +468,12 @@ class SignalHub:
     def _emit_failure(self, signal_id: str, failure: Exception) -> None:
         text = f"a subscriber of {signal_id} raised {type(failure).__name__}: {failure}; it was detached"
         self.report_error(AppError("subscriber_failed", text))
+
+
+def check_key(signal: object) -> None:
+    """Raise `TypeMismatch` for what is no signal, such as the id of one."""
+    if not isinstance(signal, Signal):
+        raise TypeMismatch(str(signal), seen=f"a {type(signal).__name__} as its key", expected="a Signal")
 
 
 def check_state(signal: Signal[T], value: object) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from .screen import JsonOption, clean, say, write
+from .screen import JsonOption, clean, say, write, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,7 +182,7 @@ def fmt(
         elif not write_back:
             write(formatted.removesuffix("\n"))
         elif is_changed:
-            file.write_text(formatted, encoding="utf-8")
+            write_file(file, formatted)
             say(f"formatted {file}")
     if not are_ok:
         raise typer.Exit(1)
@@ -268,7 +268,7 @@ def stubs(
     if out is None:
         write(text.removesuffix("\n"))
     else:
-        out.write_text(text, encoding="utf-8")
+        write_file(out, text)
 
 
 def simulate(
@@ -721,11 +721,10 @@ def _machine_pictures(name: str, machines: list[StateMachine]) -> dict[str, dict
 
 
 def _write_pictures(out: Path, name: str, sequence: dict[str, str], machines: dict[str, dict[str, str]]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     for stem, pictures in {name: sequence, **{f"{name}.{role}": found for role, found in machines.items()}}.items():
         for suffix, form in ((".mmd", "mermaid"), (".svg", "svg")):
             path = out / f"{stem}{suffix}"
-            path.write_text(pictures[form], encoding="utf-8")
+            write_file(path, pictures[form])
             write(str(path))
 
 

@@ -36,11 +36,22 @@ def say(message: str) -> None:
 
 
 class OutputLost(Exception):
-    """Stdout takes no more; ``is_reader_gone`` when it is a pipe whose reader left, as ``head`` does."""
+    """Stdout, or the file *path*, takes nothing; ``is_reader_gone`` when a pipe's reader left, as ``head`` does."""
 
-    def __init__(self, problem: OSError | None) -> None:
-        super().__init__(f"the output could not be written: {problem.strerror if problem else 'stdout is closed'}")
+    def __init__(self, problem: OSError | None, path: Path | None = None) -> None:
+        why = (problem.strerror or str(problem)) if problem else "stdout is closed"
+        where = "the output" if path is None else str(path)
+        super().__init__(f"{where} could not be written: {why}")
         self.is_reader_gone = isinstance(problem, BrokenPipeError)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a whole file that an option names, and the folder it lies in; raises ``OutputLost``, which names it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise OutputLost(problem, path) from problem
 
 
 def write(text: str) -> None:

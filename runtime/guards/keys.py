@@ -62,7 +62,9 @@ def load_key(path: Path) -> KeyFile:
         mode = path.stat().st_mode
         text = path.read_text(encoding="ascii", errors="replace").strip()
     except OSError as problem:
-        raise StoreUnavailable(f"cannot read {path}: {problem.strerror}") from problem
+        raise StoreUnavailable(
+            f"cannot read {path}: {problem.strerror}; name a key's file, or make one: antiphon key new {path}"
+        ) from problem
     if mode & _OTHERS:
         raise LocalViolation(
             f"others may read {path} (mode {stat.S_IMODE(mode):o}); run chmod 600, and think of a new key"

@@ -101,3 +101,6 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
         value: object = getattr(import_module(home), name)
         globals()[name] = value
         return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

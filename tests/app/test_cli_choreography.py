@@ -496,3 +496,25 @@ def test_two_processes_run_one_protocol_where_a_topology_says(tmp_path: Path) ->
     assert [one["outcome"] for one in said] == ["ended", "ended"], said
     assert [event["text"].partition("(")[0] for event in said[0]["events"]] == ["Title", "Accept"]
     assert [event["text"].partition("(")[0] for event in said[1]["events"]] == ["Quote"]
+
+
+# --- files that are written -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [("graph", "stream.tell", "-o", "taken"), ("stubs", "stream.tell", "-o", "taken/stream.pyi")]
+)
+def test_a_place_that_cannot_be_written_is_named_in_one_line(folder: Path, arguments: tuple[str, ...]) -> None:
+    (folder / "taken").write_text("a file where a folder is wanted")
+    done = subprocess.run(
+        [sys.executable, "-m", "antiphon.app.cli", *arguments], capture_output=True, text=True, check=False, cwd=folder
+    )
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.splitlines() == [done.stderr.strip()]
+    assert done.stderr.startswith("antiphon: taken")
+    assert "could not be written" in done.stderr
+
+
+def test_stubs_make_the_folder_that_they_are_to_lie_in(folder: Path) -> None:
+    assert run("stubs", folder / "stream.tell", "-o", folder / "new" / "stream.pyi").exit_code == 0
+    assert "class" in (folder / "new" / "stream.pyi").read_text()

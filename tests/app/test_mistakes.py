@@ -13,6 +13,11 @@ import pytest
 
 import antiphon
 from antiphon import CHAT_SIGNAL, Fact, Journal, JournalHeld, LocalViolation, SignalNotFound, view
+from antiphon.app.intent_errors import IntentError
+from antiphon.app.intents import read_intent
+from antiphon.reactive import TypeMismatch
+from antiphon.runtime import NamespaceGate
+from antiphon.views import ChatQuery
 
 
 class Said(Fact, kind="test.said", version=1):
@@ -277,3 +282,67 @@ def test_the_front_door_gives_every_name_it_lists() -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'Jurnal'"):
         _ = antiphon.Jurnal  # type: ignore[attr-defined]  # that is the point
+
+
+# What is no signal, query, level, gate or policy
+
+
+@pytest.mark.asyncio
+async def test_a_handler_says_what_it_takes_instead_of_what_it_got(tmp_path: Path) -> None:
+    wrong: Any = "chat"
+    async with await Journal.open(tmp_path / "j") as journal, antiphon.UnifiedHandler.for_owner(journal) as handler:
+        for mistake in (
+            lambda: handler.query(wrong),
+            lambda: handler.register_query(CHAT_SIGNAL, wrong),
+        ):
+            with pytest.raises(LocalViolation, match=r"expected a query.*journal\.sql"):
+                await mistake()
+        with pytest.raises(LocalViolation, match="isolation is ReadUncommitted"):
+            await handler.query(ChatQuery(), isolation=wrong)
+        with pytest.raises(TypeMismatch, match="'chat' got a str as its key; expected a Signal"):
+            await handler.register_query(wrong, ChatQuery())
+        with pytest.raises(TypeMismatch, match="expected a Signal"):
+            handler.subscribe(wrong)
+        with pytest.raises(TypeMismatch, match="expected a Signal"):
+            journal.live(wrong)
+        with pytest.raises(LocalViolation, match=r"name the class in Journal.open\(types"):
+            await handler.commit_fact("test.nobody", text="a")
+
+
+@pytest.mark.asyncio
+async def test_a_gate_a_policy_and_a_fold_are_known_before_they_are_needed(tmp_path: Path) -> None:
+    wrong: Any = "anything"
+    async with await Journal.open(tmp_path / "j") as journal:
+        for gate in (wrong, NamespaceGate):
+            with pytest.raises(LocalViolation, match="serve takes a gate"):
+                journal.serve(gate=gate)
+        with pytest.raises(LocalViolation, match="register_delivery_policy takes a delivery policy"):
+            journal.register_delivery_policy("chat", wrong)
+        with pytest.raises(LocalViolation, match="cut takes a LatticeFold"):
+            await journal.cut(wrong)
+        await journal.retire()
+
+
+@pytest.mark.asyncio
+async def test_a_core_says_what_it_takes_instead_of_what_it_got() -> None:
+    wrong: Any = "hello"
+    async with antiphon.demo_core("ada") as core:
+        with pytest.raises(IntentError, match="a core takes intents") as refused:
+            await core.submit(wrong)
+        assert refused.value.move == "application"
+        refusal = core.check(wrong)
+        assert refusal is not None
+        assert refusal.kind == "validation"
+        for follow in (core.read, core.subscribe, core.live):
+            with pytest.raises(TypeMismatch, match="expected a Signal"):
+                follow(wrong)
+        with pytest.raises(IntentError, match="a function to call back"):
+            core.on(CHAT_SIGNAL, wrong)
+        with pytest.raises(IntentError, match="fields are a mapping"):
+            read_intent("send_message", wrong)
+
+
+def test_the_front_door_lists_its_names_before_they_are_loaded() -> None:
+    code = "import antiphon; print(set(antiphon.__all__) - set(dir(antiphon)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
