@@ -409,11 +409,22 @@ class Journal:
         await engine.views.wake(view, view.value, owner=spec, after_position=position)
 
     async def _wake_app_view(self, signal_id: str) -> None:
+        from antiphon.runtime.view_host import CheckpointKey
+
         app_view = views.APP_VIEWS[signal_id]
         for needed in app_view.needs:
             await self._wake_app_view(needed.signal_id)
         build = partial(self.build_app_view, app_view)
-        await self._engine.views.wake(build(), app_view.empty, rebuild=build)
+        view, host = build(), self._engine.views
+        key = view.checkpoint_key if isinstance(view, views.KeptView) and not host.is_awake(view.view_id) else None
+        kept = None if key is None else await self._engine.load_checkpoint(CheckpointKey(*key))
+        await host.wake(
+            view,
+            app_view.empty,
+            rebuild=build,
+            after_position=kept.position if kept is not None else 0,
+            checkpoint=kept.state if kept is not None else None,
+        )
 
     def build_app_view(self, app_view: AppView) -> View[Fact, Any]:
         """A fresh view that ships, as this journal's owner sees it."""

@@ -32,6 +32,7 @@ HOT_PATHS = (
     "growth",
     "idle",
     "reopen",
+    "reopen_chat",
     "segments",
     "history",
     "import_time",

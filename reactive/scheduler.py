@@ -341,6 +341,11 @@ class SchedulerCore(Generic[F, C]):
         """Whether what waits to be folded is within the limit. Past it, who delivers should wait for `when_room`."""
         return self._backlog_fact_count < self.config.queued_fact_max or self._is_closed
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that was delivered is folded: nothing waits, and no batch is running."""
+        return not (self._is_running or self._backlog or self._input)
+
     def when_room(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, when something that waited in the input was taken, or will never be."""
         self._room_waiters.append(callback)

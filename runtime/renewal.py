@@ -7,13 +7,28 @@ has caught up the old one goes on, and every window goes to both.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from antiphon.facts import Fact
 from antiphon.facts.fact import get_record
 from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged, View, WakingView
 
 Build = Callable[[], View[Fact, Any]]
+
+
+@runtime_checkable
+class KeepingView(Protocol):
+    """A view that ships and whose state can be kept (``antiphon.views.kept_state`` says how)."""
+
+    @property
+    def checkpoint_key(self) -> tuple[str, int, str]:
+        """Name, version and schema hash under which its state is kept."""
+
+    def checkpoint(self) -> bytes:
+        """The state in bytes."""
+
+    def restore(self, state: bytes, recall: Any, now_ms: int, /) -> bool:
+        """Take a state up, before the first window; False, and nothing changed, when it cannot be."""
 
 
 class RenewableView:
@@ -53,6 +68,11 @@ class RenewableView:
         snapshot = self._view.update(batch)
         fresh, self._fresh = self._fresh, UNCHANGED
         return fresh if snapshot is UNCHANGED else snapshot
+
+    @property
+    def keeping(self) -> KeepingView | None:
+        """The view, when its state can be kept now."""
+        return self._view if self._missed is None and isinstance(self._view, KeepingView) else None
 
     def begin(self) -> None:
         """Keep what comes from now on for the view that will take over."""

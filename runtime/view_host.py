@@ -19,7 +19,7 @@ from antiphon.journal import LogDamaged, PlacedRun, RunRow, read_members
 from antiphon.reactive import UNCHANGED, AppError, Batch, ReactiveScheduler, SignalHub, View
 
 from .not_due import NotDue
-from .renewal import RenewableView, renewable
+from .renewal import KeepingView, RenewableView, renewable
 
 if TYPE_CHECKING:
     from reactivex.abc import DisposableBase, SchedulerBase
@@ -220,18 +220,19 @@ class ViewHost:
         owner: object = None,
         after_position: int = 0,
         rebuild: Callable[[], View[Fact, Any]] | None = None,
+        checkpoint: bytes | None = None,
     ) -> None:
         """Fold the history of the view's kinds and follow from there; returns when its signal can be read.
 
         Costs one pass over the members of its kinds (about 5 µs each), in a thread; windows that become durable
         meanwhile are kept and folded next. Waking a view that is awake is free. *owner* is what declared the view:
         another declaration under the same id (a notebook cell run again) takes the place of the first, whose watchers
-        end. A view restored from a checkpoint names the log position it holds in *after_position*. *rebuild* makes an
-        empty one like it, for when facts are erased.
+        end. A view restored from a checkpoint names the log position it holds in *after_position*; one that ships is
+        given the *checkpoint* itself, and folds all history when it cannot take it up. *rebuild* makes an empty one
+        like it, for when facts are erased.
         """
-        view = self._recalling(view)
-        if rebuild is not None:
-            view = renewable(view, lambda: self._recalling(rebuild()), initial)
+        bare = self._recalling(view)
+        view = bare if rebuild is None else renewable(bare, lambda: self._recalling(rebuild()), initial)
         view_id = view.view_id
         while (waking := self._waking.get(view_id)) is not None:
             # How it ends is the other caller's news: cancelled or failed there, it is tried again here.
@@ -244,12 +245,19 @@ class ViewHost:
         self._wanted[view_id] = view.kinds
         self._missed[view_id] = []
         try:
-            await self._catch_up(view, initial, after_position)
+            if checkpoint is not None and not await self._take_up(bare, checkpoint):
+                after_position = 0
+            await self._catch_up(view, getattr(bare, "state", initial) if after_position else initial, after_position)
             self._awake[view_id] = owner
         finally:
             del self._waking[view_id], self._missed[view_id], self._wanted[view_id]
             waking.set_result(None)
             self._forget_stale(view_id)
+
+    async def _take_up(self, view: View[Fact, Any], checkpoint: bytes) -> bool:
+        if not isinstance(view, KeepingView):
+            return False
+        return await asyncio.to_thread(view.restore, checkpoint, self._recall, self._clock.now_ms())
 
     def _recalling(self, view: View[Fact, Any]) -> View[Fact, Any]:
         if isinstance(view, RecallingView):
@@ -282,12 +290,15 @@ class ViewHost:
     def checkpoints(self) -> list[tuple[CheckpointKey, bytes]]:
         """The states worth keeping, of the views that are awake; none while facts wait that no state holds yet."""
         found: list[tuple[CheckpointKey, bytes]] = []
-        if self._not_due:
+        if self._not_due or not self.scheduler.is_settled:
             return found
         for view in self._refolding.values():
             key, state = view.checkpoint_key, view.checkpoint()
             if key is not None and state is not None:
                 found.append((CheckpointKey(*key), state))
+        for renewing in self._renewable.values():
+            if (keeping := renewing.keeping) is not None:
+                found.append((CheckpointKey(*keeping.checkpoint_key), keeping.checkpoint()))
         return found
 
     async def settle(self) -> None:
@@ -319,7 +330,7 @@ class ViewHost:
             while facts := await asyncio.to_thread(lambda: tuple(islice(history, _HISTORY_FACTS_MAX))):
                 snapshot = self._update(view, facts, snapshot)
         missed = self._missed[view.view_id]
-        if missed or view.depends_on:
+        if missed or view.depends_on or after_position:  # what was kept has not seen today's clock
             snapshot = self._update(view, tuple(missed), snapshot)
         self.scheduler.register_view(view, snapshot)
         self._kinds[view.view_id] = view.kinds
@@ -403,8 +414,6 @@ class ViewHost:
             self._refold_if_needed(view)
 
     def _update(self, view: View[Fact, Any], facts: tuple[Fact, ...], before: object) -> object:
-        if not facts and not view.depends_on:
-            return before
         inputs = self.scheduler.snapshots()
         snapshot = view.update(Batch(0, facts, self._clock.now_ms(), frozenset(view.depends_on), inputs))
         return before if snapshot is UNCHANGED else snapshot

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .homes_state import Conduct, Home, HomesState, Kick, Pin, Sanction, Standing
     from .invitations import InvitationsSignalView
     from .invitations_state import Invitation, InvitationsState
+    from .kept_state import KeptView
     from .message_entry import Recall
     from .opening import Opener, SealedText
     from .queries import (
@@ -72,6 +73,7 @@ __all__ = [
     "InvitationsQuery",
     "InvitationsSignalView",
     "InvitationsState",
+    "KeptView",
     "Message",
     "Opener",
     "Recall",
@@ -100,6 +102,7 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
             "invitations": "InvitationsSignalView",
             "invitations_state": "Invitation InvitationsState",
             "signals": "CHAT_SIGNAL CONTACTS_SIGNAL HOMES_SIGNAL INVITATIONS_SIGNAL UNREAD_COUNT_SIGNAL",
+            "kept_state": "KeptView",
             "message_entry": "Recall",
             "opening": "Opener SealedText",
             "queries": "APP_QUERIES ChannelsQuery ChatQuery ContactsQuery InvitationsQuery MessagesQuery "

@@ -48,11 +48,14 @@ from antiphon.journal import Agreement
 from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
 
 from .chat_state import Channel, ChannelKey, ChatState, Message
+from .finality import Finality
 from .gate import ChannelGate
-from .homes_state import Home, HomesState
+from .homes_state import Conduct, Home, HomesState, Kick, Pin, Sanction, Standing
+from .kept_state import KeptShape, KeptView
 from .message_entry import Recall, entry_of, place_of_import
-from .message_log import MessageLog
+from .message_log import MessageLog, _Edits
 from .opening import Opener
+from .packed_messages import Marks, PackedMessages, _Table, _Voice
 from .registers import ActorOf, FoldStatistics, Register, is_after, latest, newer
 from .signals import CHAT_SIGNAL, UNREAD_COUNT_SIGNAL
 
@@ -60,7 +63,7 @@ CHAT_VIEW_ID = "signals:chat"
 _HOMES_VIEW_ID = "signals:homes"
 
 
-class ChatSignalView:
+class ChatSignalView(KeptView):
     """Folds chat facts into `ChatState` as *authority* sees them, for the signal ``app:chat``.
 
     A window costs about 2 µs a message and 20 µs a channel it touches, however long the history; see `MessageLog`.
@@ -123,6 +126,15 @@ class ChatSignalView:
             raise LocalViolation("a view learns to read messages back once, before its first window; make a new one")
         self._recall = recall
 
+    def restore(self, state: bytes, recall: Recall, now_ms: int) -> bool:
+        """Take up what was kept; the next update draws all of it anew. See `KeptView`."""
+        if not super().restore(state, recall, now_ms):
+            return False
+        for fold in self._folds.values():
+            fold.log.take_up(recall, self._opener)
+        self._reopened = dict(self._folds)
+        return True
+
     def update(self, batch: Batch[Fact], /) -> ChatState | Unchanged:
         """Fold a window; the new snapshot, or ``UNCHANGED`` when a screen would look the same."""
         touched, self._reopened = self._reopened, {}
@@ -175,6 +187,14 @@ class ChatSignalView:
             whole_count=sum(fold.log.whole_count for fold in self._folds.values()),
             packed_count=sum(fold.log.packed_count for fold in self._folds.values()),
         )
+
+    @property
+    def _shape(self) -> KeptShape:
+        return _SHAPE
+
+    @property
+    def _outlook(self) -> object:
+        return (self._authority, self._is_closed)
 
     def _fold_of(self, key: tuple[str, str]) -> _ChannelFold:
         fold = self._folds.get(key)
@@ -519,3 +539,15 @@ _RULES: dict[str, tuple[ActorOf | None, _Apply]] = {
 }
 _KINDS = frozenset(_RULES)
 assert {model.fact_type.kind for model in CHAT_FACTS} < _KINDS, "every chat fact has its rule"
+
+# The homes are kept as well: what changed in them since is judged anew, whatever the homes view itself has kept.
+_SHAPE = KeptShape(
+    version=1,
+    models=(*CHAT_FACTS, ChannelEpochCommitted, ConvergenceCertified, OperationFinalized, OperationReverted),
+    classes=(
+        *(_ChannelFold, _Members, _Edits, ChannelKey, ChannelGate, Finality, MessageLog),
+        *(PackedMessages, Marks, _Table, _Voice),
+        *(HomesState, Home, Conduct, Standing, Sanction, Kick, Pin),
+    ),
+    attributes=("_folds", "_homes", "_applied_count", "_wrong_actor_count"),
+)

@@ -80,13 +80,7 @@ class ViewSpec(Generic[S_co]):
     @property
     def schema_hash(self) -> str:
         """Changes when a fact type it folds, or an upcaster of one, changes; part of a checkpoint's key."""
-        digest = sha256(b"antiphon.view.1")
-        for fact_type in sorted((model.fact_type for model in self.models), key=lambda each: each.kind):
-            digest.update(f"{fact_type.kind} {fact_type.version} {fact_type.schema_hash}".encode())
-            for step, function in sorted(fact_type.upcasters.items()):
-                code = getattr(function, "__code__", None)
-                digest.update(f"{step} {code.co_code.hex() if code else function!r}".encode())
-        return digest.hexdigest()[:32]
+        return schema_hash_of(self.models)
 
     def ladder(self) -> Ladder[S_co]:
         """A fold that has seen nothing."""
@@ -135,6 +129,17 @@ class ViewSpec(Generic[S_co]):
             return None if returned is None else TypeAdapter(returned)
         except PydanticSchemaGenerationError:
             return None
+
+
+def schema_hash_of(models: Iterable[type[Fact]]) -> str:
+    """Changes when one of these fact types, or an upcaster of one, changes."""
+    digest = sha256(b"antiphon.view.1")
+    for fact_type in sorted((model.fact_type for model in models), key=lambda each: each.kind):
+        digest.update(f"{fact_type.kind} {fact_type.version} {fact_type.schema_hash}".encode())
+        for step, function in sorted(fact_type.upcasters.items()):
+            code = getattr(function, "__code__", None)
+            digest.update(f"{step} {code.co_code.hex() if code else function!r}".encode())
+    return digest.hexdigest()[:32]
 
 
 class DeclareView(Protocol[F_co]):

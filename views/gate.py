@@ -42,7 +42,12 @@ class ChannelGate:
         before, after = self._conduct, _NOBODY if home is None else home.conduct
         self._home, self._conduct = home, after
         people = before.keys() | after.keys()
-        return {person for person in people if before.get(person) is not after.get(person)}
+        # Asked for identity first, since most are the very same; a home that was read back is equal and another object.
+        return {
+            person
+            for person in people
+            if before.get(person) is not after.get(person) and before.get(person) != after.get(person)
+        }
 
     def note_joined(self, person: str, stamp: Stamp) -> bool:
         """Take that *person* joined the channel; whether a kick may stand no more."""

@@ -46,14 +46,15 @@ from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
 
 from .home_rights import HomeRights
 from .homes_state import KICK_COUNT_MAX, STRANGER, Conduct, Home, HomesState, Kick, Pin, Sanction, Standing
-from .invitations import _InvitationFold
+from .invitations import _Answer, _InvitationFold
+from .kept_state import KeptShape, KeptView
 from .registers import ActorOf, FoldStatistics, Register, is_signed_by, latest, newer
 from .signals import HOMES_SIGNAL
 
 HOMES_VIEW_ID = "signals:homes"
 
 
-class HomesSignalView:
+class HomesSignalView(KeptView):
     """Folds moderation facts and invitations into `HomesState`, for the signal ``app:homes``.
 
     A window costs about 20 µs a fact and a copy of the tables of each home it touches.
@@ -123,6 +124,14 @@ class HomesSignalView:
             foreign_count=self._foreign_count,
             void_count=sum(fold.rights.void_count for fold in self._folds.values()),
         )
+
+    @property
+    def _shape(self) -> KeptShape:
+        return _SHAPE
+
+    @property
+    def _outlook(self) -> object:
+        return self._authority
 
     def _take(self, fact: Any, actor: str, record: FactRecord, touched: dict[str, _HomeFold]) -> None:
         if not is_signed_by(actor, record):
@@ -436,3 +445,21 @@ _ACTORS: dict[str, ActorOf] = {kind: rule[0] for kind, rule in _RULES.items()} |
 }
 _KINDS = frozenset(_ACTORS)
 assert {model.fact_type.kind for model in MODERATION_FACTS} == set(_RULES), "every moderation fact has its rule"
+
+_SHAPE = KeptShape(
+    version=1,
+    models=(*MODERATION_FACTS, InvitationSent, InvitationAccepted, InvitationDeclined, InvitationCancelled),
+    classes=(
+        *(_HomeFold, _Guests, _Laid, HomeRights, _InvitationFold, _Answer),
+        *(HomesState, Home, Conduct, Standing, Sanction, Kick, Pin),
+    ),
+    attributes=(
+        "_folds",
+        "_homes",
+        "_now_ms",
+        "_applied_count",
+        "_wrong_actor_count",
+        "_foreign_count",
+        "state",
+    ),
+)

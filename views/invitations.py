@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from antiphon.facts import AuthorityId, Fact, FactRecord, Stamp
-from antiphon.facts.ceremonies import CeremonyStatus, ceremony_statuses
+from antiphon.facts.ceremonies import CeremonyPhase, CeremonyStatus, ceremony_statuses
 from antiphon.facts.fact import get_record
 from antiphon.facts.invitations import (
     INVITATION_FACTS,
@@ -45,6 +45,7 @@ from .invitations_state import (
     InvitationsState,
     InvitationStatus,
 )
+from .kept_state import KeptShape, KeptView
 from .registers import ActorOf, FoldStatistics, is_signed_by
 from .signals import INVITATIONS_SIGNAL
 
@@ -54,7 +55,7 @@ _Key = tuple[str, str]  # context id, invitation id
 _Place = tuple[Stamp, str, str]  # sorts a list: stamp, invitation id, context id
 
 
-class InvitationsSignalView:
+class InvitationsSignalView(KeptView):
     """Folds invitation facts into `InvitationsState` as *authority* sees them, for the signal ``app:invitations``.
 
     A window costs about 10 µs a fact and one tuple of each list that changed.
@@ -132,6 +133,14 @@ class InvitationsSignalView:
             foreign_count=sum(fold.is_foreign for fold in self._folds.values()),
             void_count=sum(fold.void_count for fold in self._folds.values()),
         )
+
+    @property
+    def _shape(self) -> KeptShape:
+        return _SHAPE
+
+    @property
+    def _outlook(self) -> object:
+        return self._authority
 
     def _apply(self, rule: _Rule, fact: Any, record: FactRecord, touched: dict[_Key, _InvitationFold]) -> None:
         actor_of, apply = rule
@@ -423,3 +432,20 @@ _RULES: dict[str, _Rule] = {
 }
 _KINDS = frozenset(_RULES)
 assert {model.fact_type.kind for model in INVITATION_FACTS} == _KINDS, "every invitation fact has its rule"
+
+_SHAPE = KeptShape(
+    version=1,
+    models=INVITATION_FACTS,
+    classes=(_Answer, _InvitationFold, _Shelf, CeremonyPhase, CeremonyStatus, Invitation, InvitationsState),
+    attributes=(
+        "_folds",
+        "_pending",
+        "_sent",
+        "_history",
+        "_expiries",
+        "_now_ms",
+        "_applied_count",
+        "_wrong_actor_count",
+        "state",
+    ),
+)

@@ -38,6 +38,8 @@ _RUN_COUNT_MAX = 64
 # that, so that it comes once in a thousand messages.
 _WHOLE_SCREENS = 2
 
+_DRAWN = frozenset(("_opener", "_tail", "_is_tail_stale", "_is_tail_changed", "shown"))
+
 
 class _Edits:
     """The edits of one message by one author: the latest text, and which facts there were."""
@@ -123,6 +125,24 @@ class MessageLog:
         self._delivery: dict[str, int] = {}
         self.shown: tuple[Message, ...] = ()
         self.unread_count = 0
+
+    def __getstate__(self) -> dict[str, object]:
+        """All that facts said. Not what was drawn: it may show what an opener read, which stays off the disk."""
+        return {name: getattr(self, name) for name in self.__slots__ if name not in _DRAWN}
+
+    def __setstate__(self, state: Mapping[str, object]) -> None:
+        self._opener = None
+        self._tail = []
+        self.shown = ()
+        self._is_tail_stale = self._is_tail_changed = True
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def take_up(self, recall: Recall, opener: Opener | None) -> None:
+        """Go on with a state that was kept: read back with *recall*, and what is sealed with *opener*."""
+        self._opener = opener
+        if self._packed is not None:
+            self._packed.use_recall(recall)
 
     @property
     def visible_count(self) -> int:

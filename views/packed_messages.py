@@ -13,6 +13,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence, Set
+from hashlib import sha256
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -83,6 +84,14 @@ class PackedMessages:
         self._tables: dict[int, _Table] = {}
         self.recalled_count = 0
 
+    def __getstate__(self) -> dict[str, object]:
+        """All but the way to read back, which is another one in every process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_recall"}
+
+    def use_recall(self, recall: Recall) -> None:
+        """Read back with *recall* from now on."""
+        self._recall = recall
+
     def __len__(self) -> int:
         """How many there are, visible or not."""
         return len(self._at) - len(self._free)
@@ -116,7 +125,7 @@ class PackedMessages:
 
     def find(self, message_id: str) -> tuple[int, MessageEntry] | None:
         """A message by its id, read back; O(1), without a read when it is not here."""
-        digest = hash(message_id)
+        digest = _digest_of(message_id)
         table = self._tables.get(digest & _TABLE_MASK)
         if table is None:
             return None
@@ -145,7 +154,7 @@ class PackedMessages:
         fits = [
             entry
             for entry in found.get((voice.chain, self._seq[row]), ())
-            if hash(entry[MESSAGE_ID]) == self._hash[row] and _coarse_of(entry) == place
+            if _digest_of(entry[MESSAGE_ID]) == self._hash[row] and _coarse_of(entry) == place
         ]
         return min(fits, default=None)
 
@@ -237,7 +246,7 @@ class PackedMessages:
             (self._at, [entry[0] for entry in entries]),
             (self._clock, [entry[1] if entry[LINE] is None else entry[LINE] + 2**63 for entry in entries]),
             (self._seq, [entry[SEQ] for entry in entries]),
-            (self._hash, [hash(entry[MESSAGE_ID]) for entry in entries]),
+            (self._hash, [_digest_of(entry[MESSAGE_ID]) for entry in entries]),
             (self._voice, [self._voice_of(entry, mark) for entry, mark in zip(entries, marks, strict=True)]),
             (self._is_visible, [0] * len(entries)),
         )
@@ -310,6 +319,12 @@ class PackedMessages:
         if coarse != (*stamp[:2], stamp[2][: len(coarse[2])]):
             return coarse < stamp
         return self._full(row) < stamp
+
+
+def _digest_of(message_id: str) -> int:
+    """Alike in every process, since rows are kept; and nobody finds many ids of one digest, each of which costs a
+    read."""
+    return int.from_bytes(sha256(message_id.encode()).digest()[:8], "big", signed=True)
 
 
 def _coarse_of(entry: MessageEntry) -> tuple[int, int, bytes]:

@@ -1,0 +1,174 @@
+"""What a view that ships keeps of itself, so that the next opening folds only what came since.
+
+The bytes are a pickle that can make nothing but the records which its view names: a reader that meets any other name
+refuses all of it, so a kept state that somebody tampered with runs no code. Facts are not in it: it names them, and
+they are read back from the journal. Where the bytes are kept, and when, is not decided here.
+"""
+
+from __future__ import annotations
+
+import pickle
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from io import BytesIO
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from antiphon.facts import ChainId, Fact
+from antiphon.facts.fact import get_record
+
+from .fold import schema_hash_of
+from .message_entry import Recall
+
+# The newest one of Python 3.11: arrays are one copy of their bytes.
+_PROTOCOL: Final = 5
+
+_Place = tuple[bytes, int, bytes]  # chain, number in it, fact id
+
+
+class KeptShape(NamedTuple):
+    """What a view keeps: *attributes* of it, made of *classes*; raise *version* when the same facts fold otherwise."""
+
+    version: int
+    models: tuple[type[Fact], ...]
+    classes: tuple[type, ...]
+    attributes: tuple[str, ...]
+
+
+class KeptView:
+    """A view that can write its state down and take it up again; it gives its ``_shape`` and its ``view_id``."""
+
+    @property
+    def view_id(self) -> str:
+        """The scheduler's name for it."""
+        raise NotImplementedError
+
+    @property
+    def checkpoint_key(self) -> tuple[str, int, str]:
+        """View id, version, and a hash of all that decides what a kept state means."""
+        shape = self._shape
+        digest = sha256(f"{schema_hash_of(shape.models)} {shape.attributes} {self._outlook}".encode())
+        for kept in shape.classes:
+            digest.update(f" {kept.__module__}.{kept.__qualname__} {_names_in(kept)}".encode())
+        return (self.view_id, shape.version, digest.hexdigest()[:32])
+
+    def checkpoint(self) -> bytes:
+        """The state in bytes; O(state), about as fast as memory is copied for what is packed."""
+        return write_state({name: getattr(self, name) for name in self._shape.attributes})
+
+    def restore(self, state: bytes, recall: Recall, now_ms: int) -> bool:
+        """Take up what ``checkpoint`` wrote, before the first window. False, and nothing changed, when it cannot be
+        read, names facts that *recall* no longer finds, or knows a later clock than *now_ms*."""
+        shape = self._shape
+        kept = read_state(state, shape.classes, recall)
+        if kept is None or kept.keys() != set(shape.attributes) or (kept.get("_now_ms") or now_ms) > now_ms:
+            return False
+        for name, value in kept.items():
+            setattr(self, name, value)
+        return True
+
+    @property
+    def _shape(self) -> KeptShape:
+        raise NotImplementedError
+
+    @property
+    def _outlook(self) -> object:
+        """Whose view it is, and whatever else it was made with."""
+        raise NotImplementedError
+
+
+def write_state(state: Mapping[str, object]) -> bytes:
+    """*state* in bytes; what is one object in it comes back as one."""
+    facts: dict[bytes, int] = {}
+    places: list[_Place] = []
+    body = BytesIO()
+    _Writer(body, facts, places).dump(state)
+    return pickle.dumps(places, _PROTOCOL) + body.getbuffer()
+
+
+def read_state(state: bytes, classes: Sequence[type], recall: Recall) -> dict[str, Any] | None:
+    """What ``write_state`` wrote, made of *classes* and of facts that *recall* reads back; None when it cannot be."""
+    stream = BytesIO(state)
+    try:
+        places: list[_Place] = _Reader(stream, (), ()).load()
+        facts = _read_back(places, recall)
+        kept = None if facts is None else _Reader(stream, classes, facts).load()
+    except Exception:  # whatever stands there, the history says it all again
+        return None
+    return kept if isinstance(kept, dict) else None
+
+
+def _read_back(places: Sequence[_Place], recall: Recall) -> list[Fact] | None:
+    """The facts at *places*; None when one is gone."""
+    # In the order of the chains, so that each run is read once.
+    found = recall(sorted({(ChainId(chain), seq) for chain, seq, _ in places})) if places else ()
+    by_id = {bytes(get_record(fact).fact_id): fact for fact in found}
+    facts = [by_id.get(fact_id) for _, _, fact_id in places]
+    return None if None in facts else [fact for fact in facts if fact is not None]
+
+
+class _Writer(pickle.Pickler):
+    def __init__(self, file: BytesIO, facts: dict[bytes, int], places: list[_Place]) -> None:
+        super().__init__(file, _PROTOCOL)
+        self._facts = facts
+        self._places = places
+
+    def reducer_override(self, kept: object) -> Any:
+        """Name a fact instead of writing it, and write a read-only mapping by what it shows."""
+        if isinstance(kept, Fact):
+            return fact_at, (self._number_of(kept),)
+        if type(kept) is MappingProxyType:
+            return read_only, (dict(kept),)
+        return NotImplemented
+
+    def _number_of(self, fact: Fact) -> int:
+        record = get_record(fact)
+        number = self._facts.setdefault(bytes(record.fact_id), len(self._places))
+        if number == len(self._places):
+            self._places.append((bytes(record.chain.chain), record.seq, bytes(record.fact_id)))
+        return number
+
+
+class _Reader(pickle.Unpickler):
+    def __init__(self, file: BytesIO, classes: Sequence[type], facts: Sequence[Fact]) -> None:
+        super().__init__(file)
+        self._known: dict[tuple[str, str], Any] = {(each.__module__, each.__qualname__): each for each in classes}
+        self._known |= _ALWAYS_KNOWN
+        self._known[__name__, fact_at.__name__] = facts.__getitem__
+
+    def find_class(self, module: str, name: str) -> Any:
+        """One of the classes that were named; Python's own would import anything."""
+        found = self._known.get((module, name))
+        if found is None:
+            raise pickle.UnpicklingError(f"a kept state holds {module}.{name}, which its view does not name")
+        return found
+
+
+def fact_at(number: int) -> Fact:
+    """Stands in the bytes for a fact; the reader puts the facts it has read back in its place."""
+    raise pickle.UnpicklingError(f"fact {number} of a kept state is read by its view only")
+
+
+def read_only(mapping: dict[Any, Any]) -> Mapping[Any, Any]:
+    """A mapping that nobody changes."""
+    return MappingProxyType(mapping)
+
+
+# An array is written as a call of a function that ``array`` does not export.
+_NEW_ARRAY: Callable[..., array[int]] = array("q").__reduce_ex__(_PROTOCOL)[0]  # type: ignore[assignment]
+
+_ALWAYS_KNOWN: Mapping[tuple[str, str], Any] = MappingProxyType(
+    {
+        (__name__, read_only.__name__): read_only,
+        ("array", "array"): array,
+        ("array", "_array_reconstructor"): _NEW_ARRAY,
+    }
+)
+
+
+def _names_in(kept: type) -> str:
+    """The names of its fields, so that a state of other fields is never taken for its own."""
+    named = getattr(kept, "_fields", None) or getattr(kept, "__slots__", None) or getattr(kept, "__annotations__", None)
+    first_set = getattr(kept.__init__, "__code__", None)  # type: ignore[misc]  # of a plain class: what it sets first
+    return " ".join(named or (first_set.co_names if first_set is not None else ()))
