@@ -20,7 +20,7 @@ async def measure(settings: Settings) -> list[Figure]:
     """Both closed cleanly before; ten channels, so that five thousand messages are on screens."""
     count = settings.pick(1_000_000, 100_000)
     path, file = settings.folder / "reopen-chat", settings.folder / "reopen-chat.duckdb"
-    before, is_kept_ms = await _fill(path, count)
+    before, encode_ms = await _fill(path, count)
     _fill_duckdb(file, count)
 
     async def reopen() -> list[Sample]:
@@ -56,7 +56,7 @@ async def measure(settings: Settings) -> list[Figure]:
             goal=1,
             final_goal=1,
             reference_name="raw DuckDB: the rows of the view's kind to Arrow",
-            details={"facts": count, "reopenings": mine.size, "encode_ms": is_kept_ms},
+            details={"facts": count, "reopenings": mine.size, "encode_cpu_ms": encode_ms},
         )
     ]
 
@@ -75,9 +75,10 @@ async def _fill(path: Path, count: int) -> tuple[ChatState, float]:
             rows = [MessageSent(**_row(each, journal.authority)) for each in range(start, min(start + BATCH, count))]
             await journal.commit_all(rows, flush=True)
         state = await journal.snapshot(CHAT_SIGNAL)
+        await journal.engine.follower.barrier()
         with Stopwatch() as watch:
             journal.engine.views.checkpoints()
-    return state, watch.sample().wall * 1e3
+    return state, watch.sample().cpu * 1e3
 
 
 def _fill_duckdb(file: Path, count: int) -> None:
