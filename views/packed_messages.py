@@ -13,6 +13,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence, Set
+from functools import lru_cache
 from hashlib import sha256
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -40,6 +41,9 @@ _EMPTY, _GONE = 0, 1
 _TABLE_SIZE_MIN: Final = 8
 
 _WORD_MAX: Final = 2**32 - 1
+
+# A message is looked for when it is said, and packed a thousand later: hashed once, half a microsecond is saved.
+_DIGESTS_MAX: Final = 4_096
 
 # From here on sorting once is cheaper than moving what is newer once for each.
 _SINGLE_COUNT_MAX = 64
@@ -321,6 +325,7 @@ class PackedMessages:
         return self._full(row) < stamp
 
 
+@lru_cache(_DIGESTS_MAX)
 def _digest_of(message_id: str) -> int:
     """Alike in every process, since rows are kept; and nobody finds many ids of one digest, each of which costs a
     read."""
