@@ -14,6 +14,7 @@ from hashlib import sha256
 from io import BytesIO
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 from antiphon.facts import ChainId, Fact
 from antiphon.facts.fact import get_record
@@ -23,6 +24,15 @@ from .message_entry import Recall
 
 # The newest one of Python 3.11: arrays are one copy of their bytes.
 _PROTOCOL: Final = 5
+
+# What unpickling is documented to raise, and what classes and containers raise that are given the wrong values.
+_UNREADABLE: Final = (
+    *(pickle.PickleError, EOFError, AttributeError, LookupError, TypeError, ValueError),
+    *(ArithmeticError, MemoryError, RecursionError),
+)
+
+# Before anything is read: a damaged length could ask for all the memory there is.
+_CHECK_BYTES: Final = 4
 
 _Place = tuple[bytes, int, bytes]  # chain, number in it, fact id
 
@@ -84,17 +94,24 @@ def write_state(state: Mapping[str, object]) -> bytes:
     places: list[_Place] = []
     body = BytesIO()
     _Writer(body, facts, places).dump(state)
-    return pickle.dumps(places, _PROTOCOL) + body.getbuffer()
+    named = pickle.dumps(places, _PROTOCOL)
+    check = crc32(body.getbuffer(), crc32(named))
+    return b"".join((check.to_bytes(_CHECK_BYTES, "big"), named, body.getbuffer()))
 
 
 def read_state(state: bytes, classes: Sequence[type], recall: Recall) -> dict[str, Any] | None:
     """What ``write_state`` wrote, made of *classes* and of facts that *recall* reads back; None when it cannot be."""
+    if len(state) <= _CHECK_BYTES or crc32(memoryview(state)[_CHECK_BYTES:]) != int.from_bytes(
+        state[:_CHECK_BYTES], "big"
+    ):
+        return None
     stream = BytesIO(state)
+    stream.seek(_CHECK_BYTES)
     try:
         places: list[_Place] = _Reader(stream, (), ()).load()
         facts = _read_back(places, recall)
         kept = None if facts is None else _Reader(stream, classes, facts).load()
-    except Exception:  # whatever stands there, the history says it all again
+    except _UNREADABLE:  # the history says it all again
         return None
     return kept if isinstance(kept, dict) else None
 

@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -178,7 +179,8 @@ class Evil:
 @pytest.mark.parametrize("evil", [Evil(), os.getpid, pickle.loads, Batch])
 def test_a_state_that_names_anything_else_is_refused(evil: object, capsys: pytest.CaptureFixture[str]) -> None:
     for state in (pickle.dumps([]) + pickle.dumps({"_folds": evil}), pickle.dumps(evil)):
-        assert read_state(state, (ChatSignalView,), recall_among([])) is None
+        sound = crc32(state).to_bytes(4, "big") + state
+        assert read_state(sound, (ChatSignalView,), recall_among([])) is None
     assert not capsys.readouterr().out
 
 
@@ -191,6 +193,14 @@ def test_a_state_that_was_cut_is_refused_and_changes_nothing(data: st.DataObject
     assert not view.restore(state[:cut], recall_among(facts), 100)
     view.update(window(facts, 100))
     assert len(view.state.homes) == 1
+
+
+def test_a_state_with_a_wrong_bit_is_refused() -> None:
+    state, facts = kept_homes()
+    for bit in range(len(state) * 8):
+        damaged = bytearray(state)
+        damaged[bit // 8] ^= 1 << bit % 8
+        assert not HomesSignalView(ADA).restore(bytes(damaged), recall_among(facts), 100)
 
 
 def test_a_state_whose_facts_are_gone_or_whose_clock_is_ahead_is_refused() -> None:
