@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from hashlib import sha256
@@ -20,7 +21,7 @@ from antiphon.facts.ids import NO_FACT
 
 from .bases import ChainBase
 from .chain import CHAIN_START, RUN_FACTS_MAX, Head, link_ids
-from .errors import LogDamaged
+from .errors import LogDamaged, StoreUnavailable
 from .sketch import RunSketch, run_item
 from .stores.position import RunRow
 
@@ -95,6 +96,8 @@ class ChainState:
     _forked: ForkedIds | None = None
     _lost: set[tuple[bytes, bytes]] = field(default_factory=set)
     """Runs that were held and cannot be read any more, by the fact that they continue and the one they end in."""
+    _stranded: set[bytes] = field(default_factory=set)
+    """Where runs end that name facts which are missing here: they wait, as what lies behind a hole does."""
 
     @property
     def is_forked(self) -> bool:
@@ -115,7 +118,7 @@ class ChainState:
         """What is missing before runs that are held, in order."""
         found = []
         for fact_id, runs in self._waiting.items():
-            if fact_id in self._ends:
+            if self.holds_end(FactId(fact_id)):
                 continue
             first = runs[0].first_seq
             place = bisect_left(self.runs, first, key=_first_seq)
@@ -178,13 +181,18 @@ class ChainState:
 
     def _without(self, lost: RunRow) -> ChainState:
         """The chain as if that run had never been held; O(runs of the chain)."""
+        state = self._again([run for run in self.runs if run != lost], self._stranded)
+        state._lost.add((lost.first_previous_id, lost.last_id))
+        return state
+
+    def _again(self, runs: Sequence[RunRow], stranded: set[bytes]) -> ChainState:
+        """The chain of these runs, of which those that end in *stranded* wait for facts that they name."""
         state = ChainState(self.info, links=self.links, collapsed_seq=self.collapsed_seq)
-        state._lost = self._lost | {(lost.first_previous_id, lost.last_id)}
+        state._lost, state._stranded = {*self._lost}, stranded
         if self.base is not None:
             state._begin_at(self.base)
-        for run in self.runs:
-            if run != lost:
-                state._insert(run, self.heads[run.last_id].hlc if run.last_id in self.heads else 0)
+        for run in runs:
+            state._insert(run, self.heads[run.last_id].hlc if run.last_id in self.heads else 0)
         return state
 
     def _is_continued(self, fact_id: bytes) -> bool:
@@ -205,7 +213,11 @@ class ChainState:
             return []
         if self._is_continued(previous_id):
             self.fork_seq = min(self.fork_seq or run.first_seq, run.first_seq)
-        is_loose = not self._knows(run.first_seq - 1, previous_id) or previous_id in self._loose
+        is_loose = (
+            not self._knows(run.first_seq - 1, previous_id)
+            or previous_id in self._loose
+            or run.last_id in self._stranded
+        )
         is_twin = run.last_id in self._ends
         if not self.runs or run.first_seq > self.runs[-1].first_seq:
             self.runs.append(run)
@@ -282,6 +294,9 @@ class JournalIndex:
         self._roots: dict[Namespace, bytes] = {}
         self._sketches: dict[Namespace, RunSketch] = {}
         self._broken: set[ChainId] = set()
+        # What was missing when causes were last settled: chains that are named, and the links of runs that name them.
+        self._missed: set[ChainId] = set()
+        self._named: dict[tuple[bytes, bytes], tuple[AfterLink, ...]] = {}
         self.read_run = read_run
         self.fact_count = 0
         self.repeated_count = 0
@@ -332,6 +347,8 @@ class JournalIndex:
             for run in joined:
                 sketch.add(run_item(run), run)
         self.hlc_seen = max(self.hlc_seen, base.hlc)
+        if self._missed:
+            self.settle_causes()
         return state
 
     def classify(self, run: RunRow) -> Continuation:
@@ -384,23 +401,93 @@ class JournalIndex:
         self.fact_count += run.last_seq - run.first_seq + 1 - len(repeated)
         self.repeated_count += len(repeated)
         self.hlc_seen = max(self.hlc_seen, hlc)
+        if state._stranded or state.info.chain in self._missed:
+            self.settle_causes()
         return repeated
 
-    def lose(self, run: RunRow) -> None:
+    def lose(self, run: RunRow) -> frozenset[ChainId]:
         """Hold a run no longer because its bytes are damaged: a hole, which peers are asked to fill. O(runs of it).
 
         Its facts stay counted, since whoever follows the log has them; when the run is admitted again, all of them are
-        repeated.
+        repeated. Returns the other chains that wait for it, as ``settle_causes`` does.
         """
         state = self._chains[ChainId(run.chain)]
-        left = state._without(run)
-        for each in fields(ChainState):  # in place: others may hold on to the state
-            setattr(state, each.name, getattr(left, each.name))
+        self._become(state, state._without(run))
+        self.repeated_count += run.last_seq - run.first_seq + 1
+        return self.settle_causes()
+
+    def settle_causes(self) -> frozenset[ChainId]:
+        """Let runs wait whose facts name others that are missing, and all that follows from them; take back the others.
+
+        Nobody else could take them in, and replicas must not differ for ever over what is lost for good. To be called
+        where facts were lost; from then on it is done whenever some of them come. Returns the chains that wait.
+        O(chains and their links), and reads the runs of those chains that may name what is missing.
+        """
+        self._missed.clear()
+        waiting = {chain for chain, state in self._chains.items() if state._stranded}
+        for chain in waiting:
+            state = self._chains[chain]
+            self._become(state, state._again(state.runs, set()))
+        waiting.clear()
+        suspects = [state for state in self._chains.values() if state.links]
+        is_settled = False
+        while not is_settled:
+            is_settled = True
+            for state in suspects:
+                stranded = self._find_stranded(state)
+                if stranded:
+                    self._become(state, state._again(state.runs, state._stranded | stranded))
+                    waiting.add(state.info.chain)
+                    is_settled = False
+        if not waiting:
+            self._named.clear()
+        return frozenset(waiting)
+
+    def _find_stranded(self, state: ChainState) -> set[bytes]:
+        """Where those members of a chain end that name a fact which is missing."""
+        if not any(self._may_lack(chain, seq) for chain, seq in state.links.items()):
+            return set()
+        stranded = set()
+        for run in state.runs:
+            if run.last_seq <= state.start.seq or not state.is_member(run):
+                continue
+            missing = [link.chain for link in self._links_of(run) if not self.has(link)]
+            if missing:
+                stranded.add(run.last_id)
+                self._missed.update(missing)
+        return stranded
+
+    def _may_lack(self, chain: ChainId, seq: int) -> bool:
+        state = self._chains.get(chain)
+        if state is None or state.has_hole or state.is_forked:
+            return True
+        return seq > max(state.last_seq, state.start.seq)
+
+    def _links_of(self, run: RunRow) -> tuple[AfterLink, ...]:
+        """The facts of other chains that a run's facts name; none when its bytes cannot be read."""
+        key = (run.first_previous_id, run.last_id)
+        found = self._named.get(key)
+        if found is None:
+            with suppress(LogDamaged, InvalidLine, StoreUnavailable):
+                found = tuple(
+                    link
+                    for line in self._read_lines(run)
+                    for link in parse_line(line).header.after
+                    if link.chain != run.chain
+                )
+                self._named[key] = found
+        return found or ()
+
+    def _become(self, state: ChainState, other: ChainState) -> None:
+        """Let a chain be as *other* is; in place, since others may hold on to the state."""
+        for each in fields(ChainState):
+            setattr(state, each.name, getattr(other, each.name))
         if state.has_hole or state.is_forked:
             self._broken.add(state.info.chain)
+        else:
+            self._broken.discard(state.info.chain)
         self._roots.pop(state.info.namespace, None)
         self._sketches.pop(state.info.namespace, None)
-        self.repeated_count += run.last_seq - run.first_seq + 1
 
     def set_clock(self, chain: ChainId, hlc: int) -> None:
         """Tell the HLC of a chain's only head, which a run's row does not keep."""

@@ -1001,7 +1001,10 @@ class JournalEngine:
             own = self._own.get(state.info.namespace)
             if own is not None and own.info.chain == state.info.chain:
                 self._freeze(own)  # a chain that peers are asked about is not written
-            self.index.lose(row)
+            stranded = self.index.lose(row)
+            for other in [*self._own.values()]:
+                if other.info.chain in stranded:
+                    self._freeze(other)  # nobody takes in what follows from facts that are missing
             self.follower.do_behind(partial(DuckdbFollower.lose_run, run=row))
             self.note_problem(
                 f"facts {row.first_seq}..{row.last_seq} of chain {state.info.text[:8]} cannot be read any more; peers "

@@ -143,7 +143,7 @@ async def open_engine(
         book = _build_book(recovered, registry, may_erase)
         writer, continues = _continue_log(recovered, disk or Disk())
         chains = _own_chains(recovered.index, folder)
-        own = chains if continues and not folder.label_changed else []
+        own = _writable(chains, recovered.index) if continues and not folder.label_changed else []
         newest = recovered.database
 
         def open_again() -> DuckdbFollower:
@@ -176,7 +176,7 @@ async def open_engine(
         random_bytes=random_bytes,
         namespace=namespace,
         own_chains=own,
-        frozen_chains={} if own else {chain.info.namespace: chain.info.chain for chain in chains},
+        frozen_chains={each.info.namespace: each.info.chain for each in chains if each not in own},
         problems=recovered.problems,
         end_history=end_history,
         threads=threads,
@@ -378,6 +378,8 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
             _apply_or_go_on(recovered, gathered, registry)
             gathered, count = [], 0
     _apply_or_go_on(recovered, gathered, registry)
+    if recovered.is_damaged or recovered.index.holes():
+        recovered.index.settle_causes()
     recovered.problems.extend(_tell_damage(damages, recovered.index))
     # What the log holds twice (a repair's copy) counts once, so that positions mean members everywhere.
     position = recovered.cursor.position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
@@ -492,6 +494,11 @@ def _own_chains(index: JournalIndex, folder: JournalFolder) -> list[OwnChain]:
             state.info, state.head, is_introduced=True, fresh=foreign, covered=dict(state.links)
         )
     return list(latest.values())
+
+
+def _writable(chains: list[OwnChain], index: JournalIndex) -> list[OwnChain]:
+    """Those of which everything is here: the numbers behind a hole are taken."""
+    return [own for own in chains if (state := index.chain(own.info.chain)) is None or not state.has_hole]
 
 
 async def _give_back(opening: asyncio.Future[_Recovered]) -> None:

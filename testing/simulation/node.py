@@ -196,9 +196,9 @@ class Node:
         return read_all(self.engine, self._cache if is_cached else None)
 
     def shown_behind_holes(self) -> dict[FactId, FactRecord]:
-        """What the open journal shows beyond its members: facts behind others that its disk lost."""
+        """What the open journal shows beyond its members: facts behind others that its disk lost, or that name them."""
         assert self.engine is not None, "it is open"
-        if not self.engine.index.holes():
+        if not any(state.has_hole for state in self.engine.index.chains()):
             return {}
         everything = read_all(self.engine, self._cache, with_loose=True)
         members = self.members()
@@ -305,9 +305,11 @@ class Node:
         if self.is_damaged:
             self.excused |= missing
             missing = set()
-        excused = self._touched_by_rot()
-        self.excused |= missing & excused
-        missing -= excused
+        lost = self._touched_by_rot()
+        # What follows from lost facts waits for them as others must, but it is still there.
+        waiting = self._following(lost) & read_all(engine, self._cache, with_loose=True).keys() if lost else set()
+        self.excused |= missing & (lost | waiting)
+        missing -= lost | waiting
         if missing:
             told = ", ".join(sorted(f"{self.owed[each].kind}#{self.owed[each].seq}" for each in missing)[:5])
             self.losses.append(f"{self.name} lost {len(missing)} facts that were durable ({told}): {engine.problems}")
@@ -329,6 +331,21 @@ class Node:
             for fact_id, record in self.owed.items()
             if record.seq >= ends.get(record.chain.chain, record.seq + 1)
         }
+
+    def _following(self, lost: set[FactId]) -> set[FactId]:
+        """What names *lost* facts as its causes, and whatever follows from that."""
+        places = {(record.chain.chain, record.seq) for fact_id, record in self.owed.items() if fact_id in lost}
+        found: set[FactId] = set()
+        count = -1
+        while count != len(found):
+            count = len(found)
+            for fact_id, record in self.owed.items():
+                chain = record.chain.chain
+                causes = [(chain, record.seq - 1), *((link.chain, link.seq) for link in record.after)]
+                if fact_id not in lost and not places.isdisjoint(causes):
+                    found.add(fact_id)
+                    places.add((chain, record.seq))
+        return found
 
     def _forget_process(self) -> None:
         self.engine = self.process = self.disk = self._stopping = self._task = None

@@ -375,3 +375,42 @@ def test_whatever_continues_a_chain_overlaps_nothing() -> None:
         assert not index.overlaps(row)
         admit(index, run)
         assert index.overlaps(row)
+
+
+def test_what_names_a_missing_fact_waits_with_all_that_follows_until_it_comes() -> None:
+    """Nobody else could take it in, and replicas must not differ for ever over what is lost for good."""
+    ada, ben, eve = ChainWriter("ada"), ChainWriter("ben"), ChainWriter("eve")
+    causes = [ada.seal(SAID), ada.seal(SAID)]
+    free = ben.seal(SAID)
+    bound = ben.seal(SAID._replace(after=(ada.link,)))
+    runs = [*causes, free, bound, ben.seal(SAID), eve.seal(SAID._replace(after=(ben.link,)))]
+    data = {run.records[-1].fact_id: run.text for run in runs}
+    whole = JournalIndex(lambda row: data[FactId(row.last_id)])
+    rows = [admit(whole, run) for run in runs]
+    fingerprint, fact_count = whole.fingerprint(), whole.fact_count
+    left = JournalIndex()
+    admit(left, free)
+
+    waiting = whole.lose(rows[0])
+    assert waiting == {ben.chain.info.chain, eve.chain.info.chain}
+    assert whole.fingerprint() == left.fingerprint()
+    assert [hole.chain for hole in whole.holes()] == [ada.chain.info.chain], "nothing of ben's or eve's is missing"
+    assert not whole.has(eve.link)
+    assert whole.runs_after(ben.chain.info.chain, 0) == left.runs_after(ben.chain.info.chain, 0)
+
+    admit(whole, causes[0])
+    assert whole.fingerprint() == fingerprint
+    assert whole.fact_count == fact_count
+    assert whole.holes() == []
+    assert whole.has(eve.link)
+
+
+def test_what_names_a_chain_of_which_nothing_is_left_waits_for_it() -> None:
+    ada, ben = ChainWriter("ada"), ChainWriter("ben")
+    cause, bound = ada.seal(SAID), ben.seal(SAID._replace(after=(ada.link,)))
+    index = JournalIndex(lambda _: bound.text)
+    admit(index, bound)
+    assert index.settle_causes() == {ben.chain.info.chain}
+    assert index.namespaces() == ()
+    admit(index, cause)
+    assert index.has(ben.link)

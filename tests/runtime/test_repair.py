@@ -78,6 +78,40 @@ async def test_two_journals_with_damaged_frames_repair_each_other_over_tcp(tmp_p
             assert journal.fingerprint == whole, "damage, repair and all, read again from the log"
 
 
+@pytest.mark.asyncio
+async def test_what_follows_from_a_fact_that_is_lost_for_good_keeps_no_peer_from_agreeing(tmp_path: Path) -> None:
+    for author, said in (("ada", "ab"), ("ada at home", "cd")):
+        async with Journal.open(tmp_path / "ada", author=author) as ada:
+            for text in said:
+                await ada.commit(Said(text=text), flush=True)
+    drop_database(tmp_path / "ada")
+    damage(tmp_path / "ada", b'"text":"a"', b'"text":"x"')
+    async with Journal.open(tmp_path / "ben") as ben:
+        for text in "ef":  # the second time all comes from DuckDB
+            async with Journal.open(tmp_path / "ada", author="ada at home") as ada:
+                await ada.commit(Said(text=text))
+                assert (await ada.sync_with(ben)).is_success
+                assert ada.fingerprint == ben.fingerprint
+                assert "".join(await texts(ada)) == "bcde" + text.strip("e"), "what its own disk kept is shown"
+        assert "".join(await texts(ben)) == "ef"
+
+
+@pytest.mark.asyncio
+async def test_the_numbers_behind_a_hole_are_not_given_to_other_facts(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "ada") as ada:
+        for text in "abc":
+            await ada.commit(Said(text=text), flush=True)
+    drop_database(tmp_path / "ada")
+    damage(tmp_path / "ada", b'"text":"b"', b'"text":"x"')
+    async with Journal.open(tmp_path / "ada") as ada:
+        holes = ada.engine.index.holes()
+        assert len(holes) == 1
+    async with Journal.open(tmp_path / "ada") as ada:
+        await ada.commit(Said(text="d"))
+        assert ada.engine.index.holes() == holes
+        assert len(list(ada.engine.index.chains())) == 2, "another chain is begun"
+
+
 def fork(name: str) -> tuple[Sequence[IncomingRun], Sequence[IncomingRun]]:
     """One writer's two stories, sealed by the same keys after a common beginning."""
 
