@@ -44,7 +44,8 @@ class Campaign(NamedTuple):
     def explain(self) -> str:
         """Each failure, and how to see it again."""
         return "\n".join(
-            f"seed {each.seed}: {each.problems[0]}\n  replay: {replay(each.seed)}" for each in self.failures
+            f"seed {each.seed}: {each.problems[0]}\n  replay: {replay(each.seed, self.switches)}"
+            for each in self.failures
         )
 
 
@@ -53,8 +54,8 @@ def replay(seed: int, switches: Switches = DEFAULT_SWITCHES) -> str:
 
     >>> replay(7)
     'antiphon sim --seed 7'
-    >>> replay(7, Switches(forks=True, rot=False))
-    'python -m antiphon.testing sim --seed 7 --with forks --without rot'
+    >>> replay(7, Switches(forks=False, rot=False))
+    'python -m antiphon.testing sim --seed 7 --without forks --without rot'
     """
     if switches == DEFAULT_SWITCHES:
         return f"antiphon sim --seed {seed}"

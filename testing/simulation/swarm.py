@@ -38,6 +38,9 @@ OPTIONAL: Mapping[str, tuple[tuple[float, Mapping[str, int]], ...]] = {
     "forks": ((0.3, {"equivocate": 4}), (0.2, {"image": 4, "roll_back": 4, "relive_unnoticed": 4})),
 }
 
+# What makes an honest chain tell two stories.
+FORKING = frozenset({"equivocate", "roll_back", "relive_unnoticed"})
+
 # Most runs are short: a bug that needs few steps is found sooner, and a short failure is read sooner.
 LENGTHS = (4, 6, 8, 10, 12, 16, 20, 30, 60)
 
@@ -46,7 +49,7 @@ LENGTHS = (4, 6, 8, 10, 12, 16, 20, 30, 60)
 class Switches:
     """Scenarios that can be left out, for bisecting and for code that does not promise them."""
 
-    forks: bool = False
+    forks: bool = True
     """Equivocating authors, and disks that are rolled back without being able to tell."""
     rot: bool = True
     """Damage at rest."""

@@ -32,7 +32,7 @@ from .facts import Dated, Roomed, Said
 from .loop import Process, VirtualLoop, describe_waiting, settle
 from .network import VirtualNetwork
 from .node import EPOCH_MS, Node, RunCache
-from .swarm import DEFAULT_SWITCHES, Swarm, Switches, draw_swarm
+from .swarm import DEFAULT_SWITCHES, FORKING, Swarm, Switches, draw_swarm
 
 # All sync with one of them once a round: the second round carries what the first brought there, the third is grace.
 ROUNDS_MAX = 3
@@ -562,7 +562,7 @@ class World:
                 raise Violation(f"{word} was said by {author} and is held as {record.chain.label}'s")
             words.add(word)
         places = {(record.chain.chain, record.seq) for record in held.values()}
-        if not self.switches.forks and len(places) != len(held):
+        if FORKING.isdisjoint(self.swarm.weights) and len(places) != len(held):
             raise Violation("an honest chain has two stories: a number was used twice")
         self._judge_causes(held)
 
