@@ -491,16 +491,17 @@ class Journal:
             raise LocalViolation(f"sync_with takes another open Journal; got {other!r}")
         return await sync_in_process(self._engine, other._engine)
 
-    async def sync(self, address: str, *, tls: Tls | None = None) -> SyncReport:
+    async def sync(self, address: str, *, tls: Tls | None = None, token: bytes = b"") -> SyncReport:
         """Exchange what is missing with a serving journal, both ways, once.
 
-        An address is ``tcp://host:port``, or ``tls://``, ``unix://``, ``ws://`` or ``nats://``: docs/transports.md.
+        An address is ``tcp://host:port``, or ``tls://``, ``unix://``, ``ws://`` or ``nats://``: docs/transports.md. A
+        *token* is shown to a peer whose gate asks for one (``TokenGate``): docs/guards.md.
         """
         from antiphon.runtime.services.sync import sync_address
 
         self._check_open()
         _check_address("sync", address)
-        return await sync_address(self._engine, address, settings=_settings(None, tls))
+        return await sync_address(self._engine, address, settings=_settings(None, tls, token))
 
     def register_delivery_policy(self, domain: str, policy: DeliveryPolicy) -> None:
         """Let *policy* say which facts of *domain* (``"chat"``) are acknowledged by peers, and how long that is kept.
@@ -555,14 +556,14 @@ class Journal:
         _check_gate("serve", gate)
         return serve(self._engine, address, settings=_settings(gate, tls))
 
-    def link(self, address: str, *, tls: Tls | None = None) -> Link:
+    def link(self, address: str, *, tls: Tls | None = None, token: bytes = b"") -> Link:
         """Stay in touch with a serving journal until left; reconnects by itself: ``async with journal.link(…) as
-        link``."""
+        link``. A *token* as for ``sync``."""
         from antiphon.runtime.services.sync import link
 
         self._check_open()
         _check_address("link", address)
-        return link(self._engine, address, settings=_settings(None, tls))
+        return link(self._engine, address, settings=_settings(None, tls, token))
 
     def join(self, address: str, *, gate: SyncGate | None = None) -> Room:
         """Be a member of a room at ``nats://host:port/room/name``, linked to every other, until left: ``async with
@@ -710,17 +711,26 @@ def check_source(operation: str, source: object) -> ViewSpec[Any] | Signal[Any]:
     raise LocalViolation(f"{operation} takes a @view or a Signal; got {source!r}")
 
 
-def _settings(gate: SyncGate | None, tls: Tls | None) -> SyncSettings:
+def _settings(gate: SyncGate | None, tls: Tls | None, token: bytes = b"") -> SyncSettings:
     from antiphon.runtime.services.session_driver import SyncSettings
     from antiphon.runtime.transports.reach import Transports
 
+    _check_token(token)
     transports = Transports(tls)
-    return SyncSettings(gate=gate, connect=transports.connect, listen=transports.listen)
+    return SyncSettings(gate=gate, token=token, connect=transports.connect, listen=transports.listen)
 
 
 def _check_address(operation: str, address: object) -> None:
     if not isinstance(address, str):
         raise LocalViolation(f"{operation} takes an address such as 'tcp://127.0.0.1:4000'; got {address!r}")
+
+
+def _check_token(token: object) -> None:
+    if not isinstance(token, bytes):
+        raise LocalViolation(
+            f"a token is bytes, as issue_token returns; got a {type(token).__name__}, so decode the line that "
+            "`antiphon grant` wrote: base64.urlsafe_b64decode(line)"
+        )
 
 
 def _check_gate(operation: str, gate: object) -> None:

@@ -295,6 +295,7 @@ def compile_choreography(
             extensions=extensions,
         )
     else:
+        _check_tree_given(source)
         checked = check_tree(
             source, counts=counts, indices=indices, mode=mode, relaxed_parallel=relaxed_parallel, extensions=extensions
         )
@@ -387,6 +388,11 @@ def protocol_of(carrier: type[object]) -> CompiledProtocol:
     if not isinstance(compiled, CompiledProtocol):
         raise ValueError(f"{carrier.__qualname__} carries no protocol; decorate it with @choreography(...)")
     return compiled
+
+
+def _check_tree_given(source: object) -> None:
+    if not isinstance(source, Choreography):
+        raise TypeError(f"compile_choreography takes a protocol's text or its tree; got {source!r:.100}")
 
 
 __all__ = [

@@ -142,7 +142,9 @@ class TerminalApp(App[None]):
         except IntentError as refused:
             self._answer(Text.assemble(("⚠ ", "red"), plain(str(refused))))
             line = self.query_one("#line", Input)
-            line.value = line.value or text
+            if not line.value:
+                line.value = text
+                line.cursor_position = len(text)  # where one goes on typing
 
     async def _submit(self, intent: Intent) -> None:
         outcome = await self._core.submit(intent)

@@ -227,7 +227,7 @@ class Endpoint(Generic[E]):
 
         *context* is what the branch's guard is evaluated in, besides what is known already.
         """
-        name = label if label is not None else label_of(message)
+        name = label if label is not None else _name_of(message)
         self._enter("send", name)
         try:
             way = self._send_way(to, name)
@@ -846,3 +846,8 @@ def _family_of(role: str) -> str:
 
 def _way_of(ways: Iterable[Way], sender: str) -> Way:
     return next(way for way in ways if way.step.partner == sender)
+
+
+def _name_of(message: object) -> str:
+    """The label of a message whose sender named none; plain data has no class that says it."""
+    return "plain data without label=…" if isinstance(message, Mapping) else label_of(message)

@@ -90,6 +90,7 @@ class RolePlan:
         cls, protocol: CompiledProtocol, role: str, *, messages: Messages = (), strictness: Strictness = "structural"
     ) -> RolePlan:
         """The plan of a protocol's role. Raises ``LocalViolation`` for a role or a class that does not belong."""
+        _check_protocol(protocol)
         machine = protocol.fsm.get(role)
         if machine is None:
             raise LocalViolation(f"{protocol.name} has no role {role!r}; it has {', '.join(protocol.roles)}")
@@ -206,4 +207,18 @@ def _has_bounds(shape: PayloadShape) -> bool:
 
 def classes_by_label(messages: Messages) -> dict[str, type[object]]:
     """Classes by the labels they travel under."""
-    return dict(messages) if isinstance(messages, Mapping) else {kind.__name__: kind for kind in messages}
+    if isinstance(messages, Mapping):
+        return dict(messages)
+    for kind in messages:
+        _check_class(kind)
+    return {kind.__name__: kind for kind in messages}
+
+
+def _check_class(kind: object) -> None:
+    if not isinstance(kind, type):
+        raise LocalViolation(f"messages are classes, or a mapping from labels to classes; got {kind!r:.100}")
+
+
+def _check_protocol(protocol: object) -> None:
+    if not isinstance(protocol, CompiledProtocol):
+        raise LocalViolation(f"expected what compile_choreography(text) returned; got {protocol!r:.100}")

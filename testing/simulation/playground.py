@@ -54,7 +54,9 @@ class SimulatedClock:
         self._offset_ms += milliseconds
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, with all that is due in it; costs nothing."""
+        """Let time pass, with all that is due in it; costs nothing. Never backwards (that is ``jump``)."""
+        if seconds < 0:
+            raise LocalViolation(f"time passes forwards; got {seconds} s; jump(…) sets the wall clock back")
         await asyncio.sleep(seconds)
 
 

@@ -321,6 +321,9 @@ async def test_a_gate_a_policy_and_a_fold_are_known_before_they_are_needed(tmp_p
         with pytest.raises(LocalViolation, match="cut takes a LatticeFold"):
             await journal.cut(wrong)
         await journal.retire()
+        for meet in (journal.sync, journal.link):
+            with pytest.raises(LocalViolation, match=r"a token is bytes.*urlsafe_b64decode"):
+                await meet("tcp://127.0.0.1:1", token=wrong)
 
 
 @pytest.mark.asyncio

@@ -32,6 +32,13 @@ def test_plain(simnet):
 def test_nothing_of_ours():
     assert True
 """
+GOES_BACK = """
+import pytest
+from antiphon import LocalViolation
+async def test_back(sim_clock):
+    with pytest.raises(LocalViolation, match="time passes forwards"):
+        await sim_clock.advance(-1)
+"""
 DRAWS = """
 import pathlib
 async def test_draws(journal, sim_seed):
@@ -68,6 +75,10 @@ def test_a_task_that_is_left_behind_fails_the_test(tmp_path: Path) -> None:
 
 def test_plain_tests_may_use_the_net_and_others_are_left_alone(tmp_path: Path) -> None:
     assert "2 passed" in run_in(tmp_path, PLAIN).stdout
+
+
+def test_time_cannot_be_let_pass_backwards(tmp_path: Path) -> None:
+    assert "1 passed" in run_in(tmp_path, GOES_BACK).stdout
 
 
 def test_a_seed_decides_all_randomness(tmp_path: Path) -> None:

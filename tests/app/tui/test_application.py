@@ -194,6 +194,7 @@ async def test_every_line_is_answered_and_a_refused_one_is_given_back(line: str,
         await until(pilot, lambda: told in answer_of(app))
         is_refused = answer_of(app).startswith("⚠")
         assert app.query_one("#line", Input).value == (line if is_refused else "")
+        assert app.query_one("#line", Input).cursor_position == (len(line) if is_refused else 0)
 
 
 @pytest.mark.asyncio

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from antiphon.choreography import compile_choreography
+from antiphon.facts import LocalViolation
 from antiphon.runtime.choreography import (
     ChannelClosed,
     Endpoint,
@@ -709,3 +710,27 @@ def test_who_was_done_with_a_timed_part_is_told_that_it_was_given_up() -> None:
             assert await clerk.offer("Boss") == ("Thanks", None)
 
     virtual_time.run(scenario())
+
+
+# --- what is mistaken for something else ---------------------------------------------------------------------------
+
+
+def test_plain_data_without_a_label_is_told_to_name_one() -> None:
+    async def hasty() -> None:
+        guest, _ = InMemoryHandler.network("Guest", "Hotel")
+        await Endpoint.of(BOOKING, "Guest", guest).send("Hotel", {"nights": 2})
+
+    told = r"may not send plain data without label=… to Hotel; expected: send Ask"
+    with pytest.raises(ProtocolViolation, match=told):
+        virtual_time.run(hasty())
+
+
+def test_a_text_is_no_protocol_and_a_name_is_no_class() -> None:
+    guest, _ = InMemoryHandler.network("Guest", "Hotel")
+    wrong: Any = "Ask"
+    with pytest.raises(LocalViolation, match=r"what compile_choreography\(text\) returned; got 'Ask'"):
+        Endpoint.of(wrong, "Guest", guest)
+    with pytest.raises(LocalViolation, match="messages are classes"):
+        Endpoint.of(BOOKING, "Guest", guest, messages=[wrong])
+    with pytest.raises(TypeError, match="takes a protocol's text or its tree"):
+        compile_choreography(Any)  # type: ignore[arg-type]

@@ -17,8 +17,7 @@ from antiphon.runtime.guards.keys import KeyFile, load_key
 from antiphon.runtime.guards.names import SYNC_GRANT
 from antiphon.runtime.guards.peer_gate import CREDIT_MESSAGES, SYNC_CONTEXT, TokenGate
 from antiphon.runtime.guards.policy import EffectPolicyRegistry
-from antiphon.runtime.services.session_driver import SyncReport, SyncSettings
-from antiphon.runtime.services.sync import sync_address
+from antiphon.runtime.services.session_driver import SyncReport
 
 OpenJournal = Callable[..., AbstractAsyncContextManager[Journal]]
 pytestmark = pytest.mark.asyncio
@@ -45,7 +44,7 @@ def gate_of(journal: Journal, *, limits: GuardLimits | None = None, is_paid: boo
 
 async def meet(guest: Journal, host: Journal, gate: TokenGate, token: bytes) -> SyncReport:
     async with host.serve(gate=gate) as server:
-        return await sync_address(guest.engine, server.address, settings=SyncSettings(token=token))
+        return await guest.sync(server.address, token=token)
 
 
 async def test_a_peer_sees_what_its_token_covers_and_nothing_else(open_journal: OpenJournal) -> None:
