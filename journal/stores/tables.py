@@ -132,6 +132,11 @@ class StoredLink(NamedTuple):
     seq: int
 
 
+_CHECKPOINT_TABLES = ("internal.view_checkpoints", "internal.view_checkpoint_parts")
+# A larger state is kept in parts of this size: 40 ms less for 45 MB, and nothing to read for those beside it.
+_STATE_PART_BYTES = 1 << 20
+
+
 class ViewCheckpoint(NamedTuple):
     """A view's encoded state after the first ``position`` facts of the log, valid while its namespaces had ``root``."""
 
@@ -236,7 +241,7 @@ class FactTables:
         self._connection.execute("BEGIN TRANSACTION")
         try:
             self._execute(_ERASE, given)
-            self._execute("DELETE FROM internal.view_checkpoints")
+            self._drop_checkpoints()
             self._execute("COMMIT")
         except BaseException:
             self._roll_back()
@@ -255,7 +260,7 @@ class FactTables:
                 "WHERE chain_number = ? AND first_seq = ? AND file_number = ? AND run_start = ?",
                 place,
             )
-            self._execute("DELETE FROM internal.view_checkpoints")
+            self._drop_checkpoints()
             self._execute("COMMIT")
         except BaseException:
             self._roll_back()
@@ -326,11 +331,16 @@ class FactTables:
         """Keep a view's state, in place of the one before it."""
         self._connection.execute("BEGIN TRANSACTION")
         try:
-            self._execute("DELETE FROM internal.view_checkpoints WHERE view_name = ?", [view])
+            for table in _CHECKPOINT_TABLES:
+                self._execute(f"DELETE FROM {table} WHERE view_name = ?", [view])
+            is_large = len(state) > _STATE_PART_BYTES
             self._execute(
                 "INSERT INTO internal.view_checkpoints VALUES (?, ?, ?, ?, ?, ?)",
-                [view, version, schema_hash, root, state, position],
+                [view, version, schema_hash, root, b"" if is_large else state, position],
             )
+            for part, start in enumerate(range(0, len(state) if is_large else 0, _STATE_PART_BYTES)):
+                piece = state[start : start + _STATE_PART_BYTES]
+                self._execute("INSERT INTO internal.view_checkpoint_parts VALUES (?, ?, ?)", [view, part, piece])
             self._execute("COMMIT")
         except BaseException:
             self._roll_back()
@@ -343,7 +353,18 @@ class FactTables:
             "WHERE view_name = ? AND version = ? AND schema_hash = ?",
             [view, version, schema_hash],
         )
-        return ViewCheckpoint(*rows[0]) if rows else None  # type: ignore[arg-type]  # rows are untyped
+        if not rows:
+            return None
+        kept = ViewCheckpoint(*rows[0])  # type: ignore[arg-type]  # rows are untyped
+        if kept.state:
+            return kept
+        # Sorted here: a sort in SQL copies every part once more.
+        parts = self._rows("SELECT part, state FROM internal.view_checkpoint_parts WHERE view_name = ?", [view])
+        return kept._replace(state=b"".join(_bytes(state) for _, state in sorted(parts)))
+
+    def _drop_checkpoints(self) -> None:
+        for table in _CHECKPOINT_TABLES:
+            self._execute(f"DELETE FROM {table}")
 
     def _records(self, rows: list[Row]) -> Iterator[FactRecord]:
         chains = self._chains

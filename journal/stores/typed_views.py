@@ -30,7 +30,18 @@ ENVELOPE: Mapping[str, str] = {
     "version": "f.version",
 }
 RESERVED_NAMES = frozenset(
-    {"applied", "chains", "fact_type_versions", "fact_types", "facts", "history", "meta", "runs", "view_checkpoints"}
+    {
+        "applied",
+        "chains",
+        "fact_type_versions",
+        "fact_types",
+        "facts",
+        "history",
+        "meta",
+        "runs",
+        "view_checkpoint_parts",
+        "view_checkpoints",
+    }
 )
 _SCALARS = {"text": "VARCHAR", "bytes": "VARCHAR", "integer": "BIGINT", "boolean": "BOOLEAN"}
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -595,6 +595,22 @@ def test_runs_come_back_by_chain_and_seq(given_rows: list[tuple[int, int, bytes]
         assert numbers == sorted(numbers)
 
 
+def test_a_large_checkpoint_is_kept_in_parts_and_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.journal.stores.tables._STATE_PART_BYTES", 4)
+    states = [b"123456789", b"", b"1234", b"987654321\0", b"12345678"]
+    with open_at(path) as first:
+        for state in states:
+            first.save_checkpoint(view="lobby", version=1, schema_hash="h", root=b"r", state=state, position=1)
+            first.save_checkpoint(view="other", version=1, schema_hash="h", root=b"r", state=b"beside it", position=2)
+            assert first.load_checkpoint(view="lobby", version=1, schema_hash="h") == (b"r", state, 1)
+    with open_at(path) as second:
+        assert second.load_checkpoint(view="lobby", version=1, schema_hash="h") == (b"r", states[-1], 1)
+        assert second.load_checkpoint(view="other", version=1, schema_hash="h") == (b"r", b"beside it", 2)
+        second.erase([bytes(32)])
+        assert second.load_checkpoint(view="lobby", version=1, schema_hash="h") is None
+        assert second.query("select count(*) from internal.view_checkpoint_parts").rows == [(0,)]
+
+
 def test_registrations_and_checkpoints_survive_reopening(path: Path) -> None:
     class Seen(Fact, kind="demo.seen", version=2):
         who: str
