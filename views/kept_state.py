@@ -11,6 +11,7 @@ import pickle
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from importlib.util import MAGIC_NUMBER
 from io import BytesIO
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -59,6 +60,7 @@ class KeptView:
         """View id, version, and a hash of all that decides what a kept state means."""
         shape = self._shape
         digest = sha256(f"{schema_hash_of(shape.models)} {shape.attributes} {self._outlook}".encode())
+        digest.update(MAGIC_NUMBER)  # packed messages are found by a hash that is alike within a version of Python
         for kept in shape.classes:
             digest.update(f" {kept.__module__}.{kept.__qualname__} {_names_in(kept)}".encode())
         return (self.view_id, shape.version, digest.hexdigest()[:32])

@@ -13,9 +13,9 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence, Set
-from functools import lru_cache
-from hashlib import sha256
+from importlib.util import source_hash
 from itertools import groupby
+from struct import Struct
 from typing import Final, NamedTuple
 
 from antiphon.facts import ChainId, Stamp
@@ -42,8 +42,7 @@ _TABLE_SIZE_MIN: Final = 8
 
 _WORD_MAX: Final = 2**32 - 1
 
-# A message is looked for when it is said, and packed a thousand later: hashed once, half a microsecond is saved.
-_DIGESTS_MAX: Final = 4_096
+_WORD: Final = Struct("<q")
 
 # From here on sorting once is cheaper than moving what is newer once for each.
 _SINGLE_COUNT_MAX = 64
@@ -325,11 +324,13 @@ class PackedMessages:
         return self._full(row) < stamp
 
 
-@lru_cache(_DIGESTS_MAX)
 def _digest_of(message_id: str) -> int:
-    """Alike in every process, since rows are kept; and nobody finds many ids of one digest, each of which costs a
-    read."""
-    return int.from_bytes(sha256(message_id.encode()).digest()[:8], "big", signed=True)
+    """SipHash with one key in every process of a Python version, since rows are kept: ``hash`` has another key in each.
+
+    Nobody finds many ids of one digest, each of which costs a read. 0.1 µs, where SHA-256 takes 0.5.
+    """
+    digest: int = _WORD.unpack(source_hash(message_id.encode()))[0]
+    return digest
 
 
 def _coarse_of(entry: MessageEntry) -> tuple[int, int, bytes]:
