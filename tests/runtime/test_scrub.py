@@ -103,6 +103,32 @@ async def test_what_a_scrub_finds_damaged_is_repaired_by_a_peer(
 
 
 @pytest.mark.asyncio
+async def test_a_chain_that_names_what_a_scrub_lost_is_ended_and_peers_take_in_the_next(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "a", author="ada") as ada:
+        await fill(ada)
+    async with Journal.open(tmp_path / "b", author="ben") as ben:
+        async with Journal.open(tmp_path / "a", author="ada at home") as ada:
+            await ada.commit(Said(text="names what was said before"))
+            await ada.engine.start_file()
+            damage_log(ada.path)
+            assert (await ada.engine.keeper.scrub()).damages
+            await ada.commit(Said(text="names nothing that is lost"))
+            assert (await ada.sync_with(ben)).is_success
+            assert ada.fingerprint == ben.fingerprint
+            assert await ben.snapshot(heard) == (*TEXTS[:3], "names nothing that is lost")
+        for spoilt in ("nothing", "database"):
+            if spoilt == "database":
+                for path in (tmp_path / "a").glob("journal.duckdb*"):
+                    path.unlink()
+            async with Journal.open(tmp_path / "a", author="ada at home") as ada:
+                assert ada.fingerprint == ben.fingerprint, spoilt
+                await ada.commit(Said(text=f"with {spoilt} spoilt"))
+                assert (await ada.sync_with(ben)).is_success
+                assert ada.fingerprint == ben.fingerprint, spoilt
+        assert (await ben.snapshot(heard))[4:] == ("with nothing spoilt", "with database spoilt")
+
+
+@pytest.mark.asyncio
 async def test_a_scrub_runs_by_itself_and_ends_with_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
