@@ -825,6 +825,7 @@ class JournalEngine:
         for chain in chains:
             namespace = chain.info.namespace
             self._own.pop(namespace, None)
+            self.folder.ended.add(chain.info.chain)
             if self.index.head_of(chain.info.chain).seq:
                 self._frozen[namespace] = chain.info.chain
 

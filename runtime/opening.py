@@ -141,9 +141,11 @@ async def open_engine(
     try:
         registry.remember(recovered.registrations)
         book = _build_book(recovered, registry, may_erase)
-        writer, continues = _continue_log(recovered, disk or Disk())
+        continues = _may_continue(recovered)
         chains = _own_chains(recovered.index, folder)
-        own = _writable(chains, recovered.index) if continues and not folder.label_changed else []
+        own = _writable(chains, recovered) if continues and not folder.label_changed else []
+        folder.ended = {each.info.chain for each in chains if each not in own}
+        writer = _continue_log(recovered, disk or Disk(), continues=continues)
         newest = recovered.database
 
         def open_again() -> DuckdbFollower:
@@ -200,25 +202,29 @@ def _build_book(recovered: _Recovered, registry: FactRegistry, may_erase: Erasur
     return book
 
 
-def _continue_log(recovered: _Recovered, disk: Disk) -> tuple[LogWriter, bool]:
-    """Take the log over from whoever left it; also whether its chains may go on, or new ones must open."""
+def _may_continue(recovered: _Recovered) -> bool:
+    """Whether the log's chains may go on, or new ones must open."""
+    folder = recovered.folder
+    may_continue = folder.is_new or folder.may_continue(recovered.cursor.position.frame_hash)
+    return may_continue and not (recovered.is_damaged or recovered.cursor.is_cut)
+
+
+def _continue_log(recovered: _Recovered, disk: Disk, *, continues: bool) -> LogWriter:
+    """Take the log over from whoever left it."""
     folder = recovered.folder
     was_left_clean = folder.leave is not None and folder.leave.is_clean
     # The count goes by members: frames that were left out (damage before them, a repair's copy) hold none.
     position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
-    may_continue = folder.is_new or folder.may_continue(position.frame_hash)
-    continues = may_continue and not (recovered.is_damaged or recovered.cursor.is_cut)
     if not was_left_clean and file_path(folder.path, position.file_number).is_file():
         sync_existing(folder.path, position, disk)
     folder.mark_open(position.frame_hash)
-    writer = LogWriter(
+    return LogWriter(
         folder.path,
         journal=folder.journal_id,
         last=position,
         may_append=continues and was_left_clean and not recovered.has_tail,
         disk=disk,
     )
-    return writer, continues
 
 
 def _recover(
@@ -496,9 +502,11 @@ def _own_chains(index: JournalIndex, folder: JournalFolder) -> list[OwnChain]:
     return list(latest.values())
 
 
-def _writable(chains: list[OwnChain], index: JournalIndex) -> list[OwnChain]:
-    """Those of which everything is here: the numbers behind a hole are taken."""
-    return [own for own in chains if (state := index.chain(own.info.chain)) is None or not state.has_hole]
+def _writable(chains: list[OwnChain], recovered: _Recovered) -> list[OwnChain]:
+    """Those that were not ended before, and of which everything is here: the numbers behind a hole are taken."""
+    states = [(own, recovered.index.chain(own.info.chain)) for own in chains]
+    ended = recovered.folder.ended
+    return [own for own, state in states if own.info.chain not in ended and (state is None or not state.has_hole)]
 
 
 async def _give_back(opening: asyncio.Future[_Recovered]) -> None:

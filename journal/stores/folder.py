@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,19 +38,24 @@ _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "fuse.sshfs", "ceph", "lustre", "glusterfs"}
 )
 
+# An ended chain takes 33 bytes, and a journal may have one in each of 16,384 namespaces.
+LOCK_BYTES_MAX = 1024 * 1024
+
 _JOURNAL_ID = re.compile("[0-9a-f]{32}")
 
 RandomBytes = Callable[[int], bytes]
 
 
 class Leave(NamedTuple):
-    """How the last owner left: cleanly at *frame*, on which host, boot and inode."""
+    """How the last owner left: cleanly at *frame*, on which host, boot and inode; and own chains that are not written
+    any more although no other was begun after them."""
 
     is_clean: bool
     host: str
     boot: str
     inode: int
     frame: str
+    ended: frozenset[bytes] = frozenset()
 
 
 class KeySigner:
@@ -88,6 +93,8 @@ class JournalFolder:
     is_new: bool
     has_new_keys: bool
     _descriptor: int
+    ended: set[bytes] = field(default_factory=set)
+    """Own chains that are never continued; kept in the lock file, since the next opening would not see why."""
 
     def mark_open(self, frame: str) -> None:
         """Note that an owner is at work; until ``mark_closed`` the journal counts as left uncleanly."""
@@ -116,6 +123,7 @@ class JournalFolder:
             {
                 "boot": boot_id(),
                 "clean": is_clean,
+                "ended": " ".join(sorted(chain.hex() for chain in self.ended)),
                 "format": FORMAT_NUMBER,
                 "frame": frame,
                 "host": host_id(),
@@ -192,7 +200,7 @@ def _open_locked(
     return JournalFolder(
         path=path,
         journal_id=journal_id,
-        leave=_read_leave(stored),
+        leave=(leave := _read_leave(stored)),
         authority=authority,
         writer=writer,
         label=new_label,
@@ -200,6 +208,7 @@ def _open_locked(
         is_new=is_new,
         has_new_keys=bool(part_numbers(path)) and not has_keys,
         _descriptor=descriptor,
+        ended=set(leave.ended) if leave is not None else set(),
     )
 
 
@@ -300,7 +309,7 @@ def _file_system(path: Path) -> str:
 
 def _read_lock(descriptor: int) -> dict[str, object]:
     try:
-        stored = orjson.loads(os.pread(descriptor, 4096, 0))
+        stored = orjson.loads(os.pread(descriptor, LOCK_BYTES_MAX, 0))
     except orjson.JSONDecodeError:
         return {}
     return stored if isinstance(stored, dict) else {}
@@ -310,8 +319,15 @@ def _read_leave(stored: Mapping[str, object]) -> Leave | None:
     """How the last owner left, or None when the lock file does not say it whole."""
     match stored:
         case {"clean": bool(clean), "host": str(host), "boot": str(boot), "inode": int(inode), "frame": str(frame)}:
-            return Leave(clean, host, boot, inode, frame)
+            return Leave(clean, host, boot, inode, frame, _read_ended(stored.get("ended", "")))
     return None
+
+
+def _read_ended(text: object) -> frozenset[bytes]:
+    try:
+        return frozenset(bytes.fromhex(each) for each in str(text).split())
+    except ValueError:
+        return frozenset()
 
 
 def _refused(path: Path, problem: OSError) -> StoreUnavailable:

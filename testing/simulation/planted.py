@@ -210,7 +210,7 @@ def _damage_ends_the_log() -> Patches:
     return [patch("antiphon.runtime.opening.read_log", mutant)]
 
 
-@_bug("what an unclean predecessor wrote is believed without a sync")
+@_bug("what an unclean predecessor wrote is believed without a sync", seed=801)
 def _predecessor_not_synced() -> Patches:
     return [patch("antiphon.runtime.opening.sync_existing", _nothing)]
 
@@ -243,7 +243,7 @@ def _clock_follows_wall() -> Patches:
     return [patch("antiphon.journal.sealing.next_hlc", lambda last, wall_ms: wall_ms << 16)]
 
 
-@_bug("what was read does not move the clock")
+@_bug("what was read does not move the clock", seed=919)
 def _clock_ignores_reading() -> Patches:
     return [patch.object(JournalEngine, "_hlc_floor", lambda *_: 0)]
 

@@ -568,10 +568,11 @@ class World:
 
     def _judge_causes(self, held: dict[FactId, FactRecord]) -> None:
         """What follows from something is stamped after it, as long as no clock is wrong; and its cause is there."""
-        places = {(record.chain.chain, record.seq): record for record in held.values()}
+        # By id as well: of a forked chain two facts have one number.
+        sealed = {(record.chain.chain, record.seq, record.fact_id[:16]): record for record in held.values()}
         for record in held.values():
             for link in record.after:
-                cause = places.get((link.chain, link.seq))
+                cause = sealed.get((link.chain, link.seq, link.short_id))
                 if cause is None:
                     raise Violation(f"{record.kind} #{record.seq} is held without its cause")
                 if "jump" not in self.swarm.weights and cause.hlc >= record.hlc:

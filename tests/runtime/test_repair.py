@@ -1,6 +1,7 @@
 """Real journals over TCP: damage is repaired, forks are kept and proven once, and garbage leaves evidence."""
 
 import asyncio
+import shutil
 from base64 import b64decode
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,6 +95,30 @@ async def test_what_follows_from_a_fact_that_is_lost_for_good_keeps_no_peer_from
                 assert ada.fingerprint == ben.fingerprint
                 assert "".join(await texts(ada)) == "bcde" + text.strip("e"), "what its own disk kept is shown"
         assert "".join(await texts(ben)) == "ef"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_a_copied_folder_that_was_opened_and_wrote_nothing_does_not_go_on_with_the_originals_numbers(
+    tmp_path: Path, is_killed: bool
+) -> None:
+    async with Journal.open(tmp_path / "ben") as ben:
+        async with Journal.open(tmp_path / "ada") as ada:
+            await ada.commit(Said(text="a"))
+        shutil.copytree(tmp_path / "ada", tmp_path / "copy")
+        async with Journal.open(tmp_path / "ada") as ada:
+            await ada.commit(Said(text="b"))
+            await ada.sync_with(ben)
+        for _ in range(2):
+            copy = await Journal.open(tmp_path / "copy")
+            if is_killed:
+                copy.engine.kill()
+            await copy.close()
+        async with Journal.open(tmp_path / "copy") as copy:
+            await copy.commit(Said(text="c"))
+            assert (await copy.sync_with(ben)).is_success
+            assert ben.engine.index.forked() == {}
+            assert await texts(ben) == ["a", "b", "c"]
 
 
 @pytest.mark.asyncio
