@@ -109,7 +109,7 @@ def inspect(token: TokenArgument, root: RootOption, as_json: JsonOption = False)
     """
     from antiphon.runtime.guards.capabilities import inspect_token
 
-    found = inspect_token(read_token(token), _read_hex(root))
+    found = inspect_token(read_token(token), read_public_key(root))
     if as_json:
         write_json(found._asdict())
         return
@@ -132,7 +132,7 @@ def revoke(
     """
     from antiphon.runtime.guards.capabilities import inspect_token
 
-    public_key = _read_hex(root)
+    public_key = read_public_key(root)
     ids = inspect_token(read_token(token), public_key).revocation_ids[-1:]
     fact_id = asyncio.run(_revoke(journal, public_key, tuple(ids), reason))
     if as_json:
@@ -224,7 +224,7 @@ async def _explain(folder: Path, request: object, token: str | None, root: str |
             from antiphon.runtime.guards.capabilities import TokenCapabilities, TokenVerifier
             from antiphon.runtime.guards.revocation import Revocations
 
-            roots = [_read_hex(root)] if root is not None else [journal.engine.folder.authority.public_key]
+            roots = [read_public_key(root)] if root is not None else [journal.engine.folder.authority.public_key]
             revocations = Revocations(journal.engine, roots)
             await revocations.load()
             verifier = TokenVerifier(roots, journal.engine.clock, revoked=revocations.ids)
@@ -251,7 +251,8 @@ def read_token(text: str) -> bytes:
         raise LocalViolation("this is no token; give the whole line that `antiphon grant` wrote") from problem
 
 
-def _read_hex(text: str) -> bytes:
+def read_public_key(text: str) -> bytes:
+    """A public key from its 64 hex digits. Raises ``LocalViolation``."""
     from antiphon.facts import LocalViolation
 
     try:

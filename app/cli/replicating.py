@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from .keys import read_public_key, read_token
 from .screen import AuthorOption, JournalOption, JsonOption, counted, say, write, write_json
 
 if TYPE_CHECKING:
     from antiphon.app.journal import Journal
     from antiphon.choreography.topology import Topology
+    from antiphon.runtime.services.gates import SyncGate
     from antiphon.runtime.services.room import Room
     from antiphon.runtime.services.session_driver import SyncReport
     from antiphon.runtime.services.sync import SyncServer
@@ -31,6 +33,20 @@ KeyOption = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="P
 TrustedOption = Annotated[
     Path | None, typer.Option("--trusted", metavar="FILE", help="PEM certificates that a peer must show one of.")
 ]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--token", metavar="TOKEN", help="What a peer is shown that asks for one, as `antiphon grant` wrote it."
+    ),
+]
+
+
+class _Rights(NamedTuple):
+    """Whose tokens are asked for (public keys; without any, nobody is asked), and what is shown to peers that ask."""
+
+    roots: tuple[bytes, ...]
+    token: bytes
+
 
 _UNREACHED = {
     "success": False,
@@ -82,13 +98,18 @@ def serve(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     trusted: TrustedOption = None,
+    roots: Annotated[
+        list[str] | None,
+        typer.Option("--root", metavar="HEX", help="Let in only who shows a token of this issuer; may be given again."),
+    ] = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let peers sync with this journal, until interrupted (SIGINT or SIGTERM, exit code 0).
 
     The journal must be there; with --author a missing one is made. Writes the address once it listens, and with --web
-    the page's address on the next line. Beyond loopback the page's address holds a token, without which nobody is let
-    in.
+    the page's address on the next line. Without --root whoever connects sees everything; with it, what the peer's token
+    covers. Beyond loopback the page's address holds a token, without which nobody is let in.
 
     JSON: one object: address, authority, author, page (null without --web).
     """
@@ -110,8 +131,9 @@ def serve(
         parse_web_address(page or "")
         check_web_extra()
     _check_journal(journal, author)
-    serving = _serve(journal, address, author, tls, links or [], page=(page or "") if is_web else None, as_json=as_json)
-    asyncio.run(serving)
+    rights = _Rights(tuple(map(read_public_key, roots or ())), _shown(token))
+    shown_page = (page or "") if is_web else None
+    asyncio.run(_serve(journal, address, author, tls, links or [], rights, page=shown_page, as_json=as_json))
 
 
 def sync(
@@ -133,6 +155,7 @@ def sync(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     trusted: TrustedOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Exchange what is missing with a serving journal, both ways, once; exit code 1 when it did not succeed.
@@ -152,7 +175,7 @@ def sync(
     if not _is_topology(address):
         check_address(address, is_to_connect=True)
         _check_journal(journal, author)
-        if not _sync_and_tell(journal, address, author, timeout, tls, as_json=as_json):
+        if not _sync_and_tell(journal, address, author, timeout, tls, _shown(token), as_json=as_json):
             raise typer.Exit(1)
         return
     topology, scheme = _topology(address), "tcp" if tls is None else "tls"
@@ -163,7 +186,7 @@ def sync(
     outcomes: list[bool] = []
     for name, there in others.items():
         try:
-            outcomes.append(_sync_and_tell(journal, there, author, timeout, tls, as_json=as_json))
+            outcomes.append(_sync_and_tell(journal, there, author, timeout, tls, _shown(token), as_json=as_json))
         except PeerUnreachable as problem:
             outcomes.append(False)
             say(f"{name}: {problem}")
@@ -172,13 +195,20 @@ def sync(
 
 
 def _sync_and_tell(
-    journal: Path, address: str, author: str | None, timeout: float | None, tls: Tls | None, *, as_json: bool
+    journal: Path,
+    address: str,
+    author: str | None,
+    timeout: float | None,
+    tls: Tls | None,
+    token: bytes,
+    *,
+    as_json: bool,
 ) -> bool:
     """Sync with one peer and write how it went; whether it went well."""
     from antiphon.runtime.transports.transport import PeerUnreachable
 
     try:
-        report, fact_count, fingerprint = asyncio.run(_sync(journal, address, author, timeout, tls))
+        report, fact_count, fingerprint = asyncio.run(_sync(journal, address, author, timeout, tls, token))
     except PeerUnreachable as problem:
         if as_json:
             write_json(_UNREACHED | {"reason": str(problem), "peer": address})
@@ -213,6 +243,10 @@ def _certificates(certificate: Path | None, key: Path | None, trusted: Path | No
     return Tls(certificate=certificate, key=key, trusted=trusted)
 
 
+def _shown(token: str | None) -> bytes:
+    return b"" if token is None else read_token(token)
+
+
 def _is_member(address: str) -> bool:
     """Whether an address is a name in a room: then this journal also goes to meet the others there."""
     return address.startswith("nats://") and address.count("/") == 4
@@ -243,6 +277,7 @@ async def _serve(
     author: str | None,
     tls: Tls | None,
     links: list[str],
+    rights: _Rights,
     *,
     page: str | None,
     as_json: bool,
@@ -255,13 +290,14 @@ async def _serve(
         loop.add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(Journal.open(folder, author=author, may_create=author is not None))
+        gate = await _gate(journal, rights.roots)
         server: SyncServer | Room
         if _is_member(address):
-            server = await stack.enter_async_context(journal.join(address))
+            server = await stack.enter_async_context(journal.join(address, gate=gate))
         else:
-            server = await stack.enter_async_context(journal.serve(address, tls=tls))
+            server = await stack.enter_async_context(journal.serve(address, gate=gate, tls=tls))
         for link in links:
-            await stack.enter_async_context(journal.link(link, tls=tls))
+            await stack.enter_async_context(journal.link(link, tls=tls, token=rights.token))
         url = None if page is None else await _serve_page(stack, journal, page)
         for problem in journal.problems:
             say(problem)
@@ -275,6 +311,19 @@ async def _serve(
         await stopped.wait()
 
 
+async def _gate(journal: Journal, roots: tuple[bytes, ...]) -> SyncGate | None:
+    """Who may meet the journal: holders of tokens of these issuers that were not taken back; everybody without one."""
+    if not roots:
+        return None
+    from antiphon.runtime.guards.capabilities import TokenVerifier
+    from antiphon.runtime.guards.peer_gate import TokenGate
+    from antiphon.runtime.guards.revocation import Revocations
+
+    revocations = Revocations(journal.engine, roots)
+    await revocations.load()
+    return TokenGate(journal.engine, TokenVerifier(roots, journal.engine.clock, revoked=revocations.ids))
+
+
 async def _serve_page(stack: AsyncExitStack, journal: Journal, page: str) -> str:
     from antiphon.app.web import serve_web
     from antiphon.app.wiring import core_of
@@ -284,15 +333,15 @@ async def _serve_page(stack: AsyncExitStack, journal: Journal, page: str) -> str
 
 
 async def _sync(
-    folder: Path, address: str, author: str | None, timeout: float | None, tls: Tls | None
+    folder: Path, address: str, author: str | None, timeout: float | None, tls: Tls | None, token: bytes
 ) -> tuple[SyncReport, int, str]:
     from antiphon.app.journal import Journal
-    from antiphon.runtime.services.sync import DEFAULT_SETTINGS, SyncSettings, sync_once
+    from antiphon.runtime.services.sync import DEFAULT_SETTINGS, sync_once
     from antiphon.runtime.transports.reach import Transports
 
-    settings = DEFAULT_SETTINGS
+    settings = replace(DEFAULT_SETTINGS, token=token)
     if timeout is not None:
-        settings = SyncSettings(connect_timeout_s=timeout, digest_timeout_s=timeout, transfer_timeout_s=timeout)
+        settings = replace(settings, connect_timeout_s=timeout, digest_timeout_s=timeout, transfer_timeout_s=timeout)
     # The peer comes first: no journal is made for one that is not there.
     connection = await Transports(tls).connect(address, timeout=settings.connect_timeout_s)
     try:

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from antiphon.facts import LocalViolation
-
 from .screen import AuthorOption
 
 
@@ -37,6 +35,8 @@ def tui(
 
     Needs the extra `tui`. Type /help there; F1 to F4 change the tab, ctrl+q ends it.
     """
+    from antiphon.facts import LocalViolation
+
     if journal is None and (link or serve):
         raise LocalViolation("--link and --serve need a journal: name its folder with --journal")
     try:

@@ -582,6 +582,25 @@ def test_two_journals_meet_through_serve_and_sync(journal: Path, tmp_path: Path)
     assert read_json("doctor", journal, other)["equal"]
 
 
+def test_who_serves_with_a_root_lets_in_only_holders_of_its_tokens(journal: Path, tmp_path: Path) -> None:
+    key, other = journal / "keys" / "authority.key", tmp_path / "other"
+    root = read_json("key", "show", key)["public_key"]
+    stranger = read_json("key", "new", tmp_path / "eve.key")
+    token, forged = (read_json("grant", "--key", file, "--to", "ben")["token"] for file in (key, stranger["file"]))
+    check_refused(run("serve", "--journal", journal, "--root", "zz"), 2, "64 hex digits")
+    check_refused(run("sync", "tcp://127.0.0.1:1", "--journal", journal, "--token", "zz"), 2, "antiphon grant")
+    with started("serve", "--journal", journal, "--root", root, "--json") as server:
+        assert server.stdout is not None
+        address = json.loads(server.stdout.readline())["address"]
+        meet = ("sync", address, "--journal", other, "--author", "ben")
+        for shown in ((), ("--token", forged)):
+            denied = run(*meet, *shown)
+            assert denied.exit_code == 1
+            assert "unauthorized" in denied.stderr
+        report = read_json(*meet, "--token", token)
+        assert (report["success"], report["received"]) == (True, 9)
+
+
 def test_a_peer_that_does_not_answer_exits_with_1(journal: Path) -> None:
     check_refused(run("sync", "tcp://127.0.0.1:1", "--journal", journal), 1, "tcp://127.0.0.1:1")
 
