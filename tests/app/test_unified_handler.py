@@ -51,6 +51,9 @@ pytestmark = pytest.mark.asyncio
 CONTEXT = "friends"
 LINES: Signal[tuple[Any, ...]] = Signal("app:lobby_lines", tuple)
 
+PATIENCE_S = 10.0
+"""What does not come by then does not come: the test is red instead of waiting for ever."""
+
 
 class Voted(Fact, kind="handler.voted", version=1):
     choice: str
@@ -479,7 +482,7 @@ async def test_a_sql_query_answers_from_the_whole_history(journal: Journal, hand
 async def test_a_live_sql_query_follows_the_facts_that_it_names(journal: Journal, handler: UnifiedHandler) -> None:
     tally: Signal[dict[str, object]] = Signal("app:tally", dict)
     await handler.register_query(tally, CountVotes())
-    async with handler.subscribe(tally) as answers:
+    async with asyncio.timeout(PATIENCE_S), handler.subscribe(tally) as answers:
         await handler.commit_fact(Voted(choice="tea"))
         await handler.commit_fact(Voted(choice="tea"))
         await handler.commit_fact(Voted(choice="coffee"))
