@@ -17,7 +17,10 @@ export class Chat {
     this.tell = tell;
     this.state = { channels: {}, messages: {}, total_unread: 0 };
     this.chosen = null; // the key of a channel: JSON of [context, id]
-    this.sending = []; // what the server has not answered yet
+    this.outbox = []; // messages and changes that the server has not taken: on their way, or refused
+    this.changes = new Map(); // id of a message that is on its way -> what it is to say instead
+    this.posting = Promise.resolve(); // when the newest of them has its answer
+    this.givenBack = null; // { id, key, text } of what went back into the field: sent unchanged, it is the same message
     this.about = null; // { kind: "edit" | "reply", message }
     this.drafts = new Map();
     this.marked = new Set(); // ids that were said to be read
@@ -37,7 +40,8 @@ export class Chat {
 
   show(state) {
     this.state = state;
-    if (!this.channel) this.chosen = this.keys()[0] ?? null;
+    // What was being written for a channel that is gone must not be sent to another one.
+    if (!this.channel) this.turnTo(this.keys()[0] ?? null);
     this.draw();
   }
 
@@ -53,9 +57,16 @@ export class Chat {
     const channel = this.channel;
     $("channel-name").textContent = channel ? channel.name : "No channel yet";
     $("channel-topic").textContent = channel?.topic ?? "";
-    $("composer-text").disabled = $("composer-send").disabled = !channel;
+    this.allowWriting();
     this.drawMessages();
     this.markRead();
+  }
+
+  // Nothing can be typed that could not be sent; the field can be focused all the same, so that the way to it is not lost.
+  allowWriting() {
+    const field = $("composer-text");
+    field.readOnly = $("composer-send").disabled = !this.channel;
+    field.placeholder = this.channel ? "" : "Begin a channel to write in.";
   }
 
   // One object as long as nothing of it changed, so that its element stays.
@@ -77,11 +88,15 @@ export class Chat {
     return make("li", {}, button);
   }
 
-  choose(key) {
-    this.drafts.set(this.chosen, $("composer-text").value);
+  turnTo(key) {
+    if (this.about?.kind !== "edit") this.drafts.set(this.chosen, $("composer-text").value);
     this.writeAbout(null);
     this.chosen = key;
     $("composer-text").value = this.drafts.get(key) ?? "";
+  }
+
+  choose(key) {
+    this.turnTo(key);
     this.draw();
     $("composer-text").focus();
   }
@@ -100,10 +115,10 @@ export class Chat {
     this.wasShown = isShown;
     this.channelOf = this.chosen;
     const shown = new Set(this.messages.map((message) => message.id));
-    this.sending = this.sending.filter((each) => !shown.has(each.id));
-    const items = [...this.messages, ...this.sending.filter((each) => each.key === this.chosen)];
-    this.byId = new Map(items.map((message) => [message.id, message]));
-    reconcile(list, items, (message) => message.id, (message) => this.drawMessage(message));
+    this.outbox = this.outbox.filter((each) => !shown.has(each.id));
+    this.items = [...this.messages, ...this.outbox.filter((each) => each.key === this.chosen && (each.about?.kind !== "edit" || each.delivery_status === "failed"))];
+    this.byId = new Map(this.items.map((message) => [message.id, message]));
+    reconcile(list, this.items, (message) => message.id, (message) => this.drawMessage(message));
     if (this.isAtEnd) list.scrollTop = list.scrollHeight;
   }
 
@@ -111,7 +126,14 @@ export class Chat {
     const who = make("div", { class: "who" }, isolated(message.sender_name || shortId(message.sender_id), { class: "name", title: message.sender_id }), time(message.timestamp));
     if (message.edit_count) who.append(make("span", { class: "quiet" }, "edited"));
     if (message.imported_by) who.append(make("span", { class: "quiet" }, "from ", isolated(message.source ?? "elsewhere")));
-    if (message.is_own && message.delivery_status !== "sending") {
+    if (message.key !== undefined) {
+      if (message.about?.kind === "edit") who.append(make("span", { class: "quiet" }, "your change of a message"));
+      if (message.delivery_status === "failed") {
+        who.append(make("span", { class: "actions unsent" },
+          this.action("Try again", message, () => this.post(message)),
+          this.action("Discard", message, () => this.forget(message.id))));
+      }
+    } else if (message.is_own) {
       who.append(make("span", { class: "actions" },
         this.action("Edit", message, () => this.writeAbout({ kind: "edit", message })),
         this.action("Delete", message, () => this.remove(message))));
@@ -155,45 +177,90 @@ export class Chat {
     if (event.isComposing) return;
     if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); this.send(); }
     else if (event.key === "Escape") this.writeAbout(null);
-    else if (event.key === "ArrowUp" && $("composer-text").value === "") {
-      const last = this.messages.findLast((message) => message.is_own && !message.imported_by);
+    else if (event.key === "ArrowUp" && $("composer-text").value === "" && this.channel) {
+      const last = this.items.findLast((message) => message.is_own && !message.imported_by && message.about?.kind !== "edit");
       if (last) { event.preventDefault(); this.writeAbout({ kind: "edit", message: last }); }
     }
   }
 
-  async send() {
+  // Empties the field at once, so that the next thing can be typed while this one is on its way.
+  send() {
     const field = $("composer-text");
     const text = field.value;
     if (!text.trim() || !this.channel) return;
-    const { about, chosen: key, place } = this;
+    const { about, chosen: key, place, givenBack } = this;
     field.value = "";
-    this.about = null;
-    $("composer-about").hidden = true;
+    this.givenBack = null;
+    this.writeAbout(null);
+    const waiting = about?.kind === "edit" && this.outbox.find((each) => each.id === about.message.id && !each.isTaken);
+    if (waiting && waiting.delivery_status === "sending") { this.changes.set(waiting.id, text); return; }
+    // What was never taken is no message yet that could be changed: it goes anew.
+    if (waiting) this.outbox = this.outbox.filter((each) => each !== waiting);
+    const meant = waiting ? waiting.about : about;
+    const isSame = givenBack && givenBack.key === key && givenBack.text === text && !meant;
+    this.post({
+      id: isSame ? givenBack.id : newId(), key, place, about: meant,
+      sender_id: "", sender_name: "you", content: text, timestamp: Date.now(), is_own: true, agreement: "provisional",
+      reply_to: meant?.kind === "reply" ? meant.message.id : null, edit_count: 0, imported_by: null,
+    });
+  }
+
+  // One after the other, in the order of writing: two requests at once could overtake each other.
+  post(item) {
+    this.replaceSent({ ...item, delivery_status: "sending" });
+    this.posting = this.posting.then(() => this.deliver(item));
+  }
+
+  async deliver(item) {
     try {
-      if (about?.kind === "edit") await intend("edit_message", { ...place, message_id: about.message.id, text });
-      else await this.sendNew({ ...place, message_id: newId(), text, ...(about ? { reply_to: about.message.id } : {}) }, key);
+      if (item.about?.kind === "edit") {
+        await this.edit(item, item.about.message.id, item.content);
+        this.forget(item.id);
+      } else {
+        await intend("send_message", { ...item.place, message_id: item.id, text: item.content, ...(item.reply_to ? { reply_to: item.reply_to } : {}) });
+        // It is kept until the stream shows it, so that it does not vanish for a moment.
+        if (this.outbox.some((each) => each.id === item.id)) this.replaceSent({ ...item, delivery_status: "sending", isTaken: true });
+        // It was changed while it was on its way.
+        if (this.changes.has(item.id)) await this.edit(item, item.id, this.changes.get(item.id));
+      }
     } catch (problem) {
-      if (!(problem instanceof Refused)) throw problem;
+      this.giveBack(item);
       this.tell(problem.message);
-      // What was written is not lost; it waits in its own channel.
-      if (this.chosen !== key) this.drafts.set(key, text);
-      else if (!field.value) { field.value = text; if (about) { this.about = about; $("composer-about").hidden = false; } }
+      if (!(problem instanceof Refused)) reportError(problem);
+    } finally {
+      this.changes.delete(item.id);
     }
   }
 
-  async sendNew(fields, key) {
-    this.sending = [...this.sending, {
-      id: fields.message_id, key, sender_id: "", sender_name: "you", content: fields.text, timestamp: Date.now(), is_own: true,
-      delivery_status: "sending", agreement: "provisional", reply_to: fields.reply_to ?? null, edit_count: 0, imported_by: null,
-    }];
+  replaceSent(item) {
+    this.outbox = [...this.outbox.filter((each) => each.id !== item.id), item];
     this.drawMessages();
-    try {
-      await intend("send_message", fields);
-    } catch (problem) {
-      this.sending = this.sending.filter((each) => each.id !== fields.message_id);
-      this.drawMessages();
-      throw problem;
-    }
+  }
+
+  edit({ place }, message_id, text) {
+    return intend("edit_message", { ...place, message_id, text });
+  }
+
+  forget(id) {
+    this.outbox = this.outbox.filter((each) => each.id !== id);
+    this.drawMessages();
+  }
+
+  // What was not taken goes back into its field. Where something else is being written by now, or another channel is
+  // shown, it stays in its conversation and says so: nothing that somebody typed is lost, and nothing is overwritten.
+  giveBack(item) {
+    const field = $("composer-text");
+    const text = this.changes.get(item.id) ?? item.content;
+    const isSame = text === item.content;
+    const isTaken = [...(this.state.messages[item.key] ?? []), ...this.outbox.filter((each) => each.isTaken)].some((each) => each.id === item.id);
+    if (!isTaken) this.forget(item.id);
+    else if (isSame) return; // only the answer was lost
+    const about = isTaken ? { kind: "edit", message: item } : item.about;
+    if (this.chosen === item.key && !field.value && !this.about) {
+      if (about) this.writeAbout(about);
+      field.value = text;
+      if (isSame && !about) this.givenBack = { id: item.id, key: item.key, text };
+    } else this.replaceSent({ ...item, id: isSame ? item.id : newId(), about, content: text, delivery_status: "failed" });
   }
 
   async remove(message) {

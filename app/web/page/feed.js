@@ -15,7 +15,8 @@ export class Feed {
 
   open() {
     this.source = new EventSource(this.path);
-    this.source.addEventListener("open", () => this.linked(true));
+    // A page that has nothing yet is not live, however open its stream is.
+    this.source.addEventListener("open", () => { if (this.isFilled) this.linked(true); });
     this.source.addEventListener("error", () => {
       this.linked(false);
       // A server that refuses (another token, say) ends the source for good; ask again, slowly.
@@ -28,6 +29,8 @@ export class Feed {
     clearTimeout(this.again);
     this.source.close();
   }
+
+  get isFilled() { return Object.keys(this.documents).length > 0; }
 
   take(changes) {
     const documents = { ...this.documents };
@@ -48,8 +51,10 @@ export class Feed {
       this.open();
       return;
     }
+    const isFirst = !this.isFilled;
     this.documents = documents;
     this.versions = versions;
     this.changed(new Set(Object.keys(changes)), documents);
+    if (isFirst) this.linked(true);
   }
 }

@@ -16,7 +16,7 @@ export async function intend(intent, fields = {}) {
       body: JSON.stringify({ intent, ...fields }),
     });
   } catch {
-    throw new Refused("unreachable", "The journal cannot be reached. Nothing was changed; try again when it is back.");
+    throw new Refused("unreachable", "The journal cannot be reached. Try again when it is back.");
   }
   const found = await answer.json().catch(() => ({ error: { code: "unreadable", text: `The answer (${answer.status}) makes no sense.` } }));
   if (found.error) throw new Refused(found.error.code, found.error.text);

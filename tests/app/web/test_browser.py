@@ -17,11 +17,11 @@ import pytest
 import pytest_asyncio
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from antiphon import CHAT_SIGNAL, Journal
 from antiphon.app.core import AppCore
-from antiphon.app.intents import CreateChannel, SendMessage
+from antiphon.app.intents import CloseChannel, CreateChannel, SendMessage
 from antiphon.app.web import WebServer, serve_web
 from antiphon.app.wiring import core_of, demo_core
 from antiphon.reactive import diff
@@ -239,6 +239,138 @@ async def test_a_page_that_was_cut_off_comes_back_with_what_it_missed(chromium: 
                 assert await texts(page) == ["before", "missed", "kept"]
                 await page.context.close()
                 return
+
+
+class Gate:
+    """What a page asks of the server waits here until it is let through, or is cut off."""
+
+    def __init__(self, page: Page, pattern: str) -> None:
+        self._page = page
+        self._pattern = pattern
+        self._waiting: asyncio.Queue[Route] = asyncio.Queue()
+
+    async def __aenter__(self) -> Gate:
+        await self._page.route(self._pattern, self._waiting.put)
+        return self
+
+    async def __aexit__(self, *problem: object) -> None:
+        await self._page.unroute(self._pattern, self._waiting.put)
+
+    async def let_through(self) -> None:
+        await (await self._waiting.get()).continue_()
+
+    async def cut_off(self) -> None:
+        await (await self._waiting.get()).abort()
+
+
+async def test_nothing_can_be_typed_before_the_page_knows_where_it_would_go(chromium: Browser) -> None:
+    async with demo_core("ada") as core, serve_web(core, "127.0.0.1:0") as server:
+        await core.submit(CreateChannel(channel_id="hall", name="Hall"))
+        page = await (await chromium.new_context()).new_page()
+        field = page.get_by_label("Message", exact=True)
+        async with Gate(page, "**/events") as gate:
+            await page.goto(server.url)
+            await field.focus()
+            await page.keyboard.type("too early")
+            await page.keyboard.press("Enter")
+            await expect(field).not_to_be_editable()
+            await expect(page.get_by_role("button", name="Send")).to_be_disabled()
+            await expect(page.locator("#link-state")).to_have_text("connecting …")
+            await gate.let_through()
+        await expect(field).to_be_editable(timeout=20_000)
+        await expect(field).to_be_focused()
+        await expect(field).to_have_value("")
+        await write(page, "in time")
+        await page.context.close()
+
+
+async def test_a_person_who_is_faster_than_the_server_loses_nothing(chromium: Browser) -> None:
+    """They go on writing, change what is still on its way, and all arrives in the order of writing."""
+    async with demo_page(chromium) as (core, _, page):
+        field = page.get_by_label("Message", exact=True)
+        async with Gate(page, "**/intents") as gate:
+            await field.fill("frist")
+            await field.press("Enter")
+            await expect(page.locator("#messages .said")).to_have_text(["frist"])
+            await expect(field).to_have_value("")
+            await field.press("ArrowUp")
+            await expect(field).to_have_value("frist")
+            await field.fill("first")
+            await field.press("Enter")
+            await field.fill("second")
+            await field.press("Enter")
+            await field.fill("third, half writ")
+            for _ in ("frist", "first", "second"):
+                await gate.let_through()
+            await expect(page.locator("#messages .said")).to_have_text(["first", "second"], timeout=20_000)
+        await expect(page.get_by_role("log").get_by_role("img", name="being sent")).to_have_count(0)
+        await expect(field).to_have_value("third, half writ")
+        assert [each.content for each in core.read(CHAT_SIGNAL).messages_in("hall")] == ["first", "second"]
+
+
+async def test_what_was_refused_waits_beside_what_is_being_written(chromium: Browser) -> None:
+    async with demo_page(chromium) as (core, _, page):
+        field = page.get_by_label("Message", exact=True)
+        await write(page, "before")
+        async with Gate(page, "**/intents") as gate:
+            for text in ("lost", "changed"):
+                if text == "changed":
+                    await page.locator("#messages > li").first.hover()
+                    await page.get_by_role("button", name="Edit “before”").click()
+                await field.fill(text)
+                await field.press("Enter")
+            await field.fill("half writ")
+            await gate.cut_off()
+            await gate.cut_off()
+            await expect(page.get_by_role("img", name="not delivered")).to_have_count(2, timeout=20_000)
+            await expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+        await expect(field).to_have_value("half writ")
+        await shoot(page, "refused")
+        await page.get_by_role("button", name="Try again “lost”").click()
+        await page.get_by_role("button", name="Try again “changed”").click()
+        await expect(page.locator("#messages .said")).to_have_text(["changed", "lost"], timeout=20_000)
+        await expect(page.get_by_role("img", name="not delivered")).to_have_count(0)
+        async with Gate(page, "**/intents") as gate:
+            await field.fill("not so important")
+            await field.press("Enter")
+            await field.fill("half writ")
+            await gate.cut_off()
+            await page.get_by_role("button", name="Discard “not so important”").click()
+        await expect(page.locator("#messages .said")).to_have_text(["changed", "lost"])
+        await expect(field).to_have_value("half writ")
+        assert [each.content for each in core.read(CHAT_SIGNAL).messages_in("hall")] == ["changed", "lost"]
+
+
+async def test_a_message_whose_answer_was_lost_is_said_once(chromium: Browser) -> None:
+    async with demo_page(chromium) as (core, _, page):
+        field = page.get_by_label("Message", exact=True)
+        async with Gate(page, "**/events"):
+
+            async def swallow(route: Route) -> None:
+                await route.fetch()
+                await route.abort()
+
+            await page.route("**/intents", swallow, times=1)
+            await field.fill("said")
+            await field.press("Enter")
+            await expect(page.get_by_role("alert")).to_contain_text("cannot be reached", timeout=20_000)
+        if await field.input_value():  # the stream had not told of it yet
+            await field.press("Enter")
+        await expect(field).to_have_value("")
+        await expect(page.locator("#messages .said")).to_have_text(["said"], timeout=20_000)
+        await write(page, "and then")
+        assert [each.content for each in core.read(CHAT_SIGNAL).messages_in("hall")] == ["said", "and then"]
+
+
+async def test_a_draft_stays_with_its_channel_when_that_closes(chromium: Browser) -> None:
+    async with demo_page(chromium) as (core, _, page):
+        field = page.get_by_label("Message", exact=True)
+        await core.submit(CreateChannel(channel_id="garden", name="Garden"))
+        await page.get_by_role("button", name="Hall", exact=True).click()
+        await field.fill("for the hall alone")
+        await core.submit(CloseChannel(channel_id="hall"))
+        await expect(page.locator("#channel-name")).to_have_text("Garden", timeout=20_000)
+        await expect(field).to_have_value("")
 
 
 class Wire:
