@@ -337,8 +337,18 @@ class _Lowerer:
                 return self._broadcast(statement, after)
             case ast.Choice():
                 return self._choice(statement, after, scope)
+            case ast.Loop(condition=ast.Count(times=times)):
+                return self._repeat(statement, times, after, scope)
+            case ast.Loop(condition=ast.Decides(role=role)):
+                return self._decided(statement, role.name, None, after, scope)
+            case ast.Loop(condition=ast.While(condition=text)):
+                return self._decided(statement, None, text, after, scope)
             case ast.Loop():
-                return self._loop(statement, after, scope)
+                name = self._name(statement)
+                self._note(statement, f"rec {name}")
+                return self._recursion(
+                    statement, name, self._block(statement.body, Var(name, span=statement.span), scope)
+                )
             case ast.Rec(label=label):
                 name = self._name(statement)
                 self._note(statement, f"rec {name}")
@@ -513,19 +523,6 @@ class _Lowerer:
         return None
 
     # --- loops
-
-    def _loop(self, loop: ast.Loop, after: GlobalType, scope: Scope) -> GlobalType:
-        match loop.condition:
-            case ast.Count(times=times):
-                return self._repeat(loop, times, after, scope)
-            case ast.Forever():
-                name = self._name(loop)
-                self._note(loop, f"rec {name}")
-                return self._recursion(loop, name, self._block(loop.body, Var(name, span=loop.span), scope))
-            case ast.Decides(role=role):
-                return self._decided(loop, role.name, None, after, scope)
-            case ast.While(condition=text):
-                return self._decided(loop, None, text, after, scope)
 
     def _decided(
         self, loop: ast.Loop, decider: str | None, condition: str | None, after: GlobalType, scope: Scope

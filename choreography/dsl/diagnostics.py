@@ -80,7 +80,7 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
         "this statement has more than {limit} brackets, dots and operators",
         "give a part of it a name of its own",
     ),
-    "unclosed_bracket": _error("Layout", "`{seen}` is never closed", "add the missing `{closer}`"),
+    "unclosed_bracket": _error("Syntax", "`{seen}` is never closed", "add the missing `{closer}`"),
     "unmatched_closer": _error(
         "Layout", "`{seen}` closes nothing", "remove it, or add the bracket that it should close"
     ),

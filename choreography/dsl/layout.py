@@ -13,8 +13,8 @@ from .diagnostics import problem
 from .tokens import Scanned, Token
 from .words import BLOCK_WORDS, DECLARATION_WORDS, ONE_LINE_WORDS, STATEMENT_WORDS
 
-# Deeper than any protocol a person reads; what walks the tree may recurse this far.
-NESTING_MAX = 128
+# A hundred choices in each other, two blocks each, and what is around them; what walks the tree may recurse this far.
+NESTING_MAX = 208
 _OPENERS = {"(": ")", "[": "]", "{": "}", "#[": "]"}
 _CLOSERS = frozenset(_OPENERS.values())
 _VIRTUAL = frozenset({"NEWLINE", "INDENT", "DEDENT", "LOOSE_INDENT", "LOOSE_DEDENT"})

@@ -15,6 +15,8 @@ from antiphon.choreography.compiled import (
     compile_choreography,
     protocol_of,
 )
+from antiphon.choreography.dsl.format import format_choreography
+from antiphon.choreography.dsl.parse import parse_choreography_str
 from antiphon.choreography.errors import ChoreographyError
 from antiphon.choreography.refusal import ProjectionError
 
@@ -133,3 +135,27 @@ def test_the_garbage_collector_is_left_as_it_was_found() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+# The lines of one block that holds the next, each with the columns it stands further in.
+NESTED: dict[str, list[tuple[int, str]]] = {
+    "choices": [(0, "choice A at"), (1, "| l{0} =>"), (2, "A -> B : l{0}")],
+    "loops": [(0, "loop decide by A"), (1, "A -> B : l{0}")],
+    "counted loops": [(0, "loop repeat 1"), (1, "A -> B : l{0}")],
+    "recursions": [(0, "rec X{0}"), (1, "A -> B : l{0}")],
+    "parts": [(0, "par"), (1, "| A -> B : l{0}"), (1, "|"), (2, "B -> A : k{0}")],
+}
+
+
+@pytest.mark.parametrize("block", NESTED.values(), ids=NESTED)
+def test_a_hundred_blocks_in_each_other_are_a_protocol_like_any_other(block: list[tuple[int, str]]) -> None:
+    lines = [
+        f"{' ' * (2 + number * block[-1][0] + column)}{line.format(number)}"
+        for number in range(100)
+        for column, line in block
+    ]
+    compiled = compile_choreography("\n".join(["protocol Deep =", "  roles A, B", *lines]))
+    assert len(compiled.fsm["A"].states) > 100
+    assert compiled.explore().is_safe
+    canonical = format_choreography(compiled.choreography)
+    assert format_choreography(parse_choreography_str(canonical)) == canonical

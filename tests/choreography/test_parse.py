@@ -406,7 +406,7 @@ def test_all_problems_of_a_text_are_reported_at_their_places() -> None:
     text = body("A -> B M", "choice A att", "  | x =>", "    A -> X : M", "    A -> : M", "B -> A : M(", "A -> B : Ok")
     found = [(item.kind, item.span.line) for item in parse(text).errors]
     # The broken choice's block is read for its own mistakes, though not for its names.
-    assert found == [("Syntax", 3), ("Syntax", 4), ("Syntax", 7), ("Layout", 8)], parse(text).render()
+    assert found == [("Syntax", 3), ("Syntax", 4), ("Syntax", 7), ("Syntax", 8)], parse(text).render()
 
 
 def test_a_look_alike_role_is_suggested() -> None:
