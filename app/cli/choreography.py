@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from antiphon.choreography.draw import Happening
     from antiphon.choreography.merge import MergeMode
     from antiphon.runtime.choreography import InMemoryHandler
+    from antiphon.runtime.topology.factory import RemoteScheme
 
 
 def _protocol_files(files: list[Path]) -> list[Path]:
@@ -327,7 +328,16 @@ def run(
     ] = None,
     topology: Annotated[
         Path | None,
-        typer.Option("--topology", metavar="FILE", exists=True, dir_okay=False, help="Where the other roles are."),
+        typer.Option("--topology", metavar="FILE", exists=True, dir_okay=False, help="Where each role is."),
+    ] = None,
+    transport: Annotated[
+        str | None,
+        typer.Option(
+            "--transport",
+            metavar="KIND|ADDRESS",
+            help="What carries the messages: memory (default), tcp, ws, unix, nats; or unix:///FOLDER or "
+            "nats://HOST:PORT/ROOM, where roles of other processes are met. With --topology: tcp or ws.",
+        ),
     ] = None,
     payloads: Annotated[
         Path | None,
@@ -353,12 +363,13 @@ def run(
 ) -> None:
     """Run a protocol: every role a monitored endpoint, guards evaluated, clocks running; draw what really happened.
 
-    The roles play by themselves, in this process or where a topology says. Stdout is a Mermaid sequence diagram
-    of what they sent, also of a run that failed;
-    exit code 1 when it did. Fields of messages are names in the guards' context.
+    The roles play by themselves: in this process, over the transport that is named, or where a topology says.
+    Stdout is a Mermaid sequence diagram of what they sent, also of a run that failed; exit code 1 when it did.
+    Fields of messages are names in the guards' context.
     JSON: one object: {file, protocol, outcome: ended|steps|failed, error, events: [{sender, receiver, text}]}.
     """
     import asyncio
+    from tempfile import TemporaryDirectory
 
     from antiphon.choreography.draw import transcript_mermaid
 
@@ -368,19 +379,21 @@ def run(
         _complain(file, checked)
         say(f"{file}: {_clean_lines(_projection_error(checked) or 'not valid')}")
         raise typer.Exit(1)
-    here = _roles_here(roles, checked.roles, is_alone=topology is None)
-    machines = {machine.role: machine for machine in _machines(file, checked) if machine.role in here}
-    played = asyncio.run(
-        _play(
-            tree,
-            machines,
-            _handlers(tree, machines, checked.roles, topology),
-            given=_payloads(payloads),
-            context=_context(context),
-            seed=seed,
-            steps=steps,
+    with TemporaryDirectory(prefix="antiphon-") as folder:
+        carrying = _Carrying.of(transport, topology, name=tree.name, folder=folder)
+        here = _roles_here(roles, checked.roles, is_alone=not carrying.is_wide)
+        machines = {machine.role: machine for machine in _machines(file, checked) if machine.role in here}
+        played = asyncio.run(
+            _play(
+                tree,
+                machines,
+                carrying.handlers(tree, machines, checked.roles),
+                given=_payloads(payloads),
+                context=_context(context),
+                seed=seed,
+                steps=steps,
+            )
         )
-    )
     if as_json:
         events = [one._asdict() for one in played.events]
         ending = {"outcome": played.outcome, "error": played.error, "events": events}
@@ -615,23 +628,69 @@ async def _play(
     return _Played(events, "ended")
 
 
-def _handlers(
-    tree: Choreography, machines: dict[str, StateMachine], roles: tuple[str, ...], file: Path | None
-) -> Sequence[InMemoryHandler]:
-    """A handler for each role here: over one hub, or as a topology says."""
-    from antiphon.runtime.choreography import InMemoryHandler, MemoryHub
+class _Carrying(NamedTuple):
+    """What carries the messages of a run: an address where all meet, or a topology and what lies between places."""
 
-    if file is None:
-        return InMemoryHandler.network(*machines)
-    from antiphon.choreography.topology import TopologyLoadError, load_topology
-    from antiphon.runtime.topology import TopologyHandler
+    address: str | None
+    topology: Path | None
+    scheme: RemoteScheme
+    is_wide: bool
 
-    try:
-        topology = load_topology(str(file)).topology
-    except TopologyLoadError as problem:
-        raise typer.BadParameter(str(problem), param_hint="--topology") from problem
-    hub = MemoryHub(roles)
-    return [TopologyHandler(topology, role, protocol=tree.qualified_name, roles=roles, hub=hub) for role in machines]
+    @classmethod
+    def of(cls, transport: str | None, topology: Path | None, *, name: str, folder: str) -> _Carrying:
+        """Read the options; ends the command when they do not go together."""
+        kind = (transport or "").partition("://")[0]
+        if topology is not None:
+            if kind not in ("", "tcp", "ws") or "://" in (transport or ""):
+                message = f"a topology's endpoints are met by tcp or ws, not by {transport}"
+                raise typer.BadParameter(message, param_hint="--transport")
+            return cls(None, topology, "ws" if kind == "ws" else "tcp", True)
+        if kind in ("", "memory"):
+            return cls(None, None, "tcp", False)
+        address = transport if transport and "://" in transport else _meeting_address(kind, name=name, folder=folder)
+        return cls(address, None, "tcp", address == transport and kind in ("unix", "nats"))
+
+    def handlers(
+        self, tree: Choreography, machines: dict[str, StateMachine], roles: tuple[str, ...]
+    ) -> Sequence[InMemoryHandler]:
+        """A handler for each role here."""
+        from antiphon.runtime.choreography import InMemoryHandler, MemoryHub
+
+        if self.address is None and self.topology is None:
+            return InMemoryHandler.network(*machines)
+        from antiphon.choreography.topology import Topology, TopologyLoadError, load_topology
+        from antiphon.facts import AntiphonError
+        from antiphon.runtime.topology import MeetingPlace, Places, TopologyHandler, TransportFactory
+
+        places: Places
+        try:
+            if self.topology is None:
+                topology, places = Topology.local_mode(), MeetingPlace(self.address or "")
+            else:
+                topology = load_topology(str(self.topology)).topology
+                places = TransportFactory(topology, scheme=self.scheme)
+        except TopologyLoadError as problem:
+            raise typer.BadParameter(str(problem), param_hint="--topology") from problem
+        except AntiphonError as problem:
+            raise typer.BadParameter(str(problem), param_hint="--transport") from problem
+        hub, name = MemoryHub(roles), tree.qualified_name
+        return [TopologyHandler(topology, one, protocol=name, roles=roles, hub=hub, places=places) for one in machines]
+
+
+def _meeting_address(kind: str, *, name: str, folder: str) -> str:
+    """Where the roles of this process alone meet: a free port each, a folder, or a room that nobody else knows."""
+    from antiphon.runtime.entropy import system_random
+
+    match kind:
+        case "tcp" | "ws":
+            return f"{kind}://127.0.0.1:0"
+        case "unix":
+            return f"unix://{folder}"
+        case "nats":
+            return f"nats://127.0.0.1:4222/{name[:40]}-{system_random(6).hex()}"
+        case _:
+            message = f"expected memory, tcp, ws, unix, nats, unix:///FOLDER or nats://HOST:PORT/ROOM, got {kind!r}"
+            raise typer.BadParameter(message, param_hint="--transport")
 
 
 def _root(problem: Exception) -> BaseException:
@@ -647,7 +706,8 @@ def _roles_here(text: str | None, known: tuple[str, ...], *, is_alone: bool) -> 
         raise typer.BadParameter(f"no role {', '.join(unknown)}; there are {', '.join(known)}", param_hint="--roles")
     absent = [name for name in known if name not in named]
     if absent and is_alone:
-        raise typer.BadParameter(f"{', '.join(absent)} would be elsewhere; give --topology", param_hint="--roles")
+        advice = "give --topology, or --transport with an address where they are met"
+        raise typer.BadParameter(f"{', '.join(absent)} would be elsewhere; {advice}", param_hint="--roles")
     return named
 
 

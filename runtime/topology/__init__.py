@@ -2,11 +2,13 @@
 
 from .addresses import own_address, peer_addresses
 from .deployment import Deployment
-from .factory import TransportFactory
+from .factory import MeetingPlace, Places, TransportFactory
 from .handler import TopologyHandler, TopologyStatistics
 
 __all__ = [
     "Deployment",
+    "MeetingPlace",
+    "Places",
     "TopologyHandler",
     "TopologyStatistics",
     "TransportFactory",

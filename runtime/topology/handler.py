@@ -20,11 +20,19 @@ from ..choreography.errors import ChannelClosed, ChannelSendFailed, Serializatio
 from ..choreography.handler import HandlerProfile, label_of
 from ..choreography.handlers.memory import Channel, InMemoryHandler, MemoryHub
 from ..choreography.handlers.memory import Item as HubItem
-from ..resilience import ExponentialWithJitter, MaxRetriesExceeded, RetryPolicy, TimeoutBudget, Timing, retry
+from ..resilience import (
+    DeadlineExceeded,
+    ExponentialWithJitter,
+    MaxRetriesExceeded,
+    RetryPolicy,
+    TimeoutBudget,
+    Timing,
+    retry,
+)
 from ..tasks import OwnedTasks
 from ..transports.reach import EVERY_TRANSPORT, Transports
 from ..transports.transport import Connection, Listener, PeerLost, PeerUnreachable
-from .factory import TransportFactory
+from .factory import Places, TransportFactory
 from .wire import END, Introduction, Item, ItemReader, LyingRole, lay_out_item
 
 # Messages that came and were not received; beyond it the connection is not read, and the sender waits.
@@ -37,7 +45,8 @@ INTRODUCTION_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 10.0
 GOODBYE_TIMEOUT_S = 1.0
 # A role may be started some seconds after those that speak to it.
-CONNECTING = RetryPolicy(attempts_max=10, delays=ExponentialWithJitter(base_s=0.02, cap_s=10.0))
+CONNECTING = RetryPolicy(attempts_max=32, delays=ExponentialWithJitter(base_s=0.02, cap_s=2.0))
+REACH_WITHIN_S = 30.0
 PROBLEMS_KEPT_MAX = 16
 
 
@@ -52,7 +61,8 @@ class TopologyStatistics(NamedTuple):
 class TopologyHandler(InMemoryHandler):
     """One role of a protocol, wherever the others are; ``initialize`` before use, ``close`` after.
 
-    Local roles meet in *hub*. ``roles`` are those who may speak (None: whom the topology places).
+    Local roles meet in *hub*. ``roles`` are those who may speak (None: whom the topology places). A first message to a
+    peer waits for it at most ``reach_within_s``, whatever keeps it away, and is then a ``ChannelSendFailed``.
     """
 
     profile = HandlerProfile(delivery="at_most_once")
@@ -69,7 +79,9 @@ class TopologyHandler(InMemoryHandler):
         transports: Transports = EVERY_TRANSPORT,
         socket_folder: str | os.PathLike[str] | None = None,
         connecting: RetryPolicy = CONNECTING,
+        reach_within_s: float = REACH_WITHIN_S,
         timing: Timing | None = None,
+        places: Places | None = None,
     ) -> None:
         known = tuple(topology.locations) if roles is None else tuple(roles)
         if role not in known and (known or topology.mode is None):
@@ -77,8 +89,9 @@ class TopologyHandler(InMemoryHandler):
         super().__init__(role, hub, codec=codec)
         self._protocol = protocol
         self._roles = frozenset(known)
-        self._factory = TransportFactory(topology, transports=transports, socket_folder=socket_folder)
+        self._places = places or TransportFactory(topology, transports=transports, socket_folder=socket_folder)
         self._connecting = connecting
+        self._reach_within_s = reach_within_s
         self._timing = timing if timing is not None else Timing()
         self._listener: Listener | None = None
         self._tasks = OwnedTasks()
@@ -96,10 +109,17 @@ class TopologyHandler(InMemoryHandler):
         """A role whose peers are all in this process, in *hub*."""
         return cls(Topology.local_mode(), role, hub=hub)
 
+    @classmethod
+    def at(
+        cls, places: Places, role: str, *, roles: Iterable[str], protocol: str = "", hub: MemoryHub | None = None
+    ) -> TopologyHandler:
+        """A role whose peers are where *places* says, without a topology."""
+        return cls(Topology.local_mode(), role, protocol=protocol, roles=roles, hub=hub, places=places)
+
     async def initialize(self) -> None:
         """Listen, if this role has an address. Raises ``LocalViolation`` when that cannot be had."""
         if self._listener is None:
-            self._listener = await self._factory.listen(self.role)
+            self._listener = await self._places.listen(self.role)
             if self._listener is not None:
                 self._tasks.start(self._accept(self._listener))
 
@@ -132,7 +152,8 @@ class TopologyHandler(InMemoryHandler):
         if self._listener is not None:
             await self._listener.close()
         await self._tasks.cancel()
-        await super().close(endpoint)
+        # What is on its way to a role elsewhere is let in by that role, whose hub may be this one.
+        self.hub.leave(self.role, except_to=self._peers_elsewhere())
 
     # Speaking
 
@@ -143,7 +164,7 @@ class TopologyHandler(InMemoryHandler):
         if peer not in self._addresses:
             if self._roles and peer not in self._roles:
                 raise UnknownRole(peer, self._roles)
-            self._addresses[peer] = self._factory.address(peer)
+            self._addresses[peer] = self._places.address(peer)
         return self._addresses[peer]
 
     def _peers_elsewhere(self) -> list[str]:
@@ -173,16 +194,23 @@ class TopologyHandler(InMemoryHandler):
             raise ChannelClosed(f"{self.role} → {to}", "send")
 
         async def attempt(budget: TimeoutBudget | None) -> Connection:
-            del budget
+            assert budget is not None, "one is given below"
             if to in self._gone:
                 raise ChannelClosed(f"{self.role} → {to}", "send")
-            return await self._factory.connect(address, timeout=CONNECT_TIMEOUT_S)
+            left_s = budget.remaining(at_s=self._timing.elapsed_s())
+            return await self._places.connect(address, timeout=min(CONNECT_TIMEOUT_S, left_s))
 
+        budget = TimeoutBudget.starting(at_s=self._timing.elapsed_s(), seconds=self._reach_within_s)
         try:
-            made = await retry(attempt, self._connecting, timing=self._timing, retryable=(PeerUnreachable,))
+            made = await retry(
+                attempt, self._connecting, timing=self._timing, retryable=(PeerUnreachable,), budget=budget
+            )
             await made.send(Introduction(self._protocol, self.role, to).encode())
-        except (MaxRetriesExceeded, PeerLost) as problem:
+        except (MaxRetriesExceeded, PeerLost, PeerUnreachable) as problem:
             raise ChannelSendFailed(sender=self.role, receiver=to, reason=str(problem)) from problem
+        except DeadlineExceeded as problem:
+            reason = f"it was not there at {address} within {self._reach_within_s:g} s; start it, and try again"
+            raise ChannelSendFailed(sender=self.role, receiver=to, reason=reason) from problem
         self._speaking[to] = made
         return made
 
@@ -194,7 +222,7 @@ class TopologyHandler(InMemoryHandler):
                 if connection is None:
                     if peer in self._gone:
                         return
-                    connection = await self._factory.connect(self._address(peer) or "", timeout=GOODBYE_TIMEOUT_S)
+                    connection = await self._places.connect(self._address(peer) or "", timeout=GOODBYE_TIMEOUT_S)
                     self._speaking[peer] = connection
                     await connection.send(Introduction(self._protocol, self.role, peer).encode())
                 await connection.send(END)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from antiphon.app.cli.root import app
 from antiphon.choreography import LocalBranch, LocalEnd, LocalRecv, Run, simulate
+from antiphon.testing.nats_server import NatsServer
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples/choreography").glob("*.*"))
 RUNNER = CliRunner()
@@ -496,6 +497,57 @@ def test_two_processes_run_one_protocol_where_a_topology_says(tmp_path: Path) ->
     assert [one["outcome"] for one in said] == ["ended", "ended"], said
     assert [event["text"].partition("(")[0] for event in said[0]["events"]] == ["Title", "Accept"]
     assert [event["text"].partition("(")[0] for event in said[1]["events"]] == ["Quote"]
+
+
+def happenings(shown: Result) -> list[tuple[str, ...]]:
+    ending = json.loads(shown.stdout)
+    assert (shown.exit_code, ending["outcome"]) == (0, "ended"), shown.stdout
+    return sorted(tuple(one.values()) for one in ending["events"])
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ws", "unix"])
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_a_protocol_does_the_same_whatever_carries_it(path: Path, transport: str) -> None:
+    given = ["--context", "all_voted_yes=true", "--context", "budget=50", "--json"]
+    assert happenings(run("run", path, "--transport", transport, *given)) == happenings(run("run", path, *given))
+
+
+@pytest.mark.system
+def test_a_protocol_does_the_same_through_a_nats_server(tmp_path: Path) -> None:
+    (tmp_path / "buying.tell").write_text(BUYING)
+    given = ["--context", "budget=1000", "--json"]
+    with NatsServer(tmp_path / "nats") as server:
+        shown = run("run", tmp_path / "buying.tell", "--transport", f"{server.address}/shop", *given)
+    assert happenings(shown) == happenings(run("run", tmp_path / "buying.tell", *given))
+
+
+def test_roles_of_two_processes_meet_at_socket_files_without_a_topology(tmp_path: Path) -> None:
+    (tmp_path / "buying.tell").write_text(BUYING)
+    main = [sys.executable, "-m", "antiphon.app.cli", "run", "buying.tell", "--json", "--context", "budget=1000"]
+    sides = [
+        subprocess.Popen(
+            [*main, "--roles", role, "--transport", f"unix://{tmp_path}"], cwd=tmp_path, stdout=subprocess.PIPE
+        )
+        for role in ("Buyer", "Seller")
+    ]
+    said = [json.loads(side.communicate(timeout=60)[0]) for side in sides]
+    assert [one["outcome"] for one in said] == ["ended", "ended"], said
+    assert [len(one["events"]) for one in said] == [2, 1]
+
+
+def test_a_transport_that_cannot_be_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "buying.tell").write_text(BUYING)
+    (tmp_path / "near.topology").write_text("topology Near for Buying { mode: local }")
+    for arguments, reason in (
+        (["--transport", "pigeon"], "expected memory, tcp, ws, unix, nats"),
+        (["--transport", "tcp://127.0.0.1:7070"], "gives all roles one port"),
+        (["--transport", "nats://127.0.0.1"], "is no address"),
+        (["--transport", "tcp", "--roles", "Buyer"], "Seller would be elsewhere"),
+        (["--transport", "nats", "--topology", tmp_path / "near.topology"], "met by tcp or ws"),
+    ):
+        refused = run("run", tmp_path / "buying.tell", *arguments)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert reason in " ".join(refused.stderr.split())
 
 
 # --- files that are written -----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,23 @@ import pytest_asyncio
 from antiphon.choreography import compile_choreography
 from antiphon.choreography.topology import InvalidTopology, Topology, parse_topology
 from antiphon.facts import LocalViolation
-from antiphon.runtime.choreography import ChannelSendFailed, UnknownRole
+from antiphon.runtime.choreography import ChannelClosed, ChannelSendFailed, MemoryHub, UnknownRole
 from antiphon.runtime.choreography.endpoint import Endpoint
-from antiphon.runtime.resilience import Fixed, RetryPolicy
-from antiphon.runtime.topology import Deployment, TopologyHandler, TransportFactory, own_address, peer_addresses
+from antiphon.runtime.resilience import Fixed, RetryPolicy, Timing
+from antiphon.runtime.topology import (
+    Deployment,
+    MeetingPlace,
+    TopologyHandler,
+    TransportFactory,
+    own_address,
+    peer_addresses,
+)
 from antiphon.runtime.topology.wire import Introduction, Item, ItemReader, LyingRole, lay_out_item
 from antiphon.runtime.transports.tcp import TcpConnection, connect
+from antiphon.runtime.transports.transport import Connection, PeerUnreachable
+from antiphon.testing import virtual_time
 from antiphon.testing.contracts.handler import HandlerContract, Network, Seat
+from antiphon.testing.nats_server import NatsServer
 
 PATIENCE_S = 20.0
 
@@ -79,6 +89,51 @@ class TestOverSocketFiles(_Contract):
 
     def folder(self, tmp_path: Path) -> Path | None:
         return tmp_path
+
+
+class _MeetingContract(HandlerContract):
+    """Roles that meet over one transport, each a hub of its own."""
+
+    @pytest.fixture
+    def meeting_address(self, tmp_path: Path) -> str:
+        raise NotImplementedError
+
+    @pytest_asyncio.fixture
+    async def network(self, meeting_address: str) -> AsyncIterator[Network]:
+        made: list[TopologyHandler] = []
+
+        async def network(*roles: str) -> dict[str, Seat]:
+            places = MeetingPlace(f"{meeting_address}{'' if meeting_address.endswith(':0') else f'-{len(made)}'}")
+            here = [TopologyHandler.at(places, role, roles=roles) for role in roles]
+            made.extend(here)
+            for handler in here:
+                await handler.initialize()
+            return {one.role: Seat(one, None) for one in here}
+
+        yield network
+        for handler in made:
+            await handler.close()
+        await asyncio.sleep(0)
+
+
+class TestAtFreePorts(_MeetingContract):
+    @pytest.fixture
+    def meeting_address(self, tmp_path: Path) -> str:
+        return "tcp://127.0.0.1:0"
+
+
+class TestOverWebSockets(_MeetingContract):
+    @pytest.fixture
+    def meeting_address(self, tmp_path: Path) -> str:
+        return "ws://127.0.0.1:0"
+
+
+@pytest.mark.system
+class TestThroughNats(_MeetingContract):
+    @pytest.fixture
+    def meeting_address(self, tmp_path: Path) -> Iterator[str]:
+        with NatsServer(tmp_path / "nats") as server:
+            yield f"{server.address}/talk"
 
 
 class TestInOneProcess(HandlerContract):
@@ -212,6 +267,42 @@ async def test_a_peer_that_never_comes_is_a_failed_send_that_may_be_tried_again(
         assert await bob.offer(None, "Ada") == "hello"
         await ada.close()
         await bob.close()
+
+
+def test_a_first_message_waits_for_a_peer_no_longer_than_its_bound() -> None:
+    """Somebody takes the connection and never answers, as a host does that is being started."""
+
+    class Deaf(TransportFactory):
+        async def connect(self, address: str, *, timeout: float) -> Connection:
+            await virtual_time.pass_time(timeout)
+            raise PeerUnreachable(f"nobody answered at {address} within {timeout:g} s")
+
+    async def scenario() -> None:
+        topology = Topology.builder().remote_role("Ada", "ada:1").remote_role("Bob", "bob:1").build()
+        timing = Timing(elapsed_s=virtual_time.now_s, sleep=virtual_time.pass_time)
+        ada = TopologyHandler(topology, "Ada", places=Deaf(topology), reach_within_s=25.0, timing=timing)
+        with pytest.raises(ChannelSendFailed, match="within 25 s"):
+            await ada.choose(None, "Bob", "hello")
+        assert virtual_time.now_s() == pytest.approx(25.0, abs=2.0)
+
+    virtual_time.run(scenario())
+
+
+@pytest.mark.asyncio
+async def test_last_words_reach_a_role_of_the_same_process_over_its_connection() -> None:
+    """The hub is shared by both roles; that one leaves it does not close what the other still reads from the wire."""
+    topology, hub = over_tcp("Ada", "Bob"), MemoryHub(["Ada", "Bob"])
+    ada, bob = (TopologyHandler(topology, role, hub=hub) for role in ("Ada", "Bob"))
+    await ada.initialize()
+    await bob.initialize()
+    async with asyncio.timeout(PATIENCE_S):
+        for number in range(20):
+            await ada.choose(None, "Bob", f"word{number}")
+        await ada.close()
+        assert [await bob.offer(None, "Ada") for _ in range(20)] == [f"word{number}" for number in range(20)]
+        with pytest.raises(ChannelClosed):
+            await bob.offer(None, "Ada")
+    await bob.close()
 
 
 @pytest.mark.parametrize(

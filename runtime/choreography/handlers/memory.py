@@ -91,7 +91,8 @@ class MemoryHub:
         self.roles = None if roles is None else frozenset(roles)
         self._items_max = items_max
         self._channels: dict[tuple[str, str], Channel] = {}
-        self._gone: set[str] = set()
+        # Who left, and whom their words still reach by another way than this hub.
+        self._gone: dict[str, frozenset[str]] = {}
         self._is_closed = False
 
     def channel(self, sender: str, receiver: str) -> Channel:
@@ -102,15 +103,16 @@ class MemoryHub:
                 if self.roles is not None and role not in self.roles:
                     raise UnknownRole(role, self.roles)
             found = self._channels[sender, receiver] = Channel(f"{sender} → {receiver}", self._items_max)
-            if self._is_closed or {sender, receiver} & self._gone:
+            is_over = receiver in self._gone or receiver not in self._gone.get(sender, {receiver})
+            if self._is_closed or is_over:
                 found.close()
         return found
 
-    def leave(self, role: str) -> None:
-        """Close every queue from and to a role."""
-        self._gone.add(role)
-        for pair, channel in self._channels.items():
-            if role in pair:
+    def leave(self, role: str, *, except_to: Iterable[str] = ()) -> None:
+        """Close every queue to and from a role, but for those to roles whom its last words reach by another way."""
+        others = self._gone[role] = frozenset(except_to)
+        for (sender, receiver), channel in self._channels.items():
+            if receiver == role or (sender == role and receiver not in others):
                 channel.close()
 
     def close(self) -> None:
