@@ -88,15 +88,15 @@ class Letter(NamedTuple):
 
 
 class PlanEntry(NamedTuple):
-    """What a plan takes from the book, and puts into it."""
+    """What plans that share a fate take from the book together, and put into it: wholly or not at all."""
 
-    plan_id: str
+    plan_ids: tuple[str, ...]
     at_ms: int
     epoch: int = 0
     charges: tuple[Charge, ...] = ()
     leaks: tuple[Revealed, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
-    letter: Letter | None = None
+    letters: tuple[Letter, ...] = ()
 
 
 @dataclass(slots=True)
@@ -240,9 +240,9 @@ class GuardBook:
 
         Raises ``InsufficientBudget``, ``LeakageExceeded`` or ``OutboxFull`` when it is not there any more.
         """
-        if self.knows_plan(entry.plan_id):
-            raise LocalViolation(f"plan {entry.plan_id} was taken already; look it up before")
-        if entry.letter is not None and len(self._letters) + len(self._pending) >= OUTBOX_MAX:
+        if not (self._plans.keys().isdisjoint(entry.plan_ids) and self._pending.keys().isdisjoint(entry.plan_ids)):
+            raise LocalViolation(f"a plan of {entry.plan_ids[:3]} was taken already; look it up before")
+        if entry.letters and len(self._letters) + len(self._pending) + len(entry.letters) > OUTBOX_MAX:
             raise OutboxFull
         for context, peer, amount in entry.charges if len(entry.charges) == 1 else _summed(entry.charges):
             remaining = self.remaining(context, peer)
@@ -254,18 +254,17 @@ class GuardBook:
             self._account(charge.context, charge.peer).pending += charge.amount
         for leak in entry.leaks:
             self._window(leak.context, leak.peer, leak.observer).pending += leak.bits
-        self._pending[entry.plan_id] = entry
+        self._pending.update(dict.fromkeys(entry.plan_ids, entry))
         self.version += 1
 
-    def settle(self, plan_id: str) -> None:
-        """The plan is durable."""
-        entry = self._pending.pop(plan_id)
+    def settle(self, entry: PlanEntry) -> None:
+        """What was reserved is durable."""
         self._give_back(entry)
         self._take(entry)
 
-    def release(self, plan_id: str) -> None:
-        """The plan was not written, so nothing of it happened."""
-        self._give_back(self._pending.pop(plan_id))
+    def release(self, entry: PlanEntry) -> None:
+        """What was reserved was not written, so nothing of it happened."""
+        self._give_back(entry)
         self.version += 1
 
     def finish(self, envelope_id: str) -> None:
@@ -328,7 +327,8 @@ class GuardBook:
         """
         settled = GuardBook(self.device, limits=self.limits)
         settled._restore(self._state())
-        for entry in self._pending.values():
+        # Plans of one entry are pending together, and in the order in which they were taken.
+        for entry in {id(entry): entry for entry in self._pending.values()}.values():
             settled._take(entry)
         return LocalNote(STATE_NOTE, settled._state())
 
@@ -363,16 +363,18 @@ class GuardBook:
                 raise LeakageExceeded(observer=observer, requested=bits, remaining=remaining)
 
     def _give_back(self, entry: PlanEntry) -> None:
+        for plan_id in entry.plan_ids:
+            del self._pending[plan_id]
         for charge in entry.charges:
             self._account(charge.context, charge.peer).pending -= charge.amount
         for leak in entry.leaks:
             self._window(leak.context, leak.peer, leak.observer).pending -= leak.bits
 
     def _take(self, entry: PlanEntry) -> None:
-        if entry.plan_id in self._plans:
-            return
-        self._plans[entry.plan_id] = entry.at_ms
-        if len(self._plans) > PLANS_MAX:
+        if entry.plan_ids[0] in self._plans:
+            return  # they came together, so all of them are known
+        self._plans.update(dict.fromkeys(entry.plan_ids, entry.at_ms))
+        while len(self._plans) > PLANS_MAX:
             self._plans.popitem(last=False)
         for charge in entry.charges:
             account = self._account(charge.context, charge.peer)
@@ -387,8 +389,7 @@ class GuardBook:
             self._metadata.move_to_end(key)
             if len(self._metadata) > METADATA_MAX:
                 self._metadata.popitem(last=False)
-        if entry.letter is not None:
-            self._letters[entry.letter.envelope_id] = entry.letter
+        self._letters.update((letter[0], letter) for letter in entry.letters)
 
     def _state(self) -> dict[str, object]:
         accounts = [
@@ -430,7 +431,7 @@ class GuardBook:
 def plans_note(entries: Sequence[PlanEntry]) -> LocalNote:
     """What plans took, as one local line."""
     # As one text: written by one call, and not a list in a list in a list for the checker and the collector to walk.
-    return LocalNote(PLANS_NOTE, {"plans": orjson.dumps(entries, default=_plain).decode()})
+    return LocalNote(PLANS_NOTE, {"plans": orjson.dumps(list(map(_entry_row, entries))).decode()})
 
 
 def done_note(envelope_ids: Iterable[str]) -> LocalNote:
@@ -453,19 +454,20 @@ def reset_note(context: str, peer: str, observer: str) -> LocalNote:
     return LocalNote(RESET_NOTE, {"context": context, "observer": observer, "peer": peer})
 
 
-def _plain(value: object) -> object:
-    """Tuples with names as lists, bytes as hex."""
-    if isinstance(value, bytes):
-        return value.hex()
-    assert isinstance(value, tuple), f"a plan holds {type(value).__name__}"
-    return tuple(value)
+def _entry_row(entry: PlanEntry) -> tuple[object, ...]:
+    """An entry as tuples without names and texts, which are written fastest."""
+    plan_ids, at_ms, epoch, charges, leaks, metadata, letters = entry
+    rows = [(name, to, context, peer, data.hex(), after) for name, to, context, peer, data, after in letters]
+    return plan_ids, at_ms, epoch, list(map(tuple, charges)), list(map(tuple, leaks)), metadata, rows
 
 
 def read_entry(data: object) -> PlanEntry:
-    """Read what ``plans_note`` wrote."""
-    plan_id, at_ms, epoch, charges, leaks, metadata, letter = _list(data)
+    """Read what ``plans_note`` wrote; also a plan by itself with at most one letter, as it was written once."""
+    ids, at_ms, epoch, charges, leaks, metadata, letters = _list(data)
+    if isinstance(ids, str):
+        ids, letters = [ids], [] if letters is None else [letters]
     return PlanEntry(
-        str(plan_id),
+        tuple(map(str, _list(ids))),
         _int(at_ms),
         _int(epoch),
         tuple(Charge(str(each[0]), str(each[1]), _int(each[2])) for each in map(_list, _list(charges))),
@@ -474,7 +476,7 @@ def read_entry(data: object) -> PlanEntry:
             for each in map(_list, _list(leaks))
         ),
         tuple((str(pair[0]), str(pair[1])) for pair in map(_list, _list(metadata))),
-        None if letter is None else _read_letter(letter),
+        tuple(map(_read_letter, _list(letters))),
     )
 
 

@@ -186,6 +186,11 @@ def evaluate(snapshot: GuardSnapshot, request: SendRequest) -> GuardOutcome:
 STAGES = tuple(guard.stage for guard in GUARD_CHAIN)
 
 
+def refusal_of(violation: GuardViolation) -> GuardOutcome:
+    """The outcome that this refusal is: the guards up to the one that spoke, and no command."""
+    return GuardOutcome((), STAGES[: STAGES.index(violation.stage) + 1], violation)
+
+
 def validate_plan(commands: Sequence[EffectCommand]) -> GuardViolation | None:
     """What is wrong with a list of commands, whoever made it; None when it may be performed. O(commands).
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 from antiphon.facts import AntiphonError, Fact, LocalViolation
 from antiphon.facts.encoding import canonical_bytes
@@ -190,8 +190,7 @@ class Queued:
 EffectResult: TypeAlias = Success | Appended | Nonce | RemainingBudget | Queued
 
 
-@dataclass(frozen=True, slots=True)
-class LeakClaim:
+class LeakClaim(NamedTuple):
     """What a send reveals: bits to a class of observers."""
 
     observer: str
@@ -206,44 +205,69 @@ class Timing(Enum):
     BLOCKING = "blocking"
 
 
-@dataclass(frozen=True, slots=True)
-class SendRequest:
-    """Something that wants to happen: who, towards whom, in which context, with which right, at which price.
-
-    ``operation`` is ``module:verb``; ``facts`` are committed with it; ``envelope`` leaves last (None: a local
-    operation), and ``facts_after`` are committed when it has left. ``proposal`` is committed instead of all that when
-    the operation has to be approved first. ``plan_id`` names the plan: the same id again charges nothing and sends
-    nothing twice; empty, the guard makes one. ``also`` are further capabilities that are needed.
-    """
-
+class _RequestFields(NamedTuple):
     operation: str
     context: str
     peer: str
     authority: str
     capability: str
-    cost: int = 0
-    leaks: tuple[LeakClaim, ...] = ()
-    facts: tuple[Fact, ...] = ()
-    facts_after: tuple[Fact, ...] = ()
-    extra: tuple[StoreMetadata | GenerateNonce, ...] = ()
-    envelope: bytes | None = None
-    to: str = ""
-    proposal: Fact | None = None
-    plan_id: str = ""
-    also: tuple[str, ...] = ()
+    cost: int
+    leaks: tuple[LeakClaim, ...]
+    facts: tuple[Fact, ...]
+    facts_after: tuple[Fact, ...]
+    extra: tuple[StoreMetadata | GenerateNonce, ...]
+    envelope: bytes | None
+    to: str
+    proposal: Fact | None
+    plan_id: str
+    also: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        module, colon, verb = self.operation.partition(":")
-        if not (module.strip() and colon and verb.strip()):
-            raise LocalViolation(f"an operation is named 'module:verb'; got {self.operation!r}")
-        if type(self.cost) is not int or not 0 <= self.cost <= COST_MAX:
-            raise LocalViolation(f"{self.operation}: a cost is 0..{COST_MAX}; got {self.cost!r}")
-        for claim in self.leaks:
+
+class SendRequest(_RequestFields):
+    """Something that wants to happen: who, towards whom, in which context, with which right, at which price.
+
+    ``operation`` is ``module:verb``; ``facts`` are committed with it; ``envelope`` leaves last (None: a local
+    operation), and ``facts_after`` are committed when it has left. ``proposal`` is committed instead of all that when
+    the operation has to be approved first. ``plan_id`` names the plan: the same id again charges nothing and sends
+    nothing twice; empty, the guard makes one. ``also`` are further capabilities that are needed. Raises
+    ``LocalViolation`` for what no guard could judge.
+    """
+
+    __slots__ = ()
+
+    # A tuple and not a dataclass: windows are made of hundreds, and a frozen object with slots takes twice as long.
+    def __new__(
+        cls,
+        operation: str,
+        context: str,
+        peer: str,
+        authority: str,
+        capability: str,
+        cost: int = 0,
+        leaks: tuple[LeakClaim, ...] = (),
+        facts: tuple[Fact, ...] = (),
+        facts_after: tuple[Fact, ...] = (),
+        extra: tuple[StoreMetadata | GenerateNonce, ...] = (),
+        envelope: bytes | None = None,
+        to: str = "",
+        proposal: Fact | None = None,
+        plan_id: str = "",
+        also: tuple[str, ...] = (),
+    ) -> Self:
+        """Check what can be checked without looking at anything else."""
+        module, _, verb = operation.partition(":")
+        if not (module and verb) or module.isspace() or verb.isspace():
+            raise LocalViolation(f"an operation is named 'module:verb'; got {operation!r}")
+        if type(cost) is not int or not 0 <= cost <= COST_MAX:
+            raise LocalViolation(f"{operation}: a cost is 0..{COST_MAX}; got {cost!r}")
+        for claim in leaks:
             if type(claim.bits) is not int or not 0 <= claim.bits <= COST_MAX:
-                raise LocalViolation(f"{self.operation}: leaked bits are 0 or more; got {claim.bits!r}")
-        if self.envelope is not None and len(self.envelope) > ENVELOPE_BYTES_MAX:
-            size = len(self.envelope)
-            raise LocalViolation(f"{self.operation}: an envelope has at most {ENVELOPE_BYTES_MAX} bytes; got {size}")
+                raise LocalViolation(f"{operation}: leaked bits are 0 or more; got {claim.bits!r}")
+        if envelope is not None and len(envelope) > ENVELOPE_BYTES_MAX:
+            size = len(envelope)
+            raise LocalViolation(f"{operation}: an envelope has at most {ENVELOPE_BYTES_MAX} bytes; got {size}")
+        fields = (operation, context, peer, authority, capability, cost, leaks, facts, facts_after, extra, envelope)
+        return tuple.__new__(cls, (*fields, to, proposal, plan_id, also))
 
 
 @dataclass(frozen=True, slots=True)

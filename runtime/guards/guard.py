@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from types import MappingProxyType, TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
-from antiphon.facts import AntiphonError
+from antiphon.facts import AntiphonError, LocalViolation
 from antiphon.facts.time_domains import PhysicalTime
+from antiphon.journal import StoreUnavailable
 from antiphon.journal.guard_book import GuardLimits, Letter, epoch_note, reset_note
 
 from ..engine import JournalEngine
 from ..resilience.budget import Timing as Pace
 from ..resilience.rates import RateLimiter
-from .chain import evaluate
+from .chain import evaluate, refusal_of
 from .commands import (
-    EffectResult,
     GuardOutcome,
     GuardRefused,
     GuardSnapshot,
@@ -35,7 +35,8 @@ from .events import EventSink, GuardDecided
 from .interpreters import OnEvent, Plan
 from .outbox import Deliver, Outbox
 from .policy import EffectPolicyRegistry
-from .production import ProductionEffectInterpreter
+from .production import Performed, ProductionEffectInterpreter, Reserved
+from .window import HEAD_OF, WINDOW_REQUESTS_MAX, Guarded, Head, judge_window
 
 OnOutcome = Callable[[SendRequest, GuardOutcome], None]
 
@@ -75,14 +76,6 @@ class OwnerCapabilities:
     async def frontier(self, request: SendRequest) -> frozenset[str]:
         """What the request needs."""
         return frozenset((request.capability, *request.also))
-
-
-class Guarded(NamedTuple):
-    """What became of a request: the outcome, and a result for each command; none when the plan was performed before."""
-
-    outcome: GuardOutcome
-    results: tuple[EffectResult, ...]
-    plan_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +156,19 @@ class EffectGuard:
 
     async def prepare(self, request: SendRequest) -> GuardSnapshot:
         """Gather everything that a guard may look at."""
+        caps, problem = await self._capabilities_for(request)
+        return self._look(request, caps, problem)
+
+    async def _capabilities_for(self, request: SendRequest) -> tuple[frozenset[str] | None, str]:
+        """The capabilities that hold for it, once its peer's rate allows it, or why nobody could say."""
         if self._rates is not None:
             await self._rates.admit(request.peer)
-        caps: frozenset[str] | None = None
-        problem = ""
-        if self._capabilities is not None:
-            try:
-                caps = await self._capabilities.frontier(request)
-            except AntiphonError as error:
-                problem = f"the capability could not be checked: {error}"
-        return self._look(request, caps, problem)
+        if self._capabilities is None:
+            return None, ""
+        try:
+            return await self._capabilities.frontier(request), ""
+        except AntiphonError as error:
+            return None, f"the capability could not be checked: {error}"
 
     def _look(self, request: SendRequest, caps: frozenset[str] | None, problem: str) -> GuardSnapshot:
         now_ms = self._engine.clock.now_ms()
@@ -227,25 +223,71 @@ class EffectGuard:
     async def guarded_all(
         self, requests: Sequence[SendRequest], *, flush: bool = False
     ) -> list[Guarded | GuardRefused | InterpreterError]:
-        """Many requests in one frame: each is allowed or refused by itself, in order."""
+        """Many requests in one frame (500 at most): each is allowed or refused by itself, in order.
+
+        Each is judged by what those before it left. Those that differ in nothing but what they carry are looked up and
+        judged once; ~8 µs each, a third of ``guarded``.
+        """
+        found: list[Guarded | GuardRefused | InterpreterError] = []
+        for start in range(0, len(requests), WINDOW_REQUESTS_MAX):
+            found += await self._guard_window(requests[start : start + WINDOW_REQUESTS_MAX], flush=flush)
+        return found
+
+    async def _guard_window(
+        self, requests: Sequence[SendRequest], *, flush: bool
+    ) -> list[Guarded | GuardRefused | InterpreterError]:
+        heads: dict[tuple[object, ...], Head] = {}
+        placed: list[Head] = []
+        for request in requests:
+            key = HEAD_OF(request)
+            head = heads.get(key)
+            if head is None:
+                head = heads[key] = Head(request, *await self._capabilities_for(request))
+            elif self._rates is not None:
+                await self._rates.admit(request.peer)
+            placed.append(head)
+        # From here to the reservation nothing waits, so what is judged by still holds when it is taken.
+        now_ms = self._engine.clock.now_ms()
+        window = judge_window(
+            requests, placed, look=self._look, book=self.book, at_ms=now_ms, new_plan_id=self._new_plan_id
+        )
+        if window is None:
+            return await self._guard_each(requests, placed, flush=flush)
+        if self._sinks or self._on_outcome is not None:
+            for request, end in zip(requests, window.ends, strict=True):
+                self._tell(request, _outcome_of(end))
+        found: list[Guarded | GuardRefused | InterpreterError] = [*window.ends]
+        if window.taken is None:
+            return found
+        try:
+            await self.interpreter.write((window.taken,), flush=flush)
+        except (StoreUnavailable, LocalViolation):
+            # One of them spoils it for all, or they are too much for a frame: each gets a frame of its own.
+            for place, plan in window.plans():
+                (results,) = await self.interpreter.execute_plans((plan,), flush=flush)
+                found[place] = _end_of(_outcome_of(window.ends[place]), results, plan)
+        return found
+
+    async def _guard_each(
+        self, requests: Sequence[SendRequest], heads: Sequence[Head], *, flush: bool
+    ) -> list[Guarded | GuardRefused | InterpreterError]:
+        """The same with a plan for each."""
         found: list[Guarded | GuardRefused | InterpreterError | None] = [None] * len(requests)
-        plans: list[Plan] = []
+        reserved: list[tuple[Plan, Reserved]] = []
         places: list[tuple[int, GuardOutcome]] = []
-        for place, request in enumerate(requests):
-            snapshot = await self.prepare(request)
+        for place, (request, head) in enumerate(zip(requests, heads, strict=True)):
+            snapshot = self._look(request, head.caps, head.problem)
             outcome = evaluate(snapshot, request)
             self._tell(request, outcome)
             if outcome.violation is not None:
                 found[place] = GuardRefused(outcome.violation)
             else:
                 places.append((place, outcome))
-                plans.append(self._plan(snapshot, request, outcome))
-        performed = await self.interpreter.execute_plans(plans, flush=flush)
-        for (place, outcome), plan, results in zip(places, plans, performed, strict=True):
-            if isinstance(results, InterpreterError):
-                found[place] = results
-            else:
-                found[place] = Guarded(outcome, results, plan.plan_id)
+                plan = self._plan(snapshot, request, outcome)
+                reserved.append((plan, self.interpreter.reserve(plan)))
+        performed = await self.interpreter.finish(reserved, flush=flush)
+        for (place, outcome), (plan, _), results in zip(places, reserved, performed, strict=True):
+            found[place] = _end_of(outcome, results, plan)
         return [each for each in found if each is not None]
 
     async def coupled(self, request: SendRequest, *, apply: Callable[[], None], undo: Callable[[], None]) -> Guarded:
@@ -254,8 +296,7 @@ class EffectGuard:
         Cancelled meanwhile, it waits for the frame under way to know which. Raises ``OptimisticRevert`` after undoing.
         """
         if not request.plan_id:
-            self._plan_count += 1
-            request = replace(request, plan_id=f"{self._plan_prefix}.{self._plan_count}")
+            request = request._replace(plan_id=self._new_plan_id())
         apply()
         try:
             return await self.guarded(request)
@@ -335,11 +376,19 @@ class EffectGuard:
                 sink.emit(event)
 
     def _plan(self, snapshot: GuardSnapshot, request: SendRequest, outcome: GuardOutcome) -> Plan:
-        plan_id = request.plan_id
-        if not plan_id:
-            self._plan_count += 1
-            plan_id = f"{self._plan_prefix}.{self._plan_count}"
-        return Plan(plan_id, outcome.commands, snapshot.rng_seed)
+        return Plan(request.plan_id or self._new_plan_id(), outcome.commands, snapshot.rng_seed)
+
+    def _new_plan_id(self) -> str:
+        self._plan_count += 1
+        return f"{self._plan_prefix}.{self._plan_count}"
+
+
+def _outcome_of(end: Guarded | GuardRefused) -> GuardOutcome:
+    return end.outcome if isinstance(end, Guarded) else refusal_of(end.violation)
+
+
+def _end_of(outcome: GuardOutcome, results: Performed | InterpreterError, plan: Plan) -> Guarded | InterpreterError:
+    return results if isinstance(results, InterpreterError) else Guarded(outcome, results, plan.plan_id)
 
 
 class _Stopped(Exception):

@@ -79,7 +79,7 @@ def check_plan(plan: Plan) -> None:
     if violation is not None:
         raise InterpreterError(0, violation.kind.value, violation.text)
     for index, command in enumerate(plan.commands):
-        if not all(map(_is_text, texts_of(command))) or not _is_text(plan.plan_id):
+        if not all(map(is_text, texts_of(command))) or not is_text(plan.plan_id):
             raise InterpreterError(index, "not-text", "half a surrogate pair, which is no text")
         if type(command) is GenerateNonce and not 1 <= command.bytes <= NONCE_BYTES_MAX:
             raise InterpreterError(
@@ -102,7 +102,8 @@ def texts_of(command: EffectCommand) -> tuple[str, ...]:
             return ()
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
+    """Whether it can be written down: a half of a surrogate pair cannot."""
     if text.isascii():
         return True
     try:

@@ -7,8 +7,8 @@ the chain, headroom from the book. Belongs to the engine's loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
 from antiphon.facts import AntiphonError, Fact, FactError, LocalViolation
 from antiphon.journal import InsufficientBudget, LeakageExceeded, StoreUnavailable
@@ -37,10 +37,24 @@ OnLetter = Callable[[Letter], None]
 Performed = tuple[EffectResult, ...]
 
 
-class _Taken(NamedTuple):
-    plan: Plan
+class Taken(NamedTuple):
+    """What was taken from the book and has to be written: the facts that belong to it, and its commands when asked."""
+
     entry: PlanEntry
+    facts: Sequence[Fact]
+    commands: Callable[[], Iterable[EffectCommand]]
+
+
+class TakenPlan(NamedTuple):
+    """A plan for which everything was taken, and what its commands will have given."""
+
+    plan: Plan
+    taken: Taken
     results: Performed
+
+
+Reserved: TypeAlias = TakenPlan | InterpreterError | None
+"""What became of taking: taken, refused, or None for a plan that was performed before."""
 
 
 class ProductionEffectInterpreter:
@@ -76,27 +90,62 @@ class ProductionEffectInterpreter:
 
     async def execute_plans(self, plans: Sequence[Plan], *, flush: bool = False) -> list[Performed | InterpreterError]:
         """Many plans at once, in one frame as far as they fit; each succeeds or fails by itself."""
+        return await self.finish([(plan, self.reserve(plan)) for plan in plans], flush=flush)
+
+    def reserve(self, plan: Plan) -> Reserved:
+        """Take what *plan* needs from the book, without waiting; ``finish`` has to follow for whatever was taken."""
+        if self.book.knows_plan(plan.plan_id):
+            return None
+        try:
+            return self._take(plan)
+        except InterpreterError as problem:
+            return problem
+
+    async def finish(
+        self, reserved: Sequence[tuple[Plan, Reserved]], *, flush: bool = False
+    ) -> list[Performed | InterpreterError]:
+        """Write what was reserved, in one frame as far as it fits."""
         found: dict[int, Performed | InterpreterError] = {}
-        taken: dict[int, _Taken] = {}
-        for place, plan in enumerate(plans):
-            if self.book.knows_plan(plan.plan_id):
-                waiter = self._in_flight.get(plan.plan_id)
-                if waiter is not None and not any(each.plan.plan_id == plan.plan_id for each in taken.values()):
-                    await asyncio.wait((waiter,))
+        taken: dict[int, TakenPlan] = {}
+        waiters: set[asyncio.Future[None]] = set()
+        for place, (plan, each) in enumerate(reserved):
+            if isinstance(each, TakenPlan):
+                taken[place] = each
+            elif isinstance(each, InterpreterError):
+                found[place] = each
+            else:
                 found[place] = ()
-                continue
-            try:
-                taken[place] = self._take(plan)
-            except InterpreterError as problem:
-                found[place] = problem
+                waiters.update(filter(None, (self._in_flight.get(plan.plan_id),)))
         if taken:
-            found.update(await self._write(taken, flush=flush))
-        return [found[place] for place in range(len(plans))]
+            found.update(await self._write_each(taken, flush=flush))
+        if waiters:
+            await asyncio.wait(waiters)
+        return [found[place] for place in range(len(reserved))]
+
+    async def write(self, taken: Sequence[Taken], *, flush: bool = False) -> None:
+        """Make durable, in one frame, what was taken from the book; then hand over the envelopes.
+
+        Raises ``StoreUnavailable`` and ``LocalViolation``, and has given everything back by then.
+        """
+        plan_ids = [plan_id for each in taken for plan_id in each.entry.plan_ids]
+        facts = taken[0].facts if len(taken) == 1 else [fact for each in taken for fact in each.facts]
+        waiter = asyncio.get_running_loop().create_future()
+        self._in_flight.update(dict.fromkeys(plan_ids, waiter))
+
+        def end(is_durable: bool) -> None:
+            for plan_id in plan_ids:
+                del self._in_flight[plan_id]
+            for each in taken:
+                self._end(each, is_durable=is_durable)
+            waiter.set_result(None)
+
+        note = plans_note([each.entry for each in taken])
+        await self._engine.commit_noted(facts, note, on_end=end, flush=flush)
 
     def _nonce(self) -> str:
         return f"{self._engine.clock.now_ms()}.{self._count}"
 
-    def _take(self, plan: Plan) -> _Taken:
+    def _take(self, plan: Plan) -> TakenPlan:
         check_plan(plan)
         entry = _entry_of(plan, at_ms=self._engine.clock.now_ms(), epoch=self.book.epoch)
         try:
@@ -104,22 +153,11 @@ class ProductionEffectInterpreter:
         except (InsufficientBudget, LeakageExceeded, OutboxFull) as problem:
             index, kind = _first_problem(self.book, plan, entry)
             raise InterpreterError(index, kind, str(problem)) from problem
-        return _Taken(plan, entry, _results_of(self.book, plan))
+        return TakenPlan(plan, Taken(entry, _facts_of(plan), lambda: plan.commands), _results_of(self.book, plan))
 
-    async def _write(self, taken: dict[int, _Taken], *, flush: bool) -> dict[int, Performed | InterpreterError]:
-        entries = [each.entry for each in taken.values()]
-        facts = [fact for each in taken.values() for fact in _facts_of(each.plan)]
-
-        waiter = asyncio.get_running_loop().create_future()
-        self._in_flight.update(dict.fromkeys((entry.plan_id for entry in entries), waiter))
-
-        def end(is_durable: bool) -> None:
-            for each in taken.values():
-                self._end(each, is_durable=is_durable)
-            waiter.set_result(None)
-
+    async def _write_each(self, taken: dict[int, TakenPlan], *, flush: bool) -> dict[int, Performed | InterpreterError]:
         try:
-            await self._engine.commit_noted(facts, plans_note(entries), on_end=end, flush=flush)
+            await self.write([each.taken for each in taken.values()], flush=flush)
         except (StoreUnavailable, LocalViolation) as problem:
             if len(taken) == 1:
                 return {place: _refusal(each.plan, problem) for place, each in taken.items()}
@@ -130,24 +168,24 @@ class ProductionEffectInterpreter:
             return found
         return {place: each.results for place, each in taken.items()}
 
-    def _end(self, taken: _Taken, *, is_durable: bool) -> None:
-        del self._in_flight[taken.plan.plan_id]
+    def _end(self, taken: Taken, *, is_durable: bool) -> None:
         if not is_durable:
-            self.book.release(taken.plan.plan_id)
+            self.book.release(taken.entry)
             return
-        self.book.settle(taken.plan.plan_id)
+        self.book.settle(taken.entry)
         if self._on_event is not None:
-            for command in taken.plan.commands:
+            for command in taken.commands():
                 self._on_event(event_of(command, taken.entry.at_ms))
-        if taken.entry.letter is not None and self._on_letter is not None:
-            self._on_letter(taken.entry.letter)
+        if self._on_letter is not None:
+            for letter in taken.entry.letters:
+                self._on_letter(letter)
 
 
 def _entry_of(plan: Plan, *, at_ms: int, epoch: int) -> PlanEntry:
     charges: list[Charge] = []
     leaks: list[Revealed] = []
     texts: list[tuple[str, str]] = []
-    letter: Letter | None = None
+    letters: tuple[Letter, ...] = ()
     for command in plan.commands:
         match command:
             case ChargeBudget(context, _, peer, amount):
@@ -157,11 +195,15 @@ def _entry_of(plan: Plan, *, at_ms: int, epoch: int) -> PlanEntry:
             case StoreMetadata(key, value):
                 texts.append((key, value))
             case SendEnvelope(to, data, context, peer, after):
-                facts = tuple((each.fact_type.kind, each.fact_type.encode(each).decode()) for each in after)
-                letter = Letter(envelope_id(plan.plan_id), to, context, peer, data, facts)
+                letters = (Letter(envelope_id(plan.plan_id), to, context, peer, data, written(after)),)
             case _:
                 pass
-    return PlanEntry(plan.plan_id, at_ms, epoch, tuple(charges), tuple(leaks), tuple(texts), letter)
+    return PlanEntry((plan.plan_id,), at_ms, epoch, tuple(charges), tuple(leaks), tuple(texts), letters)
+
+
+def written(facts: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
+    """Facts as a letter keeps them: their kinds and payloads."""
+    return tuple((each.fact_type.kind, each.fact_type.encode(each).decode()) for each in facts)
 
 
 def _facts_of(plan: Plan) -> list[Fact]:

@@ -1,15 +1,18 @@
 """Budgets, epochs and windows against plain sums; merging adds what two devices spent."""
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from antiphon.journal.budgets import LEAKAGE_WINDOW_MS, FlowBudget, InsufficientBudget, LeakageExceeded
+from antiphon.journal.frame import LocalNote
 from antiphon.journal.guard_book import (
     DENY,
     LEGACY_PERMISSIVE,
     PLANS_MAX,
+    PLANS_NOTE,
     Charge,
     GuardBook,
     GuardLimits,
@@ -25,14 +28,15 @@ START = 1_700_000_000_000
 
 
 def charge(book: GuardBook, plan_id: str, amount: int, *, peer: str = "p") -> None:
-    entry = PlanEntry(plan_id, START, book.epoch, (Charge("c", peer, amount),))
+    entry = PlanEntry((plan_id,), START, book.epoch, (Charge("c", peer, amount),))
     book.reserve(entry)
-    book.settle(plan_id)
+    book.settle(entry)
 
 
 def leak(book: GuardBook, plan_id: str, bits: int, *, at_ms: int, observer: str = "External") -> None:
-    book.reserve(PlanEntry(plan_id, at_ms, book.epoch, (), (Revealed("c", "p", observer, bits, "a:do"),)))
-    book.settle(plan_id)
+    entry = PlanEntry((plan_id,), at_ms, book.epoch, (), (Revealed("c", "p", observer, bits, "a:do"),))
+    book.reserve(entry)
+    book.settle(entry)
 
 
 class Budgets(RuleBasedStateMachine):
@@ -50,12 +54,12 @@ class Budgets(RuleBasedStateMachine):
     @rule(peer=st.sampled_from("pq"), amount=st.integers(0, 25))
     def take(self, peer: str, amount: int) -> None:
         self.count += 1
-        entry = PlanEntry(f"{self.count}", START, self.book.epoch, (Charge("c", peer, amount),))
+        entry = PlanEntry((f"{self.count}", f"{self.count}b"), START, self.book.epoch, (Charge("c", peer, amount),))
         held = sum(each.charges[0].amount for each in self.on_the_way.values() if each.charges[0].peer == peer)
         left = 20 - self.spent.get(peer, 0) - held
         if amount <= max(0, left):
             self.book.reserve(entry)
-            self.on_the_way[entry.plan_id] = entry
+            self.on_the_way[entry.plan_ids[0]] = entry
         else:
             with pytest.raises(InsufficientBudget):
                 self.book.reserve(entry)
@@ -64,12 +68,11 @@ class Budgets(RuleBasedStateMachine):
     def end(self, *, is_durable: bool) -> None:
         if not self.on_the_way:
             return
-        plan_id, entry = next(iter(self.on_the_way.items()))
-        del self.on_the_way[plan_id]
+        entry = self.on_the_way.pop(next(iter(self.on_the_way)))
         if not is_durable:
-            self.book.release(plan_id)
+            self.book.release(entry)
             return
-        self.book.settle(plan_id)
+        self.book.settle(entry)
         self.log.apply(plans_note((entry,)))
         if entry.epoch == self.book.epoch:
             ((_, peer, amount),) = entry.charges
@@ -220,10 +223,23 @@ def test_the_memory_of_plans_is_bounded() -> None:
 def test_a_letter_that_left_before_sealing_does_not_come_back() -> None:
     book = GuardBook("me")
     letters = [Letter(f"e{n}", "p", "c", "p", b"x", (("kind.of", "{}"),)) for n in range(2)]
-    for letter in letters:
-        book.reserve(PlanEntry(letter.envelope_id, START, 0, (), (), (), letter))
-    book.settle("e0")
+    entries = [PlanEntry((letter.envelope_id,), START, 0, (), (), (), (letter,)) for letter in letters]
+    for entry in entries:
+        book.reserve(entry)
+    book.settle(entries[0])
     book.finish("e0")
     again = GuardBook("me", notes=(book.state_note(),))
     assert again.letters == (letters[1],), "what is on its way counts, what has left does not"
     assert again.knows_plan("e0")
+
+
+def test_a_plan_that_was_written_by_itself_in_an_earlier_version_is_still_read() -> None:
+    letter = ["e1", "to", "c", "p", b"hi".hex(), [["kind.of", "{}"]]]
+    text = orjson.dumps(
+        [["p1", START, 0, [["c", "p", 7]], [], [], letter], ["p2", START, 0, [], [], [], None]]
+    ).decode()
+    book = GuardBook("me", notes=(LocalNote(PLANS_NOTE, {"plans": text}),))
+    assert book.knows_plan("p1")
+    assert book.knows_plan("p2")
+    assert book.remaining("c", "p") == 1_017
+    assert book.letters == (Letter("e1", "to", "c", "p", b"hi", (("kind.of", "{}"),)),)
