@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .chat import (
         ChannelClosed,
         ChannelCreated,
+        ChannelRebound,
         ChannelUpdated,
         MembershipChanged,
         MembershipImported,
@@ -68,7 +69,9 @@ if TYPE_CHECKING:
         MessageEdited,
         MessageEditedSealed,
         MessageImported,
+        MessageReacted,
         MessageRead,
+        MessageSeen,
         MessageSent,
         MessageSentSealed,
         note_to_self,
@@ -219,6 +222,7 @@ __all__ = [
     "ceremony_statuses",
     "ChannelClosed",
     "ChannelCreated",
+    "ChannelRebound",
     "ChannelUpdated",
     "MembershipChanged",
     "MembershipImported",
@@ -227,7 +231,9 @@ __all__ = [
     "MessageEdited",
     "MessageEditedSealed",
     "MessageImported",
+    "MessageReacted",
     "MessageRead",
+    "MessageSeen",
     "MessageSent",
     "MessageSentSealed",
     "note_to_self",
@@ -306,9 +312,9 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
             "categories": "OperationCategory operation_category",
             "ceremonies": "CeremonyPhase CeremonyStatus ceremony_id_for ceremony_status ceremony_statuses",
             "chat": (
-                "ChannelClosed ChannelCreated ChannelUpdated MembershipChanged MembershipImported MessageDeleted "
-                "MessageDeliveryUpdated MessageEdited MessageEditedSealed MessageImported MessageRead "
-                "MessageSent MessageSentSealed note_to_self"
+                "ChannelClosed ChannelCreated ChannelRebound ChannelUpdated MembershipChanged MembershipImported "
+                "MessageDeleted MessageDeliveryUpdated MessageEdited MessageEditedSealed MessageImported "
+                "MessageReacted MessageRead MessageSeen MessageSent MessageSentSealed note_to_self"
             ),
             "contacts": (
                 "ContactAdded ContactRemoved ContactRenamed FriendshipAccepted FriendshipProposed "

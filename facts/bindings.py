@@ -93,6 +93,12 @@ BINDING_RULES: Mapping[str, BindingRule] = MappingProxyType(
         "chat.channel_updated": _rule(
             "channel-updated", "channel_id", "chat:update-topic", "The newest value of each field counts."
         ),
+        "chat.channel_rebound": _rule(
+            "channel-rebound",
+            "channel_id",
+            "chat:rebind-channel",
+            "Shows what was said in it in the other channel, once that is known; the newest word counts.",
+        ),
         "chat.message_sent": _rule(
             "message-sent",
             "message_id",
@@ -110,6 +116,18 @@ BINDING_RULES: Mapping[str, BindingRule] = MappingProxyType(
             "message_id",
             "chat:mark-read",
             "The owner's own lowers the unread count; another's marks an own message as read.",
+        ),
+        "chat.message_seen": _rule(
+            "message-seen",
+            "channel_context_id message_id",
+            "chat:mark-read",
+            "Lowers the owner's unread count and is shown to nobody else.",
+        ),
+        "chat.message_reacted": _rule(
+            "message-reacted",
+            "message_id",
+            "chat:react-message",
+            "Of one person's words about one sign the newest counts.",
         ),
         "chat.message_edited": _rule(
             "message-edited", "message_id", "chat:edit-message", "Of the author's own edits the newest counts."

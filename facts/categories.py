@@ -31,7 +31,7 @@ OPERATION_CATEGORIES: Mapping[str, OperationCategory] = MappingProxyType(
         **_under(
             "chat",
             A="send-message edit-message delete-message mark-read update-delivery create-channel close-channel "
-            "add-member join-channel leave-channel update-topic rename-channel",
+            "react-message add-member join-channel leave-channel update-topic rename-channel rebind-channel",
             B="change-permissions kick-member commit-epoch",
             C="create-group add-member-group",
         ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from .fact import Fact
 from .ids import NAMESPACE_LENGTH_MAX
@@ -21,6 +21,10 @@ ContextId = Annotated[str, Field(min_length=1, max_length=NAMESPACE_LENGTH_MAX)]
 DeliveryStatus = Literal["sent", "delivered", "read", "failed"]
 MembershipEvent = Literal["joined", "left"]
 MessageStyle = Literal["message", "action", "notice", "system"]
+# A few signs that belong together, such as a flag or a family, and never a text.
+REACTION_LENGTH_MAX = 32
+Reaction = Annotated[str, StringConstraints(min_length=1, max_length=REACTION_LENGTH_MAX)]
+"""What is put to a message: a sign or a short word."""
 
 
 class ChannelCreated(Fact, kind="chat.channel_created", version=1, context="context_id", time="created_at"):
@@ -63,6 +67,19 @@ class ChannelUpdated(Fact, kind="chat.channel_updated", version=1, context="cont
     member_count: int | None = None
     member_ids: tuple[str, ...] | None = None
     updated_at: int
+    actor_id: str
+
+
+class ChannelRebound(Fact, kind="chat.channel_rebound", version=1, context="context_id", time="rebound_at"):
+    """The channel was provisional: what was said in it belongs to the channel ``canonical_id`` of the same context.
+
+    ``actor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId
+    channel_id: str
+    canonical_id: str
+    rebound_at: int
     actor_id: str
 
 
@@ -113,6 +130,36 @@ class MessageRead(Fact, kind="chat.message_read", version=1, context="context_id
     message_id: str
     reader_id: str
     read_at: int
+
+
+class MessageSeen(Fact, kind="chat.message_seen", version=1, context="context_id", time="seen_at"):
+    """The owner has seen the message, and tells nobody: said in a context of their own, not in the channel's.
+
+    It lowers the reader's own unread count, on all their replicas, and does nothing in anybody else's view.
+    ``reader_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId
+    channel_context_id: ContextId
+    channel_id: str
+    message_id: str
+    reader_id: str
+    seen_at: int
+
+
+class MessageReacted(Fact, kind="chat.message_reacted", version=1, context="context_id", time="reacted_at"):
+    """Somebody puts a sign to a message, or takes it back; of their words about one sign the newest counts.
+
+    ``reactor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId
+    channel_id: str
+    message_id: str
+    reactor_id: str
+    reaction: Reaction
+    is_taken_back: bool = False
+    reacted_at: int
 
 
 class MessageEdited(Fact, kind="chat.message_edited", version=1, context="context_id", time="edited_at"):
@@ -232,9 +279,12 @@ CHAT_FACTS: tuple[type[Fact], ...] = (
     ChannelCreated,
     ChannelClosed,
     ChannelUpdated,
+    ChannelRebound,
     MessageSent,
     MessageSentSealed,
     MessageRead,
+    MessageSeen,
+    MessageReacted,
     MessageEdited,
     MessageEditedSealed,
     MessageDeliveryUpdated,

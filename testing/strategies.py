@@ -22,6 +22,7 @@ from antiphon.facts import (
     ChannelCreated,
     ChannelEpochCommitted,
     ChannelInvitation,
+    ChannelRebound,
     ChannelUpdated,
     ContactAdded,
     ContactInvitation,
@@ -68,7 +69,9 @@ from antiphon.facts import (
     MessageEdited,
     MessageEditedSealed,
     MessageImported,
+    MessageReacted,
     MessageRead,
+    MessageSeen,
     MessageSent,
     MessageSentSealed,
     Namespace,
@@ -199,6 +202,23 @@ def chat_facts() -> st.SearchStrategy[Fact]:
         updated,
         st.builds(ChannelClosed, **place, closed_at=_times, actor_id=_authorities),
         st.builds(MessageRead, **about, reader_id=_authorities, read_at=_times),
+        st.builds(
+            MessageSeen,
+            context_id=st.just("own"),
+            channel_context_id=_contexts,
+            channel_id=_channels,
+            message_id=_messages,
+            reader_id=_authorities,
+            seen_at=_times,
+        ),
+        st.builds(
+            MessageReacted,
+            **about,
+            reactor_id=_authorities,
+            reaction=st.sampled_from(["+1", "\N{HEAVY BLACK HEART}"]),
+            is_taken_back=st.booleans(),
+            reacted_at=_times,
+        ),
         st.builds(MessageEdited, **about, editor_id=_authorities, new_text=_texts, edited_at=_times),
         st.builds(MessageDeliveryUpdated, **about, delivery_status=statuses, updated_at=_times, actor_id=_authorities),
         st.builds(MessageDeleted, **about, deleter_id=_authorities, deleted_at=_times),
@@ -231,6 +251,18 @@ def chat_facts() -> st.SearchStrategy[Fact]:
             event=_events,
             changed_at=_times,
         ),
+    )
+
+
+def rebound_facts() -> st.SearchStrategy[Fact]:
+    """A channel that becomes part of another one, or of itself, or of one that does not exist; not committed."""
+    return st.builds(
+        ChannelRebound,
+        context_id=_contexts,
+        channel_id=_channels,
+        canonical_id=st.sampled_from(["general", "other", "other", "nowhere"]),
+        rebound_at=_times,
+        actor_id=_authorities,
     )
 
 
@@ -469,6 +501,7 @@ def standard_facts() -> st.SearchStrategy[Fact]:
     """One fact of any type that ships, not committed."""
     return st.one_of(
         chat_facts(),
+        rebound_facts(),
         contact_facts(),
         invitation_facts(),
         ceremony_fact_parts(),
@@ -483,6 +516,7 @@ _ACTORS = (
     "actor_id",
     "sender_id",
     "reader_id",
+    "reactor_id",
     "editor_id",
     "deleter_id",
     "participant_id",

@@ -6,14 +6,15 @@ are judged by who signed. Decrypts nothing itself: an opener that the applicatio
 Rules. A fact whose named actor did not sign it is ignored and counted; an imported one is shown with its importer. A
 channel is open while its newest creation is newer than its newest closing (one that is only known from a named
 update, while that is), and the owner has not left it. A message belongs to who signed it: only they edit it (the
-latest edit counts) and delete it (for ever). Its channel's creator, in a home the home's owner, says what is final.
+latest edit counts) and delete it (for ever). A channel that was provisional is shown as part of the one it was bound
+to anew, once that one is known. Its channel's creator, in a home the home's owner, says what is final.
 What was imported stands before what was said here at the same time, by file and line.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from sys import intern
 from types import MappingProxyType
@@ -24,6 +25,7 @@ from antiphon.facts.chat import (
     CHAT_FACTS,
     ChannelClosed,
     ChannelCreated,
+    ChannelRebound,
     ChannelUpdated,
     MembershipChanged,
     MembershipImported,
@@ -32,7 +34,9 @@ from antiphon.facts.chat import (
     MessageEdited,
     MessageEditedSealed,
     MessageImported,
+    MessageReacted,
     MessageRead,
+    MessageSeen,
     MessageSent,
     MessageSentSealed,
 )
@@ -52,6 +56,7 @@ from .finality import Finality
 from .gate import ChannelGate
 from .homes_state import Conduct, Home, HomesState, Kick, Pin, Sanction, Standing
 from .kept_state import KeptShape, KeptView
+from .merging import merge_logs, roots_of
 from .message_entry import Recall, entry_of, place_of_import
 from .message_log import MessageLog, _Edits
 from .opening import Opener
@@ -83,6 +88,9 @@ class ChatSignalView(KeptView):
         self._recall: Recall | None = None
         self._folds: dict[tuple[str, str], _ChannelFold] = {}
         self._reopened: dict[tuple[str, str], _ChannelFold] = {}
+        self._rebound: set[tuple[str, str]] = set()  # the channels of which it was said that they belong to another
+        self._roots: dict[tuple[str, str], tuple[str, str]] = {}  # where they are shown, those of them that are
+        self._merged: dict[tuple[str, str], list[_ChannelFold]] = {}  # by where
         self._channels: dict[ChannelKey, Channel] = {}
         self._messages: dict[ChannelKey, tuple[Message, ...]] = {}
         self._total_unread = 0
@@ -154,13 +162,20 @@ class ChatSignalView(KeptView):
             channel_id: str | None = fact.channel_id  # type: ignore[attr-defined]  # every fact with a rule has one
             if channel_id is None:
                 continue  # about an operation that is no message
-            key = (chain.namespace, channel_id)
+            key: tuple[str, str] = (chain.namespace, channel_id)
+            if isinstance(fact, MessageSeen):  # said apart from the channel that it is about
+                key = (fact.channel_context_id, channel_id)
             fold = touched.get(key)
             if fold is None:
                 fold = touched[key] = self._fold_of(key)
             apply(fold, fact, record)
             self._applied_count += 1
-        changes = [self._settle(fold) for fold in touched.values()]
+        for fold in touched.values():
+            fold.settle()
+        self._rebound.update([key for key, fold in touched.items() if fold.rebound is not None])
+        if self._rebound:
+            self._group(touched)
+        changes = [self._show(fold) for fold in touched.values()]
         if True not in changes:
             return UNCHANGED
         self.state = ChatState(
@@ -216,20 +231,34 @@ class ChatSignalView(KeptView):
                 fold.judge_by(home)
                 touched[key] = fold
 
-    def _settle(self, fold: _ChannelFold) -> bool:
-        """Bring one channel up to date; whether a screen would show a difference."""
-        fold.settle()
+    def _group(self, touched: dict[tuple[str, str], _ChannelFold]) -> None:
+        """Find out anew which channels are part of others, and touch those that look different; O(rebound channels)."""
+        folds, before = self._folds, self._roots
+        named = ((key, folds[key].canonical_key) for key in self._rebound)
+        self._roots = roots_of({key: other for key, other in named if other in folds and folds[other].is_known})
+        self._merged = {}
+        for key, root in sorted(self._roots.items()):
+            self._merged.setdefault(root, []).append(folds[key])
+            if key in touched:
+                touched[root] = folds[root]
+        for key, root in before.items() ^ self._roots.items():
+            touched |= {key: folds[key], root: folds[root]}
+
+    def _show(self, fold: _ChannelFold) -> bool:
+        """Draw one channel; whether a screen would show a difference."""
         key = fold.key
         before = self._channels.get(key)
-        after = fold.draw()
+        drawn = None if key in self._roots else fold.draw(self._merged.get(key, ()))
+        after = None if drawn is None else drawn[0]
         if after is None:
             if before is None:
                 return False
             del self._channels[key], self._messages[key]
             self._total_unread -= before.unread_count
             return True
-        messages = fold.log.shown
-        if before == after and self._messages[key] is messages:
+        assert drawn is not None, "a channel comes with its messages"
+        messages = drawn[1]
+        if before == after and (self._messages[key] is messages or self._messages[key] == messages):
             return False
         self._channels[key] = after
         self._messages[key] = messages
@@ -294,6 +323,7 @@ class _ChannelFold:
         self.topic: Register[str] | None = None
         self.member_count: Register[int] | None = None
         self.last_updated_at: int | None = None
+        self.rebound: Register[str] | None = None
 
     def take_created(self, fact: ChannelCreated, record: FactRecord) -> None:
         stamp = record.stamp
@@ -331,6 +361,22 @@ class _ChannelFold:
 
     def take_imported(self, fact: MessageImported, record: FactRecord) -> None:
         self.log.say(entry_of(fact, record))
+
+    def take_rebound(self, fact: ChannelRebound, record: FactRecord) -> None:
+        self.rebound = newer(self.rebound, record.stamp, fact.canonical_id)
+
+    def take_seen(self, fact: MessageSeen, record: FactRecord) -> None:
+        if fact.reader_id == self.owner:  # nobody else's business
+            self.log.read(fact.message_id, reader=fact.reader_id)
+
+    def take_reacted(self, fact: MessageReacted, record: FactRecord) -> None:
+        self.log.react(
+            fact.message_id,
+            reactor=fact.reactor_id,
+            reaction=fact.reaction,
+            stamp=record.stamp,
+            is_there=not fact.is_taken_back,
+        )
 
     def take_read(self, fact: MessageRead, record: FactRecord) -> None:
         self.log.read(fact.message_id, reader=fact.reader_id)
@@ -393,16 +439,30 @@ class _ChannelFold:
         opened = self.last_named if self.last_created is None else self.last_created
         return is_after(opened, self.last_closed) and not self.members.has_owner_left
 
-    def draw(self) -> Channel | None:
-        """The channel as a screen shows it; None while it is not open."""
+    @property
+    def is_known(self) -> bool:
+        """Whether anybody ever opened or named it."""
+        return self.last_created is not None or self.last_named is not None
+
+    @property
+    def canonical_key(self) -> ChannelKey:
+        """Where it belongs, as the newest word about that says; where it is, without one."""
+        return self.key if self.rebound is None else ChannelKey(self.key.context_id, self.rebound[1])
+
+    def draw(self, merged: Sequence[_ChannelFold] = ()) -> tuple[Channel, tuple[Message, ...]] | None:
+        """The channel and its messages as a screen shows them, with those *merged* into it; None while not open."""
         if not self.is_open:
             return None
         assert self.name is not None, "what opens a channel names it"
         created, creator, is_dm = self.first_created or (None, None, False)
         log, member_ids = self.log, self.members.shown
-        last = log.shown[-1] if log.shown else None
+        shown, visible_count, unread_count = log.shown, log.visible_count, log.unread_count
+        if merged:
+            shown, visible_count, unread_count = merge_logs(log, [fold.log for fold in merged])
+            member_ids = tuple(sorted({*member_ids, *(who for fold in merged for who in fold.members.shown)}))
+        last = shown[-1] if shown else None
         times = [time for time in (self.last_updated_at, last.timestamp if last else None) if time is not None]
-        return Channel(
+        channel = Channel(
             id=self.key.channel_id,
             context_id=self.key.context_id,
             name=self.name[1],
@@ -411,16 +471,18 @@ class _ChannelFold:
             is_dm=is_dm,
             creator_id=creator,
             created_at=created[0] if created else None,
-            unread_count=log.unread_count,
-            message_count=log.visible_count,
-            has_more=log.visible_count > len(log.shown),
+            unread_count=unread_count,
+            message_count=visible_count,
+            has_more=visible_count > len(shown),
             member_ids=member_ids,
             member_count=max(self.member_count[1] if self.member_count else 0, len(member_ids), 2 if is_dm else 0),
             last_message=last.content if last else None,
             last_message_time=last.timestamp if last else None,
             last_activity=max(times),
             last_finalized_epoch=log.finality.final_epoch,
+            merged_ids=tuple(fold.key.channel_id for fold in merged),
         )
+        return channel, shown
 
     def _note_activity(self, at: int) -> None:
         if self.last_updated_at is None or at > self.last_updated_at:
@@ -521,10 +583,13 @@ _RULES: dict[str, tuple[ActorOf | None, _Apply]] = {
         (ChannelCreated, "creator_id", _ChannelFold.take_created),
         (ChannelUpdated, "actor_id", _ChannelFold.take_updated),
         (ChannelClosed, "actor_id", _ChannelFold.take_closed),
+        (ChannelRebound, "actor_id", _ChannelFold.take_rebound),
         (MessageSent, "sender_id", _ChannelFold.take_sent),
         (MessageSentSealed, "sender_id", _ChannelFold.take_sealed),
         (MessageImported, "", _ChannelFold.take_imported),
         (MessageRead, "reader_id", _ChannelFold.take_read),
+        (MessageSeen, "reader_id", _ChannelFold.take_seen),
+        (MessageReacted, "reactor_id", _ChannelFold.take_reacted),
         (MessageEdited, "editor_id", _ChannelFold.take_edited),
         (MessageEditedSealed, "editor_id", _ChannelFold.take_edited_sealed),
         (MessageDeliveryUpdated, "actor_id", _ChannelFold.take_delivered),

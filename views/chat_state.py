@@ -13,6 +13,9 @@ from typing import Literal, NamedTuple
 # More lines than anybody scrolls through at once; older ones are a history query.
 MESSAGE_COUNT_MAX = 500
 
+# More signs than anybody reads below one message; strangers must not fill a screen with them.
+REACTION_COUNT_MAX = 16
+
 DeliveryState = Literal["sending", "failed", "sent", "delivered", "read"]
 ChannelType = Literal["home", "direct_message"]
 Agreement = Literal["provisional", "soft_safe", "finalized"]
@@ -38,6 +41,8 @@ class Message(NamedTuple):
     authority who imported it, with their label, the file and its line (from 0); ``sender_name`` is then the foreign
     nick. ``read_by`` names the other readers, sorted. ``is_sealed`` says that the content is a placeholder, since
     nothing here could open it. ``fact_id`` (64 hex digits) is the fact that said it: what acknowledgements are about.
+    ``reactions`` are the 16 signs that most people put to it, with who did, sorted. ``channel_id`` is the channel it
+    was said in, which a channel that was merged into another one leaves as it is.
     """
 
     id: str
@@ -62,6 +67,7 @@ class Message(NamedTuple):
     is_sealed: bool = False
     agreement: Agreement = "provisional"
     fact_id: str = ""
+    reactions: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def is_finalized(self) -> bool:
@@ -85,7 +91,8 @@ class Channel:
     ``unread_count`` counts all visible messages of others that this authority has not read, also those older than the
     shown ones; ``message_count`` all visible messages; ``has_more`` whether some of them are not shown. Creator and
     ``created_at`` are absent while only an update of the channel is known. What was said up to
-    ``last_finalized_epoch`` is final; None before the first.
+    ``last_finalized_epoch`` is final; None before the first. ``merged_ids`` are channels that were provisional, whose
+    messages are shown here.
     """
 
     id: str
@@ -105,6 +112,7 @@ class Channel:
     last_message_time: int | None
     last_activity: int
     last_finalized_epoch: int | None = None
+    merged_ids: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """All fields, ready for a JSON encoder."""
@@ -130,10 +138,15 @@ class ChatState:
     total_unread: int = 0
 
     def channel(self, channel_id: str, *, context_id: str | None = None) -> Channel | None:
-        """The channel of that id; without a context the first in order of contexts. O(channels) then, else O(1)."""
-        if context_id is not None:
-            return self.channels.get(ChannelKey(context_id, channel_id))
-        found = [key for key in self.channels if key.channel_id == channel_id]
+        """The channel of that id, or the one that it was merged into; without a context the first in order of contexts.
+
+        O(channels), and O(1) for one that is there in a context that is named.
+        """
+        if context_id is not None and (known := self.channels.get(ChannelKey(context_id, channel_id))) is not None:
+            return known
+        keys = [key for key in self.channels if context_id in (None, key.context_id)]
+        found = [key for key in keys if key.channel_id == channel_id]
+        found = found or [key for key in keys if channel_id in self.channels[key].merged_ids]
         return self.channels[min(found)] if found else None
 
     def messages_in(self, channel_id: str, *, context_id: str | None = None) -> tuple[Message, ...]:

@@ -9,7 +9,7 @@ With a ``Recall`` only the newest thousand visible messages are held whole (0.5 
 all are held whole.
 
 Cost: 3 µs for a message that comes in order; a late one moves 4 bytes for each newer one. What is about a packed
-message reads it back first. Edits and deletions are held for ever, about 0.4 KB each.
+message reads it back first. Edits, reactions and deletions are held for ever, about 0.4 KB each.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from collections.abc import Iterable, Mapping, Set
 from antiphon.facts import Stamp
 from antiphon.facts.chat import DeliveryStatus
 
-from .chat_state import MESSAGE_COUNT_MAX, DeliveryState, Message
+from .chat_state import MESSAGE_COUNT_MAX, REACTION_COUNT_MAX, DeliveryState, Message
 from .finality import Finality
 from .gate import ChannelGate
 from .message_entry import AUTHOR, MESSAGE_ID, SENDER, MessageEntry, Recall
 from .opening import Opener, SealedText, open_sealed
 from .packed_messages import Marks, PackedMessages
+from .registers import Register, newer
 
 _RANKS: tuple[DeliveryState, ...] = ("sending", "failed", "sent", "delivered", "read")
 _RANK_OF: Mapping[DeliveryStatus, int] = {"failed": 1, "sent": 2, "delivered": 3, "read": 4}
@@ -84,6 +85,7 @@ class MessageLog:
         "_packed",
         "_packed_deleted",
         "_pending_hidden_until",
+        "_reactions",
         "_readers",
         "_tail",
         "finality",
@@ -123,6 +125,7 @@ class MessageLog:
         self._own_reads: set[str] = set()
         self._readers: dict[str, set[str]] = {}
         self._delivery: dict[str, int] = {}
+        self._reactions: dict[str, dict[tuple[str, str], Register[bool]]] = {}  # by message: (sign, who) -> it stands
         self.shown: tuple[Message, ...] = ()
         self.unread_count = 0
 
@@ -202,6 +205,12 @@ class MessageLog:
         self._edits.setdefault(message_id, {}).setdefault(editor, _Edits()).add(stamp, text)
         self._dirty.add(message_id)
 
+    def react(self, message_id: str, *, reactor: str, reaction: str, stamp: Stamp, is_there: bool) -> None:
+        """Take a reaction, or that it is taken back; kept until its message is known."""
+        reactions = self._reactions.setdefault(message_id, {})
+        reactions[reaction, reactor] = newer(reactions.get((reaction, reactor)), stamp, is_there)
+        self._dirty.add(message_id)
+
     def delete(self, message_id: str, *, deleter: str, at: int) -> None:
         """Take a deletion, kept for ever."""
         self._deleters.setdefault(message_id, set()).add((deleter, at))
@@ -222,6 +231,9 @@ class MessageLog:
         for entry in self._entries.values():
             if entry[AUTHOR] in people:
                 self._place_anew(entry)
+        for message_id, reactions in self._reactions.items():
+            if any(who in people for _, who in reactions):
+                self._dirty.add(message_id)
         if self._packed:
             deleted = {
                 row
@@ -551,8 +563,45 @@ class MessageLog:
             is_sealed,
             "provisional" if self.finality.is_silent else self.finality.agreement_of(place[-32:], epoch),
             place[-32:].hex(),
+            self._draw_reactions(message_id) if message_id in self._reactions else (),
         )
         return tuple.__new__(Message, parts)
+
+    def _draw_reactions(self, message_id: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        people: dict[str, list[str]] = {}
+        for (reaction, who), (stamp, is_there) in self._reactions[message_id].items():
+            if is_there and not (self._gate is not None and self._gate.is_hidden(who, stamp[0])):
+                people.setdefault(reaction, []).append(who)
+        most = sorted(people, key=lambda reaction: (-len(people[reaction]), reaction))[:REACTION_COUNT_MAX]
+        return tuple((reaction, tuple(sorted(people[reaction]))) for reaction in most)
+
+    # For channels that become one
+
+    @property
+    def shown_entries(self) -> list[tuple[MessageEntry, Message]]:
+        """What is shown, each with what its place is told by."""
+        return list(zip(self._order[-len(self.shown) :], self.shown, strict=True)) if self.shown else []
+
+    def is_taken_back(self, message_id: str, author: str) -> bool:
+        """Whether the author of a message of that id, or who may, said here that it is to go."""
+        return any(self._may_delete(author, who, at) for who, at in self._deleters.get(message_id, ()))
+
+    def count_until(self, at: int) -> tuple[int, int]:
+        """How many visible messages were said up to then, and how many of them are unread; O(those)."""
+        old = self._order[: bisect_left(self._order, (at + 1,))]
+        rows = self._packed.rows_until(at) if self._packed else []
+        unread = sum(map(self._packed.is_unread, rows)) if self._packed else 0
+        return len(old) + len(rows), self._unread_among(old) + unread
+
+    @property
+    def hidden_until(self) -> int | None:
+        """What was said up to then is hidden, since the channel was closed."""
+        return self._hidden_until
+
+
+def higher_state(one: DeliveryState, other: DeliveryState) -> DeliveryState:
+    """The delivery state that outranks the other."""
+    return max(one, other, key=_RANKS.index)
 
 
 _NO_MARKS = Marks()

@@ -12,6 +12,7 @@ from antiphon.testing.strategies import chat_facts
 SCHEMAS = {
     "chat.channel_closed": "eb82b57c94addaf8d6f4c55db5ae77d8",
     "chat.channel_created": "4ac9451267c0f9390d9a9d91177ad19f",
+    "chat.channel_rebound": "81dcfc44e898ac99a608f7582dea9e99",
     "chat.channel_updated": "6921859e17bb8e9d76246a65ea851728",
     "chat.membership_changed": "810cec8977fa11bb73c99563be7021bb",
     "chat.membership_imported": "b47bab37cc041d56a592537c2cbac5d8",
@@ -20,7 +21,9 @@ SCHEMAS = {
     "chat.message_edited": "f020243b47952e525df21003bcc9979e",
     "chat.message_edited_sealed": "3be2669f8a077a8ebcc533a3248dbba6",
     "chat.message_imported": "fb5328e649a27b41df94224cff74e8ed",
+    "chat.message_reacted": "bd717eb5e3d104ba8f3b9151a0aca608",
     "chat.message_read": "6a842748971178b6d7f48592bd121bc5",
+    "chat.message_seen": "f3445e39463fc76c181fc8c3cb34d0e6",
     "chat.message_sent": "68962dcfc65e28d7f7b2148e641fe170",
     "chat.message_sent_sealed": "55ebac8aa95318e0958513c44c50b22e",
 }

@@ -16,6 +16,7 @@ from antiphon.facts import (
     ChannelClosed,
     ChannelCreated,
     ChannelEpochCommitted,
+    ChannelRebound,
     ChannelUpdated,
     ConvergenceCertified,
     Fact,
@@ -26,7 +27,9 @@ from antiphon.facts import (
     MessageEdited,
     MessageEditedSealed,
     MessageImported,
+    MessageReacted,
     MessageRead,
+    MessageSeen,
     MessageSent,
     MessageSentSealed,
     OperationFinalized,
@@ -46,6 +49,7 @@ from antiphon.testing.strategies import (
     deliveries,
     histories,
     protocol_facts,
+    rebound_facts,
 )
 from antiphon.views import CHAT_SIGNAL, ChatSignalView, ChatState, Message, Opener, Recall, UnreadCountView
 
@@ -69,13 +73,42 @@ def expected_chat(history: Iterable[Fact], me: str, *, shown_max: int = 500) -> 
         if fact.channel_id is None:  # type: ignore[attr-defined]  # about something that is no message
             continue
         if actor_of(fact) in (None, fact.record.chain.authority):
-            groups[fact.record.chain.namespace, fact.channel_id].append(fact)  # type: ignore[attr-defined]
-    channels = [channel for key in sorted(groups) if (channel := expected_channel(key, groups[key], me, shown_max))]
+            context = getattr(fact, "channel_context_id", fact.record.chain.namespace)
+            groups[context, fact.channel_id].append(fact)  # type: ignore[attr-defined]
+    merged: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for key in sorted(groups):
+        merged[expected_root(key, groups)].append(key)
+    channels = [
+        channel
+        for root in sorted(merged)
+        if (channel := expected_channel(root, groups, me, shown_max, [key for key in merged[root] if key != root]))
+    ]
     return {"total_unread": sum(channel["unread_count"] for channel in channels), "channels": channels}
 
 
-def expected_channel(key: tuple[str, str], facts: list[Fact], me: str, shown_max: int) -> dict | None:
-    facts = sorted(facts, key=stamp)
+Groups = dict[tuple[str, str], list[Fact]]
+
+
+def expected_root(key: tuple[str, str], groups: Groups) -> tuple[str, str]:
+    """Where a channel is shown: go on to where the newest word leads, while anybody opened or named that."""
+    way = [key]
+    while True:
+        words = sorted((each for each in groups[way[-1]] if isinstance(each, ChannelRebound)), key=stamp)
+        there = (way[-1][0], words[-1].canonical_id) if words else way[-1]
+        if not any(
+            isinstance(each, ChannelCreated) or (isinstance(each, ChannelUpdated) and each.name is not None)
+            for each in groups.get(there, ())
+        ):
+            return way[-1]
+        if there in way:
+            return min(way[way.index(there) :])
+        way.append(there)
+
+
+def expected_channel(
+    key: tuple[str, str], groups: Groups, me: str, shown_max: int, others: list[tuple[str, str]]
+) -> dict | None:
+    facts = sorted(groups[key], key=stamp)
     created = [fact for fact in facts if isinstance(fact, ChannelCreated)]
     updated = [fact for fact in facts if isinstance(fact, ChannelUpdated)]
     closed = [stamp(fact) for fact in facts if isinstance(fact, ChannelClosed)]
@@ -90,11 +123,18 @@ def expected_channel(key: tuple[str, str], facts: list[Fact], me: str, shown_max
 
     judges = judges_of(key, created)
     messages = expected_messages(facts, me, hidden_until=closed[-1][0] if closed else None, judges=judges)
+    if others:
+        messages = expected_merge(key, others, groups, messages, me, hidden_until=closed[-1][0] if closed else None)
     stated = [fact for fact in facts if isinstance(fact, ChannelCreated | ChannelUpdated)]
     topics = [fact.topic for fact in stated if fact.topic is not None]
     counts = [fact.member_count for fact in updated if fact.member_count is not None]
     is_dm = created[0].is_dm if created else False
     members = expected_members(facts, created, updated, me, is_dm=is_dm)
+    for other in others:
+        about = sorted(groups[other], key=stamp)
+        founded = [fact for fact in about if isinstance(fact, ChannelCreated)]
+        lists = [fact for fact in about if isinstance(fact, ChannelUpdated)]
+        members |= expected_members(about, founded, lists, me, is_dm=founded[0].is_dm if founded else False)
     shown = messages[-shown_max:]
     times = [fact.record.at for fact in (*created, *updated)] + [message["timestamp"] for message in messages]
     return {
@@ -115,8 +155,41 @@ def expected_channel(key: tuple[str, str], facts: list[Fact], me: str, shown_max
         "last_message_time": messages[-1]["timestamp"] if messages else None,
         "last_activity": max(times),
         "last_finalized_epoch": expected_epoch(facts, judges_of(key, created)),
+        "merged_ids": tuple(other[1] for other in others),
         "messages": shown,
     }
+
+
+def expected_merge(
+    key: tuple[str, str],
+    others: list[tuple[str, str]],
+    groups: Groups,
+    messages: list[dict],
+    me: str,
+    *,
+    hidden_until: int | None,
+) -> list[dict]:
+    """All of them by stamp, each once, without those that their authors took back in any of the channels."""
+    messages = list(messages)
+    for other in others:
+        facts = sorted(groups[other], key=stamp)
+        closed = [fact.record.at for fact in facts if isinstance(fact, ChannelClosed)]
+        judges = judges_of(other, [fact for fact in facts if isinstance(fact, ChannelCreated)])
+        said = expected_messages(facts, me, hidden_until=max(closed) if closed else None, judges=judges)
+        messages += [each for each in said if hidden_until is None or each["timestamp"] > hidden_until]
+    by_id = {fact.record.fact_id.hex(): fact for each in (key, *others) for fact in groups[each]}
+    deletions = [fact for fact in by_id.values() if isinstance(fact, MessageDeleted)]
+    merged: dict[str, dict] = {}
+    for message in sorted(messages, key=lambda each: stamp(by_id[each["fact_id"]])):
+        author = by_id[message["fact_id"]].record.chain.authority
+        if message["id"] in merged:
+            twin = merged[message["id"]]
+            twin["is_read"] = twin["is_read"] or message["is_read"]
+            twin["read_by"] = tuple(sorted({*twin["read_by"], *message["read_by"]}))
+            twin["delivery_status"] = max(twin["delivery_status"], message["delivery_status"], key=RANKS.index)
+        elif not any((each.message_id, each.deleter_id) == (message["id"], author) for each in deletions):
+            merged[message["id"]] = dict(message)
+    return list(merged.values())
 
 
 def judges_of(key: tuple[str, str], created: list[ChannelCreated]) -> set[str]:
@@ -177,6 +250,7 @@ def expected_messages(facts: list[Fact], me: str, *, hidden_until: int | None, j
         content = edits[-1] if edits else fact
         content = next(getattr(content, name) for name in TEXTS if hasattr(content, name))
         readers = {each.reader_id for each in about if isinstance(each, MessageRead)}
+        readers |= {me for each in about if isinstance(each, MessageSeen) and each.reader_id == me}
         is_own = author == me and fact.sender_id == me
         statuses = [each.delivery_status for each in about if isinstance(each, MessageDeliveryUpdated)]
         statuses.append("sent" if is_own else "delivered")
@@ -207,9 +281,19 @@ def expected_messages(facts: list[Fact], me: str, *, hidden_until: int | None, j
                 "is_sealed": isinstance(content, bytes),
                 "agreement": expected_agreement(fact, facts, judges),
                 "fact_id": fact.record.fact_id.hex(),
+                "reactions": expected_reactions(about),
             }
         )
     return messages
+
+
+def expected_reactions(about: list[Fact]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    last = {(each.reaction, each.reactor_id): each for each in about if isinstance(each, MessageReacted)}
+    people: dict[str, list[str]] = defaultdict(list)
+    for (reaction, who), word in sorted(last.items()):
+        if not word.is_taken_back:
+            people[reaction].append(who)
+    return tuple((sign, tuple(people[sign])) for sign in sorted(people, key=lambda sign: (-len(people[sign]), sign)))
 
 
 def expected_members(
@@ -276,6 +360,14 @@ def recall_from(journal: list[Fact]) -> Recall:
 def test_a_snapshot_is_a_function_of_the_set_of_facts(data: st.DataObject) -> None:
     history = data.draw(histories(chat_facts()))
     check_chat(data.draw(deliveries([OPEN, *history])), me=data.draw(st.sampled_from([ADA, BEN])))
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_channels_that_became_one_are_a_function_of_the_set_of_facts(data: st.DataObject) -> None:
+    both = [OPEN, commit_by(EVE, created("other", at=1, by=EVE))]
+    history = [*both, *data.draw(histories(st.one_of(chat_facts(), chat_facts(), rebound_facts())))]
+    check_chat(data.draw(deliveries(history)), me=data.draw(st.sampled_from([ADA, BEN])))
 
 
 @given(st.data())
@@ -751,3 +843,79 @@ def test_an_opener_that_cannot_or_breaks_leaves_the_message_sealed(opener: Opene
     view = ChatSignalView(ADA, opener=opener)
     view.update(window([OPEN, commit_by(BEN, sealed()), commit_by(BEN, said("n", at=11))]))
     assert [message.content for message in shown(view)] == ["[sealed: 3 bytes]", "hello"]
+
+
+def rebound(channel: str, to: str, *, at: int = 50) -> Fact:
+    return ChannelRebound(context_id=CONTEXT, channel_id=channel, canonical_id=to, rebound_at=at, actor_id=BEN)
+
+
+def test_a_provisional_channel_becomes_part_of_the_real_one_and_nothing_shows_twice() -> None:
+    begun = [commit_by(BEN, created("draft-1", at=0)), commit_by(EVE, said("m1", by=EVE, at=10, channel="draft-1"))]
+    again = commit_by(EVE, said("m1", by=EVE, at=12), seq=3)
+    facts = [*begun, OPEN, again, commit_by(BEN, said("m2", by=BEN, at=11), seq=4)]
+    word = commit_by(BEN, rebound("draft-1", "general"), seq=5)
+    view = fold(facts)
+    assert [key.channel_id for key in sorted(view.state.channels)] == ["draft-1", "general"]
+    assert view.state.total_unread == 3
+    view.update(window([word]))
+    (channel,) = view.state.channels.values()
+    assert (channel.id, channel.merged_ids, channel.unread_count, channel.message_count) == (
+        "general",
+        ("draft-1",),
+        2,
+        2,
+    )
+    assert [(each.id, each.timestamp) for each in view.state.messages_in("general")] == [("m1", 10), ("m2", 11)]
+    assert view.state.channel("draft-1", context_id=CONTEXT) == view.state.channel("draft-1") == channel
+    read = MessageRead(context_id=CONTEXT, channel_id="draft-1", message_id="m1", reader_id=ADA, read_at=60)
+    view.update(window([commit_by(ADA, read)]))
+    assert view.state.total_unread == 1
+
+
+def test_a_channel_bound_to_one_that_nobody_opened_stays_until_somebody_does() -> None:
+    draft = [commit_by(BEN, created("draft-1", at=0)), commit_by(BEN, rebound("draft-1", "general"), seq=2)]
+    view = fold([*draft, commit_by(BEN, said("m1", by=BEN, at=5, channel="draft-1"), seq=3)])
+    assert [key.channel_id for key in view.state.channels] == ["draft-1"]
+    view.update(window([OPEN]))
+    assert [key.channel_id for key in view.state.channels] == ["general"]
+    assert [each.content for each in view.state.messages_in("general")] == [
+        each.content for each in fold([*draft, OPEN, view_said("m1")]).state.messages_in("general")
+    ]
+
+
+def view_said(message_id: str) -> Fact:
+    return commit_by(BEN, said(message_id, by=BEN, at=5, channel="draft-1"), seq=3)
+
+
+def test_what_is_seen_in_private_counts_as_read_for_oneself_alone() -> None:
+    def seen(who: AuthorityId) -> Fact:
+        about = {"context_id": f"contacts.{who}", "channel_context_id": CONTEXT, "channel_id": "general"}
+        return commit_by(who, MessageSeen(**about, message_id="m", reader_id=who, seen_at=9))
+
+    assert fold([OPEN, HELLO]).state.total_unread == 1
+    assert fold([OPEN, HELLO, seen(ADA)]).state.total_unread == 0
+    theirs = fold([OPEN, HELLO, seen(ADA)], me=BEN).state.messages_in("general")[0]
+    assert (theirs.delivery_status, theirs.read_by) == ("sent", ())
+
+
+def test_reactions_are_counted_by_person_and_can_be_taken_back() -> None:
+    def reacted(who: AuthorityId, sign: str, *, at: int, back: bool = False) -> Fact:
+        word = on(MessageReacted, reactor_id=who, reaction=sign, is_taken_back=back, reacted_at=at)
+        return commit_by(who, word)
+
+    early = reacted(EVE, "+1", at=3)
+    view = fold([early, OPEN, HELLO, reacted(ADA, "+1", at=4), reacted(EVE, "♥", at=4)])
+    assert view.state.messages_in("general")[0].reactions == (("+1", tuple(sorted((ADA, EVE)))), ("♥", (EVE,)))
+    view.update(window([reacted(EVE, "+1", at=5, back=True)]))
+    assert view.state.messages_in("general")[0].reactions == (("+1", (ADA,)), ("♥", (EVE,)))
+
+
+def test_strangers_cannot_fill_a_screen_with_reactions() -> None:
+    signs = [
+        commit_by(EVE, on(MessageReacted, reactor_id=EVE, reaction=f"s{number:02}", reacted_at=number), seq=number)
+        for number in range(40)
+    ]
+    liked = commit_by(ADA, on(MessageReacted, reactor_id=ADA, reaction="s39", reacted_at=50))
+    reactions = fold([OPEN, HELLO, *signs, liked]).state.messages_in("general")[0].reactions
+    assert len(reactions) == 16
+    assert reactions[0][0] == "s39"

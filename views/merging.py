@@ -1,0 +1,80 @@
+"""Channels that were provisional and became part of another one: which belong together, and what is shown of them.
+
+Moves nothing: each channel keeps its own log, and they are joined when they are drawn. So a word that comes late, that
+it was another channel or that it is none any more, needs no history; and who looks at the facts in another order, sees
+the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import NamedTuple, TypeVar
+
+from .chat_state import MESSAGE_COUNT_MAX, Message
+from .message_entry import AUTHOR
+from .message_log import MessageLog, higher_state
+
+K = TypeVar("K", bound=tuple[str, str])
+
+
+class MergedMessages(NamedTuple):
+    """The newest visible messages of several logs, each once, and how many there are."""
+
+    shown: tuple[Message, ...]
+    visible_count: int
+    unread_count: int
+
+
+def roots_of(canonical: Mapping[K, K]) -> dict[K, K]:
+    """Where each channel ends up that points elsewhere; of channels in a circle all in the first of them.
+
+    >>> roots_of({("c", "a"): ("c", "b"), ("c", "b"): ("c", "d")})
+    {('c', 'a'): ('c', 'd'), ('c', 'b'): ('c', 'd')}
+    """
+    found: dict[K, K] = {}
+    for key in canonical:
+        way, place = [key], key
+        while (place := canonical.get(place, place)) not in way:
+            way.append(place)
+        root = min(way[way.index(place) :])
+        if root != key:
+            found[key] = root
+    return found
+
+
+def merge_logs(root: MessageLog, others: Sequence[MessageLog]) -> MergedMessages:
+    """What a channel shows with those that were merged into it; O(what each shows, and what its closing hides).
+
+    Of messages with one id the one with the lowest stamp is shown, marked with what is known of any; what its author
+    took back in one of the channels is gone from all.
+    """
+    logs = (root, *others)
+    pairs = root.shown_entries
+    visible, unread = root.visible_count, root.unread_count
+    for log in others:
+        hidden = (0, 0) if root.hidden_until is None else log.count_until(root.hidden_until)
+        visible += log.visible_count - hidden[0]
+        unread += log.unread_count - hidden[1]
+        pairs += [pair for pair in log.shown_entries if root.hidden_until is None or pair[0][0] > root.hidden_until]
+    pairs.sort(key=itemgetter(0))
+    kept: dict[str, Message] = {}
+    for entry, message in pairs:
+        twin = kept.get(message.id)
+        if twin is None and not any(log.is_taken_back(message.id, entry[AUTHOR]) for log in logs):
+            kept[message.id] = message
+            continue
+        visible -= 1
+        unread -= not message.is_read
+        if twin is not None:
+            joined = kept[message.id] = _join(twin, message)
+            unread -= joined.is_read and not twin.is_read
+    return MergedMessages(tuple(kept.values())[-MESSAGE_COUNT_MAX:], visible, unread)
+
+
+def _join(message: Message, twin: Message) -> Message:
+    return message._replace(
+        is_read=message.is_read or twin.is_read,
+        read_by=tuple(sorted({*message.read_by, *twin.read_by})),
+        delivery_status=higher_state(message.delivery_status, twin.delivery_status),
+    )
