@@ -414,7 +414,8 @@ def _few_collections() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        # Only its own: the others may have been changed meanwhile, by a journal that began or ended its work.
+        gc.set_threshold(before[0], *gc.get_threshold()[1:])
         gc.unfreeze()
 
 

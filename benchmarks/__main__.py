@@ -26,6 +26,7 @@ from .measure import Figure, Settings
 RESULTS = Path(__file__).parent / "results"
 HOT_PATHS = (
     "commit",
+    "commit_tail",
     "sustained",
     "importing",
     "signal_latency",

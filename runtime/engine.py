@@ -86,6 +86,7 @@ from .follower import FollowerService
 from .fork_judge import VOID_CODE, ForkJudge
 from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
 from .keeper import Erasing, Keeper
+from .lull import Lull
 from .recall import MemberReader
 from .sync_status import SyncMonitor
 from .tasks import OwnedTasks
@@ -321,6 +322,7 @@ class JournalEngine:
             on_lost=self._lose,
             now_ms=clock.now_ms,
         )
+        self._lull = Lull(self._loop, self._on_lull)
         self._forgetting: asyncio.Future[None] | None = None
         self._before_closing: list[Callable[[], Awaitable[None]]] = []
         self._facts_since_kept = 0
@@ -663,6 +665,7 @@ class JournalEngine:
         """
         if not self._is_given_back:
             self._is_closed = self._is_given_back = True
+            self._lull.close()
             self.folder.release(None)
 
     def _abandon(self) -> None:
@@ -670,6 +673,7 @@ class JournalEngine:
         if self._is_given_back:
             return
         self._is_closed = self._is_given_back = True
+        self._lull.close()
         self.keeper.abandon()
         self._commits.abandon()
         self._end_history()
@@ -690,6 +694,7 @@ class JournalEngine:
             finally:
                 async with self._ingesting:  # what a peer sent before is written before the log is closed
                     await self._commits.drain()
+                self._lull.close()
                 await self.judge.settle()
                 await self._hiding.settle()
                 await self.views.close()
@@ -900,10 +905,16 @@ class JournalEngine:
         self.follower.offer(records, item.position, rows, cargo.registrations, cargo.chains, cargo.hidden, cargo.notes)
         for listener in tuple(self._listeners):
             listener(rows)
+        self._lull.note(len(records))
         self._facts_since_kept += len(records)
         if self._facts_since_kept >= CHECKPOINT_FACTS:
             self._facts_since_kept = 0
             self._loop.call_soon(self._keep_checkpoints_soon)
+
+    def _on_lull(self) -> None:
+        """Do what is better done while nobody commits."""
+        self.keeper.use_lull()
+        self.follower.use_lull()
 
     def _binding(self, facts: list[Fact]) -> list[Fact]:
         """What views are given: not what a forked author's word no longer gives."""

@@ -8,6 +8,7 @@ again); an owner's query waits for what was committed before it.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
@@ -29,6 +30,9 @@ FOLLOW_FACTS_MAX = 20_000
 # While DuckDB refuses, this much is kept; beyond it the follower reads the log again when it recovers.
 BACKLOG_FACTS_MAX = 200_000
 INTERRUPT_AGAIN_S = 0.02
+# A thread that waits for the interpreter waits until its holder lets go, 5 ms at most: so long after each few facts.
+GIVE_WAY_S = 0.00005
+_NEVER = threading.Event()
 
 
 @dataclass(slots=True)
@@ -107,11 +111,16 @@ class FollowerService:
         if len(waiting.records) >= FOLLOW_FACTS_MAX and self._applying is None:
             self._start()
 
-    def submit(self, work: Callable[[DuckdbFollower], None]) -> None:
+    def submit(self, work: Callable[[DuckdbFollower], object]) -> None:
         """Do *work* on DuckDB's thread when its turn comes; when DuckDB cannot be had it is left undone."""
         self._loop.run_in_executor(self._thread, self._do, work)
 
-    def _do(self, work: Callable[[DuckdbFollower], None]) -> None:
+    def use_lull(self) -> None:
+        """Nobody commits just now: move what DuckDB's write-ahead log holds into its file, if that is worth it."""
+        if self._database is not None and not self._is_closing:
+            self.submit(DuckdbFollower.checkpoint_if_idle)
+
+    def _do(self, work: Callable[[DuckdbFollower], object]) -> None:
         """On DuckDB's thread."""
         if self._database is not None:
             with suppress(StoreUnavailable):
@@ -214,6 +223,7 @@ class FollowerService:
                     chains=batch.chains,
                     runs=batch.runs,
                     notes=batch.notes,
+                    give_way=_give_way,
                 )
         except Exception as problem:  # the database ends here; the log has everything and the journal goes on
             # What DuckDB calls fatal leaves the connection useless for ever: the next attempt opens another.
@@ -262,6 +272,11 @@ class FollowerService:
             applying.set_result(None)
         if self._waiting.afterwards:
             self._start()
+
+
+def _give_way() -> None:
+    """Let whoever waits for the interpreter have it; letting go without a pause, this thread would be back first."""
+    _NEVER.wait(GIVE_WAY_S)
 
 
 def _tell(done: asyncio.Future[None], problem: StoreUnavailable | None) -> None:

@@ -58,6 +58,8 @@ SCRUB_PASS_S = 100 * 3_600
 FIRST_SCRUB_S = 600
 # After each frame the interpreter is given away for this long, so that a commit never waits for a whole file.
 PAUSE_S = 0.0002
+# So many files of 8 MiB may wait for a lull: some 400,000 short messages, 100 MB more than Parquet takes.
+UNSEALED_FILES_MAX = 16
 
 
 class Erasing(NamedTuple):
@@ -147,14 +149,20 @@ class Keeper:
         self._arm_scrub_if_idle()
 
     def note_file(self, number: int) -> None:
-        """Note that the log is written into file *number*: those before it are closed, and the large ones sealed."""
+        """Note that the log is written into file *number*: those before it are closed, and the large ones are sealed in
+        the next lull, or now when many wait for one."""
         if (number == self._file_number and self._has_looked) or self._stop.is_set():
             return
         self._file_number = number
         self._has_looked = True
-        if any(self._is_worth_it(closed) for closed in self._closed()):
-            self._add(self._seal_files(is_everything=False))
+        if len(self._worth_sealing()) >= UNSEALED_FILES_MAX:
+            self.use_lull()
         self._arm_scrub_if_idle()
+
+    def use_lull(self) -> None:
+        """Seal the large ones of the closed files now."""
+        if self._has_looked and not self._stop.is_set() and self._worth_sealing():
+            self._add(self._seal_files(is_everything=False))
 
     async def seal(self) -> tuple[SealedFile, ...]:
         """Seal every closed log file, however small; returns what became segments. Damaged files stay as they are."""
@@ -182,7 +190,8 @@ class Keeper:
         return self._add(self._erase(erasing))
 
     async def settle(self) -> None:
-        """Return when nothing is being done."""
+        """Do what waits for a lull, and return when nothing is being done."""
+        self.use_lull()
         while self._chores:
             await asyncio.wait([self._chores[-1][1]])
 
@@ -343,6 +352,9 @@ class Keeper:
 
     def _closed(self) -> list[int]:
         return [number for number in log_files(self._folder) if number < self._file_number]
+
+    def _worth_sealing(self) -> list[int]:
+        return [number for number in self._closed() if number not in self._given_up and self._is_worth_it(number)]
 
     def _is_worth_it(self, number: int) -> bool:
         if segment_path(self._folder, number).exists():

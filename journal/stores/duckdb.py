@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -221,13 +221,14 @@ class DuckdbFollower:
         chains: Iterable[ChainInfo] = (),
         runs: Sequence[RunRow] = (),
         notes: Sequence[LocalNote] = (),
+        give_way: Callable[[], None] | None = None,
     ) -> None:
         """Follow the log by *records* to *position*, durably and in one transaction.
 
         *hidden*: the reason for each index of *records* that views must not show. *chains* may hold chains that have
-        no fact yet; those of *records* need not be repeated. Costs 4 ms at least, 2 µs a fact in bulk (0.7 µs with
-        the GIL). Raises ``LocalViolation`` when *records* leave a gap and ``StoreUnavailable`` when DuckDB or the
-        disk refuses.
+        no fact yet; those of *records* need not be repeated. *give_way* is called after each 0.2 ms with the GIL.
+        Costs 4 ms at least, 2 µs a fact in bulk (0.7 µs with the GIL). Raises ``LocalViolation`` when *records* leave
+        a gap and ``StoreUnavailable`` when DuckDB or the disk refuses.
         """
         with self._guarded():
             self._tables.apply(
@@ -238,6 +239,7 @@ class DuckdbFollower:
                 chains=chains,
                 runs=runs,
                 notes=notes,
+                give_way=give_way,
             )
 
     def hide(self, reasons: Mapping[bytes, str | None], *, over: str | None = None) -> None:
