@@ -347,12 +347,10 @@ class Journal:
         The first update is the current value. A slow watcher loses intermediate values (``update.skipped`` says how
         many), never the newest; *policy* ``"buffer(n)"`` says how many may wait (256), ``"latest"`` keeps only that
         one, and ``"block"`` loses none: commits wait instead once 100,000 facts do. Raises ``SignalNotFound``
-        at once for a signal that nobody registered.
+        at once for a signal that nobody registered, and ``PolicyRefused`` for a policy that is none.
         """
         self._check_source("watch", source)
-        if type(capacity) is not int or capacity < 1:
-            raise LocalViolation(f"watch: capacity is how many updates may wait, 1 or more; got {capacity!r}")
-        _check_policy(policy)
+        Policy.parse(policy, capacity=capacity)
         return Watch(self, source, policy, capacity)
 
     @overload
@@ -742,16 +740,6 @@ def _check_takes(operation: str, value: object, member: str, expected: str) -> N
     """Refuse what lacks the *member* by which things of its protocol are known, or is the class of one."""
     if isinstance(value, type) or not hasattr(value, member):
         raise LocalViolation(f"{operation} takes {expected}; got {value!r:.100}")
-
-
-def _check_policy(policy: object) -> None:
-    expected = "'buffer', 'buffer(n)', 'latest' or 'block'"
-    if not isinstance(policy, str):
-        raise LocalViolation(f"watch: policy is {expected}; got {policy!r}")
-    try:
-        Policy.parse(policy)
-    except ValueError as problem:
-        raise LocalViolation(f"watch: policy is {expected}; got {policy!r}") from problem
 
 
 def _check_opening(path: object, *, author: object, namespace: object, types: object) -> tuple[type[Fact], ...]:

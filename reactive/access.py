@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from .errors import ReactiveError
+from .errors import CallRefused, ReactiveError
 
 
 class QueryDenied(ReactiveError, PermissionError):
@@ -66,7 +66,12 @@ class Public:
     def __post_init__(self) -> None:
         empty = [name for name in ("owner", "scope", "justification") if not getattr(self, name).strip()]
         if empty:
-            raise ValueError(f"a public query says who answers for it, for what, and why; empty: {', '.join(empty)}")
+            raise CallRefused(
+                "Public",
+                seen=f"nothing for {', '.join(empty)}",
+                expected="who answers for a public query, for what, and why",
+                attempt="say all three, or use Protected",
+            )
 
 
 AccessPolicy = Protected | Public

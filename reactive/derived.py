@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .errors import CallRefused
 from .hub import SignalHub, SignalOwner
 from .signal import Signal, Snapshot, Update
 from .subscription import CAPACITY, Subscription
@@ -102,7 +103,12 @@ class LiveSignal(Generic[T]):
     ) -> LiveSignal[V]:
         """What `function` makes of both, once a batch, never of a new one and an old one. Both are of one hub."""
         if other.hub is not self.hub:
-            raise ValueError(f"{self.key.signal_id!r} and {other.key.signal_id!r} belong to two engines; expected one")
+            raise CallRefused(
+                "combine",
+                seen=f"{self.key.signal_id!r} and {other.key.signal_id!r} of two engines",
+                expected="signals of one",
+                attempt="watch both, and put them together where they are shown",
+            )
         return self._derive("combine", key, lambda before, mine, theirs: function(mine, theirs), others=(other.key,))
 
     def close(self) -> None:

@@ -8,9 +8,53 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from antiphon.facts import AntiphonError, LocalViolation
 
-class ReactiveError(Exception):
+
+class ReactiveError(AntiphonError):
     """The common base: catch this to catch everything the room `reactive` raises on purpose."""
+
+
+class CallRefused(ReactiveError, LocalViolation):
+    """The call asks for something that is not: the caller's move, and nothing was changed.
+
+    >>> str(CallRefused("Signal", seen="signal_id=''", expected="an id", attempt="give one, such as 'app:chat'"))
+    "Signal: got signal_id=''; expected an id; give one, such as 'app:chat'"
+    """
+
+    def __init__(self, operation: str, *, seen: str, expected: str, attempt: str) -> None:
+        super().__init__(f"{operation}: got {seen}; expected {expected}; {attempt}")
+
+
+class PolicyRefused(CallRefused):
+    """A subscription policy or capacity that is none, or that this signal cannot keep; nothing was subscribed."""
+
+    def __init__(self, *, seen: str, expected: str, attempt: str) -> None:
+        super().__init__("subscribe", seen=seen, expected=expected, attempt=attempt)
+
+
+class ViewAlreadyRegistered(CallRefused):
+    """The view id is taken; the first view stays as it was."""
+
+    def __init__(self, view_id: str) -> None:
+        self.view_id = view_id
+        super().__init__(
+            "register_view",
+            seen=f"view_id={view_id!r}, which is registered already",
+            expected="an id of its own for each view",
+            attempt="unregister the first one, or give this one another id",
+        )
+
+
+class ViewNotFound(ReactiveError, LookupError):
+    """No view of that id is registered in this scheduler."""
+
+    def __init__(self, view_id: str, *, known: Iterable[str]) -> None:
+        self.view_id = view_id
+        super().__init__(
+            f"view {view_id!r} is not registered; registered are: {', '.join(sorted(known)) or 'none yet'}; "
+            "name one of these"
+        )
 
 
 class SignalNotFound(ReactiveError, LookupError):
@@ -28,7 +72,7 @@ class SignalNotFound(ReactiveError, LookupError):
         super().__init__(f"signal {signal_id!r} is not registered; registered are: {expected}; {attempt}")
 
 
-class SignalAlreadyRegistered(ReactiveError, ValueError):
+class SignalAlreadyRegistered(ReactiveError, LocalViolation):
     """The signal id is taken; the first registration stays as it was."""
 
     def __init__(self, signal_id: str) -> None:
@@ -69,7 +113,7 @@ class EmissionFailed(ReactiveError):
         super().__init__(f"nothing was emitted into {signal_id!r}: {seen}; {attempt}")
 
 
-class CycleDetected(ReactiveError, ValueError):
+class CycleDetected(ReactiveError, LocalViolation):
     """The view that was being registered would depend on itself; it was not registered."""
 
     def __init__(self, path: Sequence[str]) -> None:

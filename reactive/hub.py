@@ -13,7 +13,15 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from .errors import EmissionFailed, HandlerUnavailable, SignalAlreadyRegistered, SignalNotFound, TypeMismatch
+from .errors import (
+    CallRefused,
+    EmissionFailed,
+    HandlerUnavailable,
+    PolicyRefused,
+    SignalAlreadyRegistered,
+    SignalNotFound,
+    TypeMismatch,
+)
 from .signal import ERROR_SIGNAL, AppError, Signal, Snapshot
 from .subscription import CAPACITY, LagWarning, Policy, Subscription
 from .unchanged import UNCHANGED, Unchanged
@@ -111,6 +119,7 @@ class SignalHub:
         Raises `SignalAlreadyRegistered`, `TypeMismatch` for an initial value of another type, `HandlerUnavailable`
         after `close`.
         """
+        check_key(signal)
         if self._is_closed:
             raise HandlerUnavailable(f"register {signal.signal_id!r}")
         if signal.signal_id in self._owners:
@@ -144,7 +153,12 @@ class SignalHub:
         """
         sources = tuple(self._owner_of(each) for each in inputs)
         if not sources:
-            raise ValueError(f"{signal.signal_id!r} is derived from nothing; expected at least one input")
+            raise CallRefused(
+                "derive",
+                seen=f"{signal.signal_id!r} derived from nothing",
+                expected="at least one input",
+                attempt="register a signal without inputs with register(…, external=True)",
+            )
         first = compute(initial, *(source.snapshot.value for source in sources))
         value = initial if isinstance(first, Unchanged) else first
         if isinstance(value, Unchanged):
@@ -255,7 +269,7 @@ class SignalHub:
 
         `policy` is `"buffer"` (of `capacity`, or `"buffer(16)"`), `"latest"` or `"block"`; see `DeliveryMode`. No
         emission is missed or repeated between the current value and the first update. Raises `SignalNotFound` and
-        `TypeMismatch` at the call, `HandlerUnavailable` after `close`, `ValueError` for an unknown policy, or for
+        `TypeMismatch` at the call, `HandlerUnavailable` after `close`, `PolicyRefused` for an unknown policy, or for
         `"block"` on the error signal, which must never make anyone wait.
         """
         owner = self._owner_of(signal)
@@ -264,7 +278,11 @@ class SignalHub:
         how = Policy.parse(policy, capacity=capacity)
         is_blocking = how.mode == "block"
         if is_blocking and signal.signal_id == ERROR_SIGNAL.signal_id:
-            raise ValueError(f"policy={policy!r} on {signal.signal_id!r}; expected 'buffer' or 'latest' there")
+            raise PolicyRefused(
+                seen=f"policy={policy!r} on {signal.signal_id!r}",
+                expected="'buffer' or 'latest' there",
+                attempt="nobody may be kept waiting for who reads it",
+            )
         subscription = Subscription[T](
             signal.signal_id,
             policy=how,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
+from .errors import CallRefused
+
 
 @dataclass(frozen=True, slots=True)
 class FactPredicate:
@@ -28,12 +30,12 @@ class FactPredicate:
 
     def __post_init__(self) -> None:
         if not self.kind:
-            raise ValueError("kind is empty; expected a fact kind such as 'chat.message_sent'")
+            raise _refused("an empty kind", "the kind of a fact", "name one, such as 'chat.message_sent'")
         names = [name for name, _ in self.fields]
         if names != sorted(set(names)):
-            raise ValueError(f"fields={names} are not sorted and unique; build it with FactPredicate.of(kind, name=…)")
+            raise _refused(f"fields={names}", "sorted and unique names", "use FactPredicate.of(kind, name=…)")
         if any(value is None for _, value in self.fields):
-            raise ValueError(f"{self.kind}: a field cannot be required to be None; leave it out to accept any value")
+            raise _refused(f"None for a field of {self.kind}", "a value", "leave the field out to accept any")
 
     @classmethod
     def of(cls, kind: str, **fields: Hashable) -> FactPredicate:
@@ -68,3 +70,7 @@ class FactPredicate:
             return False
         theirs = dict(other.fields)
         return all(name not in theirs or theirs[name] == value for name, value in self.fields)
+
+
+def _refused(seen: str, expected: str, attempt: str) -> CallRefused:
+    return CallRefused("FactPredicate", seen=seen, expected=expected, attempt=attempt)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .commit import CommitTable, PendingCommit, SeenIds
-from .errors import BackPressure, SchedulerShutdown
+from .errors import BackPressure, SchedulerShutdown, ViewAlreadyRegistered, ViewNotFound
 from .hub import SignalHub, check_state, is_same
 from .node_table import FieldOf, Node, NodeTable
 from .signal import AppError, Signal
@@ -213,13 +213,13 @@ class SchedulerCore(Generic[F, C]):
     def register_view(self, view: View[F, S], initial: S) -> None:
         """Run `view` from now on; its signal is registered with `initial`, which may be a snapshot already folded.
 
-        Raises `CycleDetected`, `SignalAlreadyRegistered`, `TypeMismatch`, `SchedulerShutdown`, and `ValueError` for a
-        view id that is taken; nothing is registered then.
+        Raises `CycleDetected`, `SignalAlreadyRegistered`, `TypeMismatch`, `SchedulerShutdown`, and
+        `ViewAlreadyRegistered` for a view id that is taken; nothing is registered then.
         """
         if self._is_shutting_down:
             raise SchedulerShutdown(f"register view {view.view_id!r}")
         if view.view_id in self._nodes:
-            raise ValueError(f"view_id={view.view_id!r} is registered already; expected an id of its own for each view")
+            raise ViewAlreadyRegistered(view.view_id)
         reads = view.reads if isinstance(view, SelectiveView) else ()
         order = self._nodes.plan(view.view_id, (*view.depends_on, *reads))
         owner = self._hub.register(view.signal, initial)
@@ -244,7 +244,9 @@ class SchedulerCore(Generic[F, C]):
             self._report_failures()
 
     def unregister_view(self, view_id: str) -> None:
-        """Stop running a view and forget its signal; its subscriptions end. Raises `KeyError` for an unknown id."""
+        """Stop running a view and forget its signal; its subscriptions end. Raises `ViewNotFound`."""
+        if view_id not in self._nodes:
+            raise ViewNotFound(view_id, known=self._snapshots)
         node = self._nodes.remove(view_id)
         del self._snapshots[view_id]
         self._touched.pop(node, None)

@@ -11,6 +11,8 @@ from functools import cached_property
 from types import UnionType
 from typing import Generic, NamedTuple, Protocol, TypeVar, get_args, get_origin
 
+from .errors import CallRefused
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -44,7 +46,12 @@ class Signal(Generic[T]):
 
     def __post_init__(self) -> None:
         if not self.signal_id:
-            raise ValueError("signal_id is empty; expected an id such as 'app:chat'")
+            raise CallRefused(
+                "Signal",
+                seen=f"signal_id={self.signal_id!r}",
+                expected="text that is not empty",
+                attempt="give an id such as 'app:chat'",
+            )
 
     @cached_property
     def runtime_types(self) -> tuple[type, ...]:

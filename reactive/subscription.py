@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from .errors import SubscriptionClosed
+from .errors import CallRefused, PolicyRefused, SubscriptionClosed
 from .signal import Snapshot, Update
 
 T = TypeVar("T")
@@ -41,18 +41,25 @@ class Policy(NamedTuple):
     def parse(cls, text: str, *, capacity: int = CAPACITY) -> Policy:
         """Read `"buffer"`, `"buffer(n)"`, `"latest"`, `"block"` or `"block(n)"`; *capacity* stands for an n left out.
 
-        Raises `ValueError` for anything else, and for room for less than one snapshot.
+        Raises `PolicyRefused` for anything else, and for room for less than one snapshot.
 
         >>> Policy.parse("buffer(16)")
         Policy(mode='buffer', capacity=16)
         """
-        found = _POLICY.fullmatch(text)
-        name, room = (found[1], int(found[2])) if found else (text, capacity)
+        written = str(text)  # what is no text at all is refused like any other
+        found = _POLICY.fullmatch(written)
+        name, room = (found[1], int(found[2])) if found else (written, capacity)
         mode = _MODES.get(name)
         if mode is None:
-            raise ValueError(f"policy={text!r}; expected 'buffer', 'buffer(n)', 'latest', 'block' or 'block(n)'")
-        if room < 1:
-            raise ValueError(f"capacity={room}; expected room for at least one snapshot")
+            raise PolicyRefused(
+                seen=f"policy={text!r}",
+                expected="'buffer', 'buffer(n)', 'latest', 'block' or 'block(n)'",
+                attempt="use 'latest' for a screen, 'buffer' to see what came between, 'block' to lose nothing",
+            )
+        if type(room) is not int or room < 1:
+            raise PolicyRefused(
+                seen=f"capacity={room!r}", expected="room for at least one snapshot", attempt="leave it out for 256"
+            )
         return cls(mode, 1 if mode == "latest" else room)
 
 
@@ -170,7 +177,12 @@ class Subscription(Generic[T]):
         notice. `on_end` is called once if the hub ends the subscription, not if its owner closes it.
         """
         if self._callback is not None:
-            raise ValueError(f"the subscription to {self.signal_id!r} has a callback; subscribe again for a second one")
+            raise CallRefused(
+                "for_each",
+                seen=f"a second callback for a subscription to {self.signal_id!r} that has a callback",
+                expected="one for each",
+                attempt="subscribe again for the second one",
+            )
         self._callback = callback
         self._on_end = on_end
         self._deliver()

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from .errors import CallRefused
+
 if TYPE_CHECKING:
     from reactivex.abc import DisposableBase, SchedulerBase
 
@@ -87,9 +89,11 @@ class Window(Generic[T]):
         size_of: Callable[[T], int] | None = None,
     ) -> None:
         if window_ms < 0 or count_max < 1 or bytes_max < 1:
-            raise ValueError(
-                f"window_ms={window_ms}, count_max={count_max}, bytes_max={bytes_max}; "
-                "expected a time of at least 0 and limits of at least 1"
+            raise CallRefused(
+                "Window",
+                seen=f"window_ms={window_ms}, count_max={count_max}, bytes_max={bytes_max}",
+                expected="a time of at least 0 and limits of at least 1",
+                attempt="leave them out for 5 ms, 1,000 items and 256 KiB",
             )
         self.window_seconds = window_ms / 1000
         self.count_max = count_max

@@ -12,6 +12,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from antiphon.facts import LocalViolation
 from antiphon.facts.catalog import STANDARD_FACTS
 from antiphon.reactive import (
     AccessPolicy,
@@ -115,8 +116,11 @@ class MessagesQuery(SnapshotQuery[tuple[Message, ...]]):
     unread_only: bool = False
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit={self.limit}; expected how many messages to show, 1 or more, or None for all")
+        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
+            raise LocalViolation(
+                f"MessagesQuery: got limit={self.limit!r}; expected how many messages to show, 1 or more; "
+                "leave it out, or give None for all"
+            )
 
     def dependencies(self) -> tuple[FactPredicate, ...]:
         """The chat facts of this channel, and those that name no channel."""

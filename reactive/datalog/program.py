@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from antiphon.facts import LocalViolation
+
 from ..errors import ReactiveError
 
 Scalar = str | int | bool | None
@@ -26,7 +28,7 @@ class Place(NamedTuple):
     column: int
 
 
-class DatalogError(ReactiveError, ValueError):
+class DatalogError(ReactiveError, LocalViolation):
     """The program cannot be run; `place` says where, as (line, column) from 1."""
 
     def __init__(self, problem: str, place: Place) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from antiphon.reactive import (
     ALLOW_ALL,
     DENY_ALL,
+    CallRefused,
     Capability,
     CapabilitySet,
     Meet,
@@ -46,7 +47,7 @@ def test_a_public_query_needs_no_grant() -> None:
 @pytest.mark.parametrize("empty", ["owner", "scope", "justification"])
 def test_a_public_query_without_a_reason_cannot_be_made(empty: str) -> None:
     said = {"owner": "ada", "scope": "names", "justification": "posted"} | {empty: " "}
-    with pytest.raises(ValueError, match=empty):
+    with pytest.raises(CallRefused, match=empty):
         Public(**said)
 
 

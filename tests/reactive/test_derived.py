@@ -8,6 +8,7 @@ from reactivex import operators
 from antiphon.reactive import (
     ERROR_SIGNAL,
     UNCHANGED,
+    CallRefused,
     EmissionFailed,
     LiveSignal,
     Signal,
@@ -142,7 +143,7 @@ def test_a_first_value_is_needed_and_what_it_raises_leaves_nothing_behind() -> N
         hub.derive(key, [NUMBER], lambda before, value: 1 // value)
     with pytest.raises(SignalNotFound):
         hub.derive(key, [Signal("app:nobody", int)], lambda before, value: value)
-    with pytest.raises(ValueError, match="derived from nothing"):
+    with pytest.raises(CallRefused, match="derived from nothing"):
         hub.derive(key, [], lambda before: 1)
     assert not hub.is_registered(key)
     hub.derive(key, [NUMBER], lambda before, value: value)
@@ -177,7 +178,7 @@ def test_closing_a_derived_signal_ends_what_was_made_of_it_and_stops_the_work() 
 def test_signals_of_two_engines_do_not_combine() -> None:
     _, mine = build()
     _, theirs = build()
-    with pytest.raises(ValueError, match="two engines"):
+    with pytest.raises(CallRefused, match="two engines"):
         mine.combine(theirs, lambda a, b: a + b)
 
 

@@ -8,6 +8,7 @@ from reactivex import operators as ops
 from antiphon.reactive import (
     ERROR_SIGNAL,
     AppError,
+    CallRefused,
     EmissionFailed,
     HandlerUnavailable,
     Signal,
@@ -103,7 +104,7 @@ def test_a_subscriber_whose_end_raises_keeps_no_other_from_ending() -> None:
 
 
 def test_an_empty_signal_id_is_refused() -> None:
-    with pytest.raises(ValueError, match="signal_id is empty"):
+    with pytest.raises(CallRefused, match="got signal_id=''"):
         Signal("", int)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from antiphon.reactive import (
     UNCHANGED,
     Batch,
+    CallRefused,
     FactPredicate,
     ReactiveScheduler,
     Signal,
@@ -98,14 +99,14 @@ def test_predicates_overlap_unless_one_field_would_have_two_values() -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "seen"),
     [
-        ("", (), "kind is empty"),
+        ("", (), "an empty kind"),
         ("said", (("room", None),), "None"),
-        ("said", (("room", 1), ("author", 2)), "not sorted"),
-        ("said", (("room", 1), ("room", 2)), "not sorted"),
+        ("said", (("room", 1), ("author", 2)), "sorted and unique"),
+        ("said", (("room", 1), ("room", 2)), "sorted and unique"),
     ],
 )
 def test_an_impossible_predicate_is_refused(kind: str, fields: tuple[tuple[str, object], ...], seen: str) -> None:
-    with pytest.raises(ValueError, match=seen):
+    with pytest.raises(CallRefused, match=seen):
         FactPredicate(kind, fields)
 
 

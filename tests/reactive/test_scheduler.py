@@ -24,7 +24,9 @@ from antiphon.reactive import (
     SignalNotFound,
     Unchanged,
     Update,
+    ViewAlreadyRegistered,
     ViewChanged,
+    ViewNotFound,
     ViewRun,
 )
 from antiphon.testing.clock import VirtualClock
@@ -389,7 +391,7 @@ def test_a_cycle_is_refused_at_registration_and_leaves_nothing_behind(engine: En
 
 def test_a_taken_view_id_or_signal_is_refused(engine: Engine) -> None:
     engine.add(Collector())
-    with pytest.raises(ValueError, match="view_id='signals:chat' is registered already"):
+    with pytest.raises(ViewAlreadyRegistered, match="view_id='signals:chat', which is registered already"):
         engine.add(Collector())
     second = Collector()
     second.view_id = "signals:second"
@@ -481,7 +483,7 @@ def test_a_view_registered_late_starts_from_the_snapshot_it_is_given_and_can_lea
     engine.scheduler.deliver(said("b"))
     assert subscription.is_closed
     assert view.state == ("from history", "a")
-    with pytest.raises(KeyError):
+    with pytest.raises(ViewNotFound, match="registered are: none yet"):
         engine.scheduler.unregister_view(view.view_id)
 
 

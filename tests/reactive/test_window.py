@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.reactive import Window
+from antiphon.reactive import CallRefused, Window
 from antiphon.testing.clock import VirtualClock
 
 
@@ -150,9 +150,9 @@ def test_what_the_callback_offers_comes_after_what_was_offered_before(clock: Vir
 
 
 def test_limits_that_make_no_sense_are_refused(clock: VirtualClock) -> None:
-    with pytest.raises(ValueError, match="count_max=0"):
+    with pytest.raises(CallRefused, match="count_max=0"):
         Window[int](clock.scheduler, lambda items: None, count_max=0)
-    with pytest.raises(ValueError, match="window_ms=-1"):
+    with pytest.raises(CallRefused, match="window_ms=-1"):
         Window[int](clock.scheduler, lambda items: None, window_ms=-1)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.facts import Fact, MessageSent
+from antiphon.facts import Fact, LocalViolation, MessageSent
 from antiphon.facts.fact import get_record
 from antiphon.reactive import FactPredicate, QueryNode, ReactiveScheduler, Signal, SignalHub, SnapshotQuery
 from antiphon.runtime.view_host import field_of
@@ -162,7 +162,7 @@ def test_every_kind_that_the_view_folds_is_a_dependency(query: SnapshotQuery[Any
 def test_a_query_is_a_value_and_its_id_says_its_parameters() -> None:
     assert MessagesQuery("lobby") == MessagesQuery("lobby")
     assert MessagesQuery("lobby").query_id.startswith("MessagesQuery(channel_id='lobby', ")
-    with pytest.raises(ValueError, match="limit=0"):
+    with pytest.raises(LocalViolation, match="limit=0"):
         MessagesQuery("lobby", limit=0)
 
 
