@@ -69,21 +69,17 @@ class PendingCommit:
 
 
 class CommitTable:
-    """Which pending commits wait for which fact id."""
+    """Which pending commits wait for which fact id: `waiting`, which only this changes."""
 
-    __slots__ = ("_by_fact_id",)
+    __slots__ = ("waiting",)
 
     def __init__(self) -> None:
-        self._by_fact_id: dict[Hashable, list[PendingCommit]] = {}
-
-    def __len__(self) -> int:
-        """How many fact ids are waited for."""
-        return len(self._by_fact_id)
+        self.waiting: dict[Hashable, list[PendingCommit]] = {}
 
     def add(self, pending: PendingCommit) -> None:
         """Remember `pending` under each of its ids."""
         for fact_id in pending.fact_ids:
-            self._by_fact_id.setdefault(fact_id, []).append(pending)
+            self.waiting.setdefault(fact_id, []).append(pending)
 
     def settle_in(self, pending: PendingCommit, is_visible: Callable[[Hashable], bool]) -> None:
         """Settle those facts of `pending` that are visible already."""
@@ -91,7 +87,7 @@ class CommitTable:
 
     def settle(self, fact_ids: Iterable[Hashable]) -> None:
         """These facts are visible now."""
-        waiting = self._by_fact_id
+        waiting = self.waiting
         for fact_id in fact_ids:
             if fact_id in waiting:
                 for pending in waiting.pop(fact_id):
@@ -99,7 +95,7 @@ class CommitTable:
 
     def fail_all(self, error: SchedulerShutdown) -> None:
         """Whatever is still waited for will not come."""
-        waiting, self._by_fact_id = self._by_fact_id, {}
+        waiting, self.waiting = self.waiting, {}
         for commits in waiting.values():
             for pending in commits:
                 pending.fail(error)

@@ -22,7 +22,7 @@ from .errors import (
     SignalNotFound,
     TypeMismatch,
 )
-from .signal import ERROR_SIGNAL, AppError, Signal, Snapshot
+from .signal import ERROR_SIGNAL, AppError, Signal, Snapshot, Update
 from .subscription import CAPACITY, LagWarning, Policy, Subscription
 from .unchanged import UNCHANGED, Unchanged
 
@@ -36,15 +36,32 @@ _NUMBER_OF = attrgetter("number")
 
 @dataclass(slots=True, eq=False)
 class SignalOwner(Generic[T]):
-    """The right to emit into one signal; `register` gives it to whoever registered the signal, and to nobody else."""
+    """The right to emit into one signal; `register` gives it to whoever registered the signal, and to nobody else.
+
+    `listeners` are the subscribers as a tuple, made again when the next emission finds that they are others.
+    """
 
     signal: Signal[T]
-    snapshot: Snapshot[T]
+    value: T
     is_external: bool
+    version: int = 0
+    batch_id: int = 0
+    is_ready: bool = True
     subscribers: dict[Subscription[T], None] = field(default_factory=dict)
+    listeners: tuple[Subscription[T], ...] | None = ()
     lagged_count: int = 0
     dependants: list[Derivation] = field(default_factory=list)
     plan: tuple[Derivation, ...] | None = None
+
+    @property
+    def snapshot(self) -> Snapshot[T]:
+        """What the signal holds, put together when somebody asks, which is less often than it changes."""
+        return Snapshot(self.value, self.version, self.batch_id, self.is_ready)
+
+    @property
+    def update(self) -> Update[T]:
+        """What a subscriber that missed nothing is given."""
+        return Update(self.value, self.version, 0, self.is_ready)
 
 
 @dataclass(slots=True, eq=False)
@@ -102,7 +119,7 @@ class SignalHub:
         self._on_lag = on_lag
         self._on_failure = on_failure
         self._owners: dict[str, SignalOwner[object]] = {}
-        self._deliveries: deque[tuple[SignalOwner[object], Snapshot[object]]] = deque()
+        self._deliveries: deque[tuple[SignalOwner[object], Update[object]]] = deque()
         self._reports: deque[Callable[[], object]] = deque()
         self._is_delivering = False
         self._is_closed = False
@@ -125,7 +142,7 @@ class SignalHub:
         if signal.signal_id in self._owners:
             raise SignalAlreadyRegistered(signal.signal_id)
         check_state(signal, initial)
-        owner = SignalOwner(signal, Snapshot(initial, 0, 0, True), external)
+        owner = SignalOwner(signal, initial, external)
         self._owners[signal.signal_id] = owner  # type: ignore[assignment]  # keys of many types share one table
         return owner
 
@@ -159,7 +176,7 @@ class SignalHub:
                 expected="at least one input",
                 attempt="register a signal without inputs with register(…, external=True)",
             )
-        first = compute(initial, *(source.snapshot.value for source in sources))
+        first = compute(initial, *(source.value for source in sources))
         value = initial if isinstance(first, Unchanged) else first
         if isinstance(value, Unchanged):
             raise EmissionFailed(
@@ -172,8 +189,7 @@ class SignalHub:
         for source in dict.fromkeys(sources):
             source.dependants.append(derivation)
         self._forget_plans(derivation)
-        if not all(source.snapshot.ready for source in sources):
-            owner.snapshot = owner.snapshot._replace(ready=False)
+        owner.is_ready = all(source.is_ready for source in sources)
         return owner
 
     @property
@@ -204,7 +220,7 @@ class SignalHub:
 
     def read(self, signal: Signal[T]) -> T:
         """The current value. Raises `SignalNotFound`, or `TypeMismatch` for a key of another state type."""
-        return self._owner_of(signal).snapshot.value
+        return self._owner_of(signal).value
 
     def snapshot(self, signal: Signal[T]) -> Snapshot[T]:
         """The current value with its version, its batch and whether history is fully in it. Raises as `read`."""
@@ -227,9 +243,9 @@ class SignalHub:
                 signal.signal_id, seen="a subscriber with policy 'block' has not read", attempt="let it read, or wait"
             )
         check_state(signal, value)
-        if is_same(owner.snapshot.value, value):
+        if is_same(owner.value, value):
             return False
-        self.emit_all(owner.snapshot.batch_id, [(owner, value)])
+        self.emit_all(owner.batch_id, [(owner, value)])
         return True
 
     def report_error(self, error: AppError) -> None:
@@ -242,19 +258,31 @@ class SignalHub:
 
         Values are taken as changed and checked; the caller has compared them. Nothing happens after `close`.
         """
-        self._store(batch_id, changes)
+        if self._is_closed:
+            return
+        deliveries = self._deliveries
+        for owner, value in changes:
+            owner.value = value
+            owner.version = version = owner.version + 1
+            owner.batch_id = batch_id
+            if owner.subscribers:
+                # Building a named tuple through its class costs twice as much.
+                update = tuple.__new__(Update, (value, version, 0, owner.is_ready))
+                deliveries.append((owner, update))  # type: ignore[arg-type]  # many types share one queue
+        if self._derivations:
+            self._propagate(batch_id, [owner for owner, _ in changes])
         self._dispatch()
 
     def mark_unready(self, owner: SignalOwner[T]) -> None:
         """Say that history is still being replayed into this signal; `emit_ready` ends that."""
-        owner.snapshot = owner.snapshot._replace(ready=False)
+        owner.is_ready = False
         for derivation in self._plan_of(owner):
-            derivation.owner.snapshot = derivation.owner.snapshot._replace(ready=False)
+            derivation.owner.is_ready = False
 
     def emit_ready(self, batch_id: int, values: Sequence[tuple[SignalOwner[T], T]]) -> None:
         """End a replay: every one of these signals becomes ready and is emitted once, together."""
         for owner, _ in values:
-            owner.snapshot = owner.snapshot._replace(ready=True)
+            owner.is_ready = True
         self.emit_all(batch_id, values)
 
     def subscribe(
@@ -286,15 +314,16 @@ class SignalHub:
         subscription = Subscription[T](
             signal.signal_id,
             policy=how,
-            version=owner.snapshot.version - 1 if replay_current else owner.snapshot.version,
+            version=owner.version - 1 if replay_current else owner.version,
             detach=partial(self._detach, owner),
             on_lag=self._report_lag,
             on_failure=self._report_failure,
             on_room=self._note_room if is_blocking else None,
         )
         owner.subscribers[subscription] = None
+        owner.listeners = None
         if replay_current:
-            subscription.offer(owner.snapshot)
+            subscription.offer(owner.update)
         return subscription
 
     @property
@@ -339,8 +368,8 @@ class SignalHub:
         return tuple(
             SignalStatistics(
                 signal_id=signal_id,
-                version=owner.snapshot.version,
-                is_ready=owner.snapshot.ready,
+                version=owner.version,
+                is_ready=owner.is_ready,
                 subscriber_count=len(owner.subscribers),
                 lagged_count=owner.lagged_count + sum(each.lagged_count for each in owner.subscribers),
                 run_count=self._derivations[owner].run_count if owner in self._derivations else 0,
@@ -359,18 +388,6 @@ class SignalHub:
             )
         return owner  # type: ignore[return-value]  # the comparison above is what makes the type true
 
-    def _store(self, batch_id: int, changes: Sequence[tuple[SignalOwner[T], T]]) -> None:
-        if self._is_closed:
-            return
-        for owner, value in changes:
-            _, version, _, is_ready = owner.snapshot
-            # Building a named tuple through its class costs twice as much.
-            owner.snapshot = after = tuple.__new__(Snapshot, (value, version + 1, batch_id, is_ready))
-            if owner.subscribers:
-                self._deliveries.append((owner, after))  # type: ignore[arg-type]  # many types share one queue
-        if self._derivations:
-            self._propagate(batch_id, [owner for owner, _ in changes])
-
     def _propagate(self, batch_id: int, changed: Sequence[SignalOwner[T]]) -> None:
         """Compute what is derived from *changed*, each once, after all its inputs; runs before anyone is told."""
         self._wave += 1
@@ -382,15 +399,16 @@ class SignalHub:
             if derivation.wave != wave:
                 continue
             target = derivation.owner
-            before = target.snapshot
-            value = self._compute(derivation, before.value)
-            is_ready = before.ready or all(source.snapshot.ready for source in derivation.inputs)
-            if isinstance(value, Unchanged) or is_same(before.value, value):
-                if is_ready == before.ready:
+            value = self._compute(derivation, target.value)
+            is_ready = target.is_ready or all(source.is_ready for source in derivation.inputs)
+            if isinstance(value, Unchanged) or is_same(target.value, value):
+                if is_ready == target.is_ready:
                     continue
-                value = before.value
-            target.snapshot = after = Snapshot(value, before.version + 1, batch_id, is_ready)
-            self._deliveries.append((target, after))
+                value = target.value
+            target.value, target.is_ready, target.batch_id = value, is_ready, batch_id
+            target.version += 1
+            if target.subscribers:
+                self._deliveries.append((target, target.update))
             for dependant in target.dependants:
                 dependant.wave = wave
 
@@ -398,7 +416,7 @@ class SignalHub:
         """The new value; `UNCHANGED` when it raised, which is told when everybody was served."""
         derivation.run_count += 1
         try:
-            value = derivation.compute(before, *[source.snapshot.value for source in derivation.inputs])
+            value = derivation.compute(before, *[source.value for source in derivation.inputs])
             if value is not UNCHANGED:
                 check_state(derivation.owner.signal, value)
         except Exception as failure:  # the user's function ends here: the signal keeps its value, the others go on
@@ -452,12 +470,16 @@ class SignalHub:
         deliveries = self._deliveries
         try:
             while deliveries:
-                owner, snapshot = deliveries.popleft()
-                for subscriber in tuple(owner.subscribers):
-                    subscriber.offer(snapshot)
+                owner, update = deliveries.popleft()
+                listeners = owner.listeners
+                if listeners is None:
+                    listeners = owner.listeners = tuple(owner.subscribers)
+                for listener in listeners:
+                    listener.offer(update)
         finally:
             self._is_delivering = False
-        self._send_reports()
+        if self._reports:
+            self._send_reports()
 
     def _end_all(self, subscribers: Iterable[Subscription[T]]) -> None:
         for subscriber in subscribers:
@@ -467,6 +489,7 @@ class SignalHub:
     def _detach(self, owner: SignalOwner[T], subscription: Subscription[T]) -> None:
         if subscription in owner.subscribers:
             del owner.subscribers[subscription]
+            owner.listeners = None
             owner.lagged_count += subscription.lagged_count
 
     def _report_lag(self, warning: LagWarning) -> None:

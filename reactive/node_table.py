@@ -6,9 +6,10 @@ live queries sleep for free (`benchmarks/reactive.py`, `tests/reactive/test_node
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
 
 from .hub import SignalOwner
 from .predicate import FactPredicate
@@ -23,7 +24,11 @@ FieldOf = Callable[[F, str], object]
 
 @dataclass(slots=True, eq=False)
 class Node(Generic[F]):
-    """A registered view with what the scheduler keeps about it; `position` is its place in the order."""
+    """A registered view with what the scheduler keeps about it; `position` is its place in the order.
+
+    `value` is its newest snapshot, which its signal holds as soon as the batch is through. `state_types` are what its
+    snapshots must be instances of, as far as can be told.
+    """
 
     view_id: str
     kinds: frozenset[str] | None
@@ -31,8 +36,10 @@ class Node(Generic[F]):
     depends_on: tuple[str, ...]
     reads: tuple[str, ...]
     owner: SignalOwner[object]
+    value: object
     update: Callable[[Batch[F]], object | Unchanged]
     next_wakeup_ms: Callable[[], int | None] | None
+    state_types: tuple[type, ...] = ()
     position: int = -1
     wakeup_ms: int | None = None
     stalled_count: int = 0
@@ -43,6 +50,12 @@ class Node(Generic[F]):
 
 _Table = dict[tuple[Hashable, ...], dict[Node[F], None]]
 
+POSITION_OF: Callable[[Node[Any]], int] = attrgetter("position")
+"""The key that sorts nodes in the order in which they run."""
+
+# Mixtures of kinds whose nodes are remembered. An application has some dozens; more are only looked up again.
+_ORDERS_MAX = 256
+
 
 @dataclass(slots=True)
 class _Kind(Generic[F]):
@@ -52,12 +65,31 @@ class _Kind(Generic[F]):
     by_fields: dict[tuple[str, ...], _Table[F]] = field(default_factory=dict)
 
 
+class Snapshots(Mapping[str, object]):
+    """The newest snapshot of every registered view by id, live and read-only."""
+
+    __slots__ = ("_nodes",)
+
+    def __init__(self, nodes: Mapping[str, Node[Any]]) -> None:
+        self._nodes = nodes
+
+    def __getitem__(self, view_id: str) -> object:
+        return self._nodes[view_id].value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+
 class NodeTable(Generic[F]):
     """All nodes by id, by place in the order, by what they depend on and by what they care about."""
 
     def __init__(self, field_of: FieldOf[F]) -> None:
         self._field_of = field_of
         self._nodes: dict[str, Node[F]] = {}
+        self.snapshots = Snapshots(self._nodes)
         self._by_signal: dict[str, str] = {}
         self._by_position: dict[int, Node[F]] = {}
         self._position_next = 0
@@ -66,6 +98,7 @@ class NodeTable(Generic[F]):
         self._dependants: dict[str, dict[Node[F], None]] = {}
         self._readers: dict[str, dict[Node[F], None]] = {}
         self._sleepers: dict[Node[F], None] = {}
+        self._orders: dict[frozenset[str], tuple[Node[F], ...]] = {}
         self.version = 0  # of the order: rises with every node that comes or goes
 
     def __contains__(self, view_id: str) -> bool:
@@ -93,7 +126,7 @@ class NodeTable(Generic[F]):
         return self._nodes.get(node.view_id) is node
 
     @property
-    def sleepers(self) -> Iterable[Node[F]]:
+    def sleepers(self) -> Collection[Node[F]]:
         """The nodes that may ask to be woken by the clock."""
         return self._sleepers
 
@@ -111,7 +144,7 @@ class NodeTable(Generic[F]):
     def add(self, node: Node[F], order: Sequence[str] | None) -> None:
         """Take a node in, with the order that `plan` gave."""
         self._nodes[node.view_id] = node
-        self.version += 1
+        self._note_change()
         self._by_signal[node.owner.signal.signal_id] = node.view_id
         if order is None:
             self._place(node)
@@ -130,7 +163,7 @@ class NodeTable(Generic[F]):
     def remove(self, view_id: str) -> Node[F]:
         """Take a node out; raises `KeyError` for an unknown id. The order of the others stays."""
         node = self._nodes.pop(view_id)
-        self.version += 1
+        self._note_change()
         del self._by_position[node.position]
         del self._by_signal[node.owner.signal.signal_id]
         self._sleepers.pop(node, None)
@@ -154,9 +187,15 @@ class NodeTable(Generic[F]):
         """The nodes that look into that view's snapshot, and run when it changed for another reason than facts."""
         return self._readers.get(view_id, ())
 
-    def select(self, facts: Sequence[F], kind_of: Callable[[F], str]) -> dict[Node[F], Sequence[F]]:
-        """The nodes that these facts concern, each with its facts in order."""
+    def select(
+        self, facts: Sequence[F], kind_of: Callable[[F], str]
+    ) -> tuple[tuple[Node[F], ...], dict[Node[F], Sequence[F]]]:
+        """The nodes that these facts concern, in the order in which they run; and, for those that not all of these
+        facts concern, the ones that do."""
         present = frozenset(map(kind_of, facts))
+        order = self._orders.get(present)
+        if order is not None:
+            return order, {}
         by_kinds: dict[frozenset[str] | None, Sequence[F]] = {}
         chosen: dict[Node[F], Sequence[F]] = dict.fromkeys(self._of_all_kinds, facts) if facts else {}
         constrained = False
@@ -173,7 +212,11 @@ class NodeTable(Generic[F]):
             constrained = constrained or bool(found.by_fields)
         if constrained:
             self._select_constrained(facts, kind_of, chosen)
-        return chosen
+        order = tuple(sorted(chosen, key=POSITION_OF))
+        parts = {node: mine for node, mine in chosen.items() if mine is not facts}
+        if not (constrained or parts) and len(self._orders) < _ORDERS_MAX:
+            self._orders[present] = order
+        return order, parts
 
     def _select_constrained(
         self, facts: Sequence[F], kind_of: Callable[[F], str], chosen: dict[Node[F], Sequence[F]]
@@ -199,6 +242,10 @@ class NodeTable(Generic[F]):
             except TypeError:  # a list or a map in that field: no constraint can equal it
                 return ()
         return [node for wanted, nodes in table.items() if _agrees(values, wanted) for node in nodes]
+
+    def _note_change(self) -> None:
+        self.version += 1
+        self._orders.clear()
 
     def _place(self, node: Node[F]) -> None:
         node.position = self._position_next

@@ -7,17 +7,16 @@ never single facts. Belongs to one thread. `streams.ReactiveScheduler` adds what
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .commit import CommitTable, PendingCommit, SeenIds
 from .errors import BackPressure, SchedulerShutdown, ViewAlreadyRegistered, ViewNotFound
-from .hub import SignalHub, check_state, is_same
-from .node_table import FieldOf, Node, NodeTable
+from .hub import SignalHub, SignalOwner, check_state
+from .node_table import POSITION_OF, FieldOf, Node, NodeTable
 from .signal import AppError, Signal
 from .sink import FactSink
 from .unchanged import UNCHANGED
@@ -180,8 +179,7 @@ class SchedulerCore(Generic[F, C]):
         self._window_opened_at: float | None = None
         self._nodes: NodeTable[F] = NodeTable(field_of or _attribute)
         self._touched: dict[Node[F], None] = {}
-        self._snapshots: dict[str, object] = {}
-        self._inputs = MappingProxyType(self._snapshots)
+        self._inputs = self._nodes.snapshots
         self._input: deque[Sequence[F]] = deque()
         self._queued_fact_count = 0
         self._backlog: deque[_Delivery[F]] = deque()
@@ -232,11 +230,12 @@ class SchedulerCore(Generic[F, C]):
             depends_on=tuple(view.depends_on),
             reads=tuple(reads),
             owner=owner,  # type: ignore[arg-type]  # views of many state types share one table
+            value=initial,
             update=view.update,
             next_wakeup_ms=view.next_wakeup_ms if isinstance(view, WakingView) else None,
+            state_types=view.signal.runtime_types,
         )
         self._nodes.add(node, order)
-        self._snapshots[view.view_id] = initial
         self._note_wakeup(node, self._clock.now_ms())
         self._arm_timer()
         if not self._is_running:
@@ -246,9 +245,8 @@ class SchedulerCore(Generic[F, C]):
     def unregister_view(self, view_id: str) -> None:
         """Stop running a view and forget its signal; its subscriptions end. Raises `ViewNotFound`."""
         if view_id not in self._nodes:
-            raise ViewNotFound(view_id, known=self._snapshots)
+            raise ViewNotFound(view_id, known=self._inputs)
         node = self._nodes.remove(view_id)
-        del self._snapshots[view_id]
         self._touched.pop(node, None)
         self._hub.unregister(node.owner)
         self._arm_timer()
@@ -303,7 +301,10 @@ class SchedulerCore(Generic[F, C]):
             raise SchedulerShutdown(f"fold {len(facts)} facts")
         if accepted_at is None and self.config.collect_stats:
             accepted_at = self._monotonic()
-        self._queue(_Delivery(facts, unique, accepted_at))
+        # Building a named tuple through its class costs twice as much.
+        self._backlog.append(tuple.__new__(_Delivery, (facts, unique, accepted_at)))
+        self._backlog_fact_count += len(facts)
+        self._drain()
 
     def touch(self, view_id: str) -> None:
         """Run a view without facts, now: its state changed by other means (a refold elsewhere). Unknown ids are
@@ -397,7 +398,7 @@ class SchedulerCore(Generic[F, C]):
 
     def _drain(self) -> None:
         """Process everything that is ready; a nested call leaves its work to the one that is running."""
-        if self._is_running or self._is_held:
+        if self._is_running:
             return
         self._is_running = True
         try:
@@ -410,7 +411,7 @@ class SchedulerCore(Generic[F, C]):
                     self._take_input()
         finally:
             self._is_running = False
-        if self._room_waiters and self.has_room:
+        if self._room_waiters and self.has_room and not self._is_held:
             self._wake_waiters()
         if self._is_shutting_down and not self._is_closed:
             self._finish_shutdown()
@@ -424,104 +425,122 @@ class SchedulerCore(Generic[F, C]):
 
     def _process(self, delivery: _Delivery[F]) -> None:
         now_ms = self._clock.now_ms()
-        facts, fact_ids = self._without_duplicates(delivery)
+        facts, fact_ids = (delivery.facts, None) if delivery.is_unique else self._without_duplicates(delivery.facts)
         if facts or self._is_wakeup_due(now_ms):
             self._batch_id += 1
             self._fact_count += len(facts)
-            changed = self._run_views(tuple(facts), now_ms)
-            self._emit(changed)
-            self._settle(delivery, fact_ids)
-            self._announce(facts, changed)
-            self._note_latency(delivery.accepted_at)
+            changes = self._run_views(tuple(facts), now_ms)
+            if changes and not self._is_replaying:
+                self._hub.emit_all(self._batch_id, changes)
+            if self._failures:
+                self._emit_errors()
+            if self._commits.waiting:
+                self._settle(delivery, fact_ids)
+            self._in_progress = ()
+            if self._observers:
+                self._announce(facts, changes)
+            if delivery.accepted_at is not None:
+                self._note_latency(delivery.accepted_at)
         else:
             self._settle(delivery, fact_ids)
-        self._arm_timer()
-        self._report_failures()
+        if self._nodes.sleepers or self._timer is not None:
+            self._arm_timer()
+        if self._failures:
+            self._report_failures()
 
-    def _without_duplicates(self, delivery: _Delivery[F]) -> tuple[Sequence[F], Sequence[Hashable] | None]:
+    def _without_duplicates(self, came: Sequence[F]) -> tuple[Sequence[F], Sequence[Hashable]]:
         """The facts to fold, and the ids of all that came: what was seen before is as visible as what was folded."""
-        if delivery.is_unique or not delivery.facts:
-            return delivery.facts, None
-        fact_ids = list(map(self._id_of, delivery.facts))
+        fact_ids = list(map(self._id_of, came))
         self._in_progress = fact_ids
-        facts, _ = self._seen.select_new(delivery.facts, fact_ids)
+        facts, _ = self._seen.select_new(came, fact_ids)
         self._duplicate_count += len(fact_ids) - len(facts)
         return facts, fact_ids
 
-    def _run_views(self, facts: tuple[F, ...], now_ms: int) -> list[Node[F]]:
-        """Run whom the facts, the clock or a changed input concern, in order, each once; who has another snapshot."""
+    def _run_views(self, facts: tuple[F, ...], now_ms: int) -> list[tuple[SignalOwner[object], object]]:
+        """Run whom the facts, the clock or a changed input concern, in order, each once; what is another value now.
+
+        What a view raises stays with it. One loop for all of them: a call for each view would cost as much again.
+        """
         nodes = self._nodes
-        chosen = nodes.select(facts, self._kind_of) if facts else {}
+        order, parts = nodes.select(facts, self._kind_of) if facts else ((), {})
+        agenda = list(order)
         # Whoever runs for another reason than its facts: its change concerns its readers, whatever their predicates.
-        stirred = self._touched
-        self._touched = {}
-        for node in nodes.sleepers:
+        stirred = self._take_stirred(now_ms) if self._touched or nodes.sleepers else {}
+        if stirred:
+            _add_without_facts(agenda, parts, stirred)
+        shared: Batch[F] = tuple.__new__(Batch, (self._batch_id, facts, now_ms, _NOTHING, self._inputs))
+        changes: list[tuple[SignalOwner[object], object]] = []
+        changed_ids: list[str] = []
+        version, has_links, is_observed = nodes.version, nodes.has_links, bool(self._observers)
+        is_mixed = has_links or bool(parts)
+        for node in agenda:
+            node.run_count += 1
+            batch = shared
+            if is_mixed:
+                mine = parts.get(node, facts)
+                if mine is not facts or node.depends_on or node.reads:
+                    batch = Batch(self._batch_id, mine, now_ms, frozenset(changed_ids), self._inputs)
+            is_changed = False
+            try:
+                after = node.update(batch)
+                if after is not UNCHANGED:
+                    before = node.value
+                    try:  # as `is_same` does
+                        is_changed = not (before is after or before == after)
+                    except Exception:  # the user's own __eq__
+                        is_changed = True
+                    if is_changed:
+                        types = node.state_types
+                        if types and not isinstance(after, types):
+                            check_state(node.owner.signal, after)
+                        node.value = after
+            except Exception as failure:  # a view ends here: it keeps its old snapshot, the others go on
+                is_changed = False
+                self._note_failure(node, failure, batch.facts)
+            if is_changed:
+                node.change_count += 1
+                changes.append((node.owner, after))
+                if has_links:
+                    changed_ids.append(node.view_id)
+                    self._call_dependants(node, agenda, parts, stirred)
+            if node.next_wakeup_ms is not None:
+                self._note_wakeup(node, now_ms)
+            if is_observed:
+                self._note_run(node, batch, is_changed=is_changed)
+            if nodes.version != version:  # the view took others out, or brought some in
+                version, has_links = nodes.version, nodes.has_links
+                is_mixed = is_mixed or has_links
+                place = agenda.index(node) + 1
+                agenda[place:] = sorted(filter(nodes.is_registered, agenda[place:]), key=POSITION_OF)
+        return changes
+
+    def _take_stirred(self, now_ms: int) -> dict[Node[F], None]:
+        """Who was touched, and whom the clock wakes."""
+        stirred, self._touched = self._touched, {}
+        for node in self._nodes.sleepers:
             if node.wakeup_ms is not None and node.wakeup_ms <= now_ms:
                 stirred[node] = None
-        waiting_nodes = sorted(chosen | stirred if stirred else chosen, key=_from_the_end)  # the next one last
-        changed: list[Node[F]] = []
-        changed_ids: set[str] = set()
-        version, has_links = nodes.version, nodes.has_links
-        shared: Batch[F] | None = None
-        while waiting_nodes:
-            if nodes.version != version:  # a view that ran before took others out, or brought some in
-                version, has_links = nodes.version, nodes.has_links
-                waiting_nodes = sorted(filter(nodes.is_registered, waiting_nodes), key=_from_the_end)
-                continue
-            node = waiting_nodes.pop()
-            mine = chosen.get(node, _NO_FACTS)
-            if node.depends_on or node.reads:
-                batch = Batch(self._batch_id, mine, now_ms, frozenset(changed_ids), self._inputs)
-            elif shared is not None and shared.facts is mine:
-                batch = shared
-            else:
-                batch = shared = Batch(self._batch_id, mine, now_ms, _NOTHING, self._inputs)
-            is_changed = self._run_view(node, batch)
-            if self._observers:
-                self._note_run(node, batch, is_changed=is_changed)
-            if not is_changed:
-                continue
-            changed.append(node)
-            changed_ids.add(node.view_id)
-            if not has_links:
-                continue
-            waiting = nodes.dependants(node.view_id)
-            if stirred and node in stirred:
-                waiting = [*waiting, *nodes.readers(node.view_id)]
-            for other in waiting:
-                if other not in chosen and other not in stirred:
-                    insort(waiting_nodes, other, key=_from_the_end)
-                stirred[other] = None
-        return changed
+        return stirred
+
+    def _call_dependants(
+        self, node: Node[F], agenda: list[Node[F]], parts: dict[Node[F], Sequence[F]], stirred: dict[Node[F], None]
+    ) -> None:
+        """After a change: who looks at it runs in this batch as well. All of them stand behind *node* in the order."""
+        waiting = self._nodes.dependants(node.view_id)
+        if node in stirred:
+            waiting = [*waiting, *self._nodes.readers(node.view_id)]
+        for other in waiting:
+            place = bisect_left(agenda, other.position, key=POSITION_OF)
+            if place == len(agenda) or agenda[place] is not other:
+                agenda.insert(place, other)
+                parts[other] = _NO_FACTS
+            stirred[other] = None
 
     def _note_run(self, node: Node[F], batch: Batch[F], *, is_changed: bool) -> None:
         """Keep why a view ran, for who observes; nobody else pays for it."""
         kinds = tuple(Counter(map(self._kind_of, batch.facts)).items())
         inputs = tuple(each for each in (*node.depends_on, *node.reads) if each in batch.changed)
         self._runs.append(ViewRun(node.view_id, node.owner.signal.signal_id, kinds, inputs, is_changed))
-
-    def _run_view(self, node: Node[F], batch: Batch[F]) -> bool:
-        """Run one view; True when its snapshot is another one now. What it raises stays with it."""
-        node.run_count += 1
-        is_changed = False
-        try:
-            snapshot = node.update(batch)
-            is_changed = snapshot is not UNCHANGED and not is_same(self._snapshots[node.view_id], snapshot)
-            if is_changed:
-                check_state(node.owner.signal, snapshot)
-                self._snapshots[node.view_id] = snapshot
-                node.change_count += 1
-        except Exception as failure:  # a view ends here: it keeps its old snapshot, the others go on
-            is_changed = False
-            self._note_failure(node, failure, batch.facts)
-        if node.next_wakeup_ms is not None:
-            self._note_wakeup(node, batch.now_ms)
-        return is_changed
-
-    def _emit(self, changed: Sequence[Node[F]]) -> None:
-        if changed and not self._is_replaying:
-            self._hub.emit_all(self._batch_id, [(node.owner, self._snapshots[node.view_id]) for node in changed])
-        self._emit_errors()
 
     def _emit_errors(self) -> None:
         """Views that failed show as `ERROR_SIGNAL` only now, when every other view has had its turn."""
@@ -530,17 +549,14 @@ class SchedulerCore(Generic[F, C]):
 
     def _settle(self, delivery: _Delivery[F], fact_ids: Sequence[Hashable] | None) -> None:
         self._in_progress = ()
-        if not len(self._commits):
-            return
         settled = fact_ids if fact_ids is not None else list(map(self._id_of, delivery.facts))
         if self._is_replaying:
             self._settled_in_replay.extend(settled)
         else:
             self._commits.settle(settled)
 
-    def _note_latency(self, accepted_at: float | None) -> None:
-        if accepted_at is not None:
-            self._latencies.append((self._monotonic() - accepted_at) * 1e6)
+    def _note_latency(self, accepted_at: float) -> None:
+        self._latencies.append((self._monotonic() - accepted_at) * 1e6)
 
     # Replay
 
@@ -559,7 +575,7 @@ class SchedulerCore(Generic[F, C]):
         if not self._is_replaying:
             return
         self._is_replaying = False
-        self._hub.emit_ready(self._batch_id, [(node.owner, self._snapshots[node.view_id]) for node in self._nodes])
+        self._hub.emit_ready(self._batch_id, [(node.owner, node.value) for node in self._nodes])
         settled, self._settled_in_replay = self._settled_in_replay, []
         self._commits.settle(settled)
         self._arm_timer()
@@ -652,18 +668,21 @@ class SchedulerCore(Generic[F, C]):
 
         return Observable(subscribe)
 
-    def _announce(self, facts: Sequence[F], changed: Sequence[Node[F]]) -> None:
+    def _announce(self, facts: Sequence[F], changes: Sequence[tuple[SignalOwner[object], object]]) -> None:
         runs, self._runs = tuple(self._runs), []
-        if not self._observers:
-            return
-        for node in changed:
-            self._tell(ViewChanged(node.view_id, node.owner.snapshot.version))
+        versions = {
+            view_id: owner.version
+            for owner, _ in changes
+            if (view_id := self._nodes.behind(owner.signal.signal_id)) is not None
+        }
+        for view_id, version in versions.items():
+            self._tell(ViewChanged(view_id, version))
         self._tell(
             BatchDone(
                 batch_id=self._batch_id,
                 fact_ids=tuple(map(self._id_of, facts)),
                 count=len(facts),
-                changed_views=tuple(node.view_id for node in changed),
+                changed_views=tuple(versions),
                 facts=tuple(facts),
                 runs=runs,
             )
@@ -719,7 +738,7 @@ class SchedulerCore(Generic[F, C]):
             queued_fact_count=self._queued_fact_count,
             backlog_fact_count=self._backlog_fact_count,
             window_count=self._window.pending_count,
-            awaited_fact_count=len(self._commits),
+            awaited_fact_count=len(self._commits.waiting),
             is_timer_armed=self._timer is not None,
             latency_p50_us=_percentile(latencies, 50),
             latency_p95_us=_percentile(latencies, 95),
@@ -730,8 +749,16 @@ class SchedulerCore(Generic[F, C]):
         )
 
 
-def _from_the_end(node: Node[F]) -> int:
-    return -node.position
+def _add_without_facts(
+    agenda: list[Node[F]], parts: dict[Node[F], Sequence[F]], stirred: Mapping[Node[F], None]
+) -> None:
+    """Let these run too, in their places; who is not there for its facts is given none."""
+    known = set(agenda)
+    for node in stirred:
+        if node not in known:
+            agenda.append(node)
+            parts[node] = _NO_FACTS
+    agenda.sort(key=POSITION_OF)
 
 
 class _FactSender(Generic[F]):

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from .errors import CallRefused, PolicyRefused, SubscriptionClosed
-from .signal import Snapshot, Update
+from .signal import Update
 
 T = TypeVar("T")
 
@@ -87,6 +87,7 @@ class Subscription(Generic[T]):
     __slots__ = (
         "_callback",
         "_detach",
+        "_direct",
         "_is_closed",
         "_is_delivering",
         "_is_lagging",
@@ -122,13 +123,15 @@ class Subscription(Generic[T]):
         self._detach = detach
         self._on_lag = on_lag
         self._on_failure = on_failure
-        self._queue: deque[Snapshot[T]] = deque()
+        self._queue: deque[Update[T]] = deque()
         self._skipped = 0
         self._lagged_count = 0
         self._is_lagging = False
         self._is_closed = False
         self._is_delivering = False
         self._callback: Callable[[Update[T]], object] | None = None
+        # The callback, once it is called past the queue: nothing waits behind it, and nobody waits for it.
+        self._direct: Callable[[Update[T]], object] | None = None
         self._on_ready: Callable[[], object] | None = None
         self._on_end: Callable[[], object] | None = None
 
@@ -162,13 +165,15 @@ class Subscription(Generic[T]):
                 raise SubscriptionClosed(self.signal_id)
             return None
         was_full = len(self._queue) >= self.capacity
-        snapshot = self._queue.popleft()
+        update = self._queue.popleft()
         if was_full and self._on_room is not None:
             self._on_room(self)
-        skipped, self._skipped = self._skipped, 0
+        if self._skipped:
+            update = update._replace(skipped=self._skipped)
+            self._skipped = 0
         if not self._queue:
             self._is_lagging = False
-        return Update(snapshot.value, snapshot.version, skipped, snapshot.ready)
+        return update
 
     def for_each(self, callback: Callable[[Update[T]], object], *, on_end: Callable[[], object] | None = None) -> None:
         """Call `callback` with what waits now and then with every update, inside the emission itself.
@@ -188,6 +193,8 @@ class Subscription(Generic[T]):
         self._deliver()
         if self._is_closed:
             self._announce_end()
+        elif self._on_room is None:
+            self._direct = callback
 
     def notify(self, on_ready: Callable[[], object] | None) -> None:
         """Call `on_ready` whenever something can be read or the end has come; None stops that. One at a time."""
@@ -199,33 +206,30 @@ class Subscription(Generic[T]):
         self._on_end = None
         self._finish()
 
-    def offer(self, snapshot: Snapshot[T]) -> None:
-        """Add a snapshot, unless it is not newer than the last one. The hub calls this."""
-        if snapshot.version <= self._version or self._is_closed:
+    def offer(self, update: Update[T]) -> None:
+        """Add an update, unless it is not newer than the last one. The hub calls this, and never inside itself."""
+        seq = update[1]
+        if seq <= self._version:
             return
-        self._version = snapshot.version
-        queue = self._queue
-        callback = self._callback
-        if callback is not None and not (queue or self._is_delivering) and self._on_room is None:
-            # Past the empty queue: what almost every emission is. Nothing was skipped while nothing waits.
-            self._is_delivering = True
+        direct = self._direct
+        if direct is not None:  # what almost every emission is
+            self._version = seq
             try:
-                # Building a named tuple through its class costs twice as much.
-                callback(tuple.__new__(Update, (snapshot[0], snapshot[1], 0, snapshot[3])))
+                direct(update)
             except Exception as failure:  # as in _deliver
                 self.close()
                 self._on_failure(self.signal_id, failure)
-            finally:
-                self._is_delivering = False
-            if queue:
-                self._deliver()
             return
+        if self._is_closed:
+            return
+        self._version = seq
+        queue = self._queue
         if len(queue) >= self.capacity:
             self._drop_oldest()
-        queue.append(snapshot)
+        queue.append(update)
         if self._on_room is not None and len(queue) >= self.capacity:
             self._on_room(self)
-        if callback is not None:
+        if self._callback is not None:
             self._deliver()
         elif self._on_ready is not None:
             self._on_ready()
@@ -265,6 +269,7 @@ class Subscription(Generic[T]):
         if self._is_closed:
             return
         self._is_closed = True
+        self._direct = None
         self._detach(self)
         if self._on_room is not None:
             self._on_room(self)

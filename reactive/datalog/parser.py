@@ -144,7 +144,7 @@ class _Parser:
         terms: list[Term] = []
         columns: list[str] = []
         while self._next.text != ")" or self._next.kind != "mark":
-            following = self._tokens[self._at + 1]
+            following = self._tokens[min(self._at + 1, len(self._tokens) - 1)]  # the end follows itself
             if self._next.kind == "name" and following.kind == "mark" and following.text == ":":
                 columns.append(self._next.text)
                 self._at += 2

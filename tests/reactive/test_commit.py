@@ -17,7 +17,7 @@ def test_a_commit_settles_once_all_of_its_facts_have() -> None:
     table.settle(["a", "other"])
     assert (commit.is_settled, log) == (False, [])
     table.settle(["b", "b"])
-    assert (commit.is_processed, log, len(table)) == (True, ["settled"], 0)
+    assert (commit.is_processed, log, len(table.waiting)) == (True, ["settled"], 0)
     commit.on_settled(lambda: log.append("at once"))
     assert log == ["settled", "at once"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from antiphon.reactive.datalog import DatalogError, LimitExceeded, Limits, Table, parse_datalog, solve
@@ -186,6 +186,8 @@ def test_negation_is_set_difference(mine: set[tuple[int, int]], theirs: set[tupl
 
 
 @given(st.text(max_size=30))
+@example("A(")
+@example("? a(b")
 @settings(max_examples=150)
 def test_any_text_is_a_program_or_a_mistake_with_a_place(text: str) -> None:
     try:

@@ -487,6 +487,19 @@ def test_a_view_registered_late_starts_from_the_snapshot_it_is_given_and_can_lea
         engine.scheduler.unregister_view(view.view_id)
 
 
+def test_a_view_that_comes_or_goes_between_two_windows_of_one_kind_is_not_forgotten(engine: Engine) -> None:
+    # Who runs for a mixture of kinds is remembered from window to window.
+    first, second = Collector("first"), Collector("second")
+    engine.add(first)
+    engine.scheduler.deliver(said("a"))
+    engine.add(second)
+    engine.scheduler.deliver(said("b"))
+    assert (first.state, second.state) == (("a", "b"), ("b",))
+    engine.scheduler.unregister_view(first.view_id)
+    engine.scheduler.deliver(said("c"))
+    assert (first.state, second.state) == (("a", "b"), ("b", "c"))
+
+
 # News
 
 
