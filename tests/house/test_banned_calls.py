@@ -62,7 +62,7 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "reactive/hub.py:SignalHub._compute": "a user's function ends here: told, its signal keeps its value",
     "app/unified_handler.py:UnifiedHandler._refresh": "a request ends here: told, its signal keeps the old answer",
     "runtime/fact_sinks.py:FactSinks.deliver": "a sink ends here: detached and told, the journal and the others go on",
-    "reactive/scheduler.py:SchedulerCore._run_view": "a view ends here: told to its owner, the others go on",
+    "reactive/scheduler.py:SchedulerCore._run_views": "a view ends here: told to its owner, the others go on",
     "reactive/scheduler.py:SchedulerCore._note_wakeup": "a view ends here: told to its owner, the others go on",
     "reactive/scheduler.py:SchedulerCore._tell": "an observer ends here: detached, and told on the error signal",
     "reactive/subscription.py:Subscription.offer": "a subscriber ends here: detached, and its owner is told",
