@@ -15,7 +15,7 @@ from .annotations import (
     lower_annotations,
     read_annotations,
 )
-from .ast import Choreography
+from .ast import Choreography, Extension
 from .compiled import (
     Checked,
     CompiledProtocol,
@@ -65,8 +65,9 @@ if TYPE_CHECKING:
     from .draw import sequence_mermaid as sequence_mermaid
     from .draw import sequence_svg as sequence_svg
     from .explain import explain_protocol as explain_protocol
-    from .explore import Exploration as Exploration
-    from .explore import Fault as Fault
+    from .exploring import Exploration as Exploration
+    from .exploring import Fault as Fault
+    from .exploring import explore as explore
     from .fsm import State as State
     from .fsm import StateMachine as StateMachine
     from .fsm import Transition as Transition
@@ -111,6 +112,7 @@ __all__ = [
     "CompositionManifest",
     "Conflict",
     "Exploration",
+    "Extension",
     "ExtensionConflict",
     "Extensions",
     "Fault",
@@ -162,6 +164,7 @@ __all__ = [
     "explain_lowering",
     "explain_protocol",
     "explain_refusals",
+    "explore",
     "form_findings",
     "format_choreography",
     "generate_stubs",
@@ -212,8 +215,9 @@ _LAZY = {
     "sequence_mermaid": "draw",
     "sequence_svg": "draw",
     "explain_protocol": "explain",
-    "Exploration": "explore",
-    "Fault": "explore",
+    "Exploration": "exploring",
+    "Fault": "exploring",
+    "explore": "exploring",
     "State": "fsm",
     "StateMachine": "fsm",
     "Transition": "fsm",

@@ -34,7 +34,7 @@ from .roles import bind, has_families
 from .validate import UNPROJECTABLE_KINDS, validate
 
 if TYPE_CHECKING:
-    from .explore import Exploration
+    from .exploring import Exploration
     from .fsm import StateMachine
     from .knowledge import ChoiceKnowledge
 
@@ -85,7 +85,7 @@ class CompiledProtocol:
 
     def explore(self, *, bound: int = 2, limit: int = 100_000) -> "Exploration":
         """Every run up to the bounds, and what goes wrong in any: nothing, for what was projected."""
-        from .explore import explore
+        from .exploring import explore
 
         return explore(self.local, bound=bound, limit=limit)
 

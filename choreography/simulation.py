@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from .explore import QUEUE_BOUND
+from .exploring import QUEUE_BOUND
 from .local import LocalType
 from .semantics import Configuration, LocalSystem, Move
 

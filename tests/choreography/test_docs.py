@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 from typer.testing import CliRunner
 
+from antiphon import choreography
 from antiphon.app.cli.root import app
 from antiphon.choreography.ast import Choreography, Count, Symbol
 from antiphon.choreography.compiled import Checked, check_text
@@ -198,6 +199,19 @@ def _plain(text: str) -> str:
 
 def test_the_table_of_diagnostics_is_the_language_s_own() -> None:
     assert TABLE.read_text(encoding="utf-8") == diagnostics_page(), f"run: python {Path(__file__).name}"
+
+
+def test_every_python_name_of_the_reference_is_a_public_one() -> None:
+    """A module of the room that is called like one of its functions would stand in its place."""
+    page = (FOLDER / "language.md").read_text(encoding="utf-8")
+    table = page[page.index("| Python (`antiphon.choreography`)") : page.index("Exit codes:")]
+    names = [
+        name for row in table.splitlines()[2:] if row.strip() for name in re.findall(r"`@?(\w+)`", row.split("|")[1])
+    ]
+    assert len(names) > 20
+    for name in [*names, "Extension", "Extensions", "ProjectableExtension", "StatementExtension", "ExtensionConflict"]:
+        assert name in choreography.__all__
+        assert callable(getattr(choreography, name)), name
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 import pytest
 
-from antiphon.choreography.compiled import compile_choreography
-from antiphon.choreography.explore import Exploration, explore
+from antiphon.choreography import Exploration, compile_choreography, explore
 from antiphon.choreography.local import LocalBranch, LocalEnd, LocalRec, LocalRecv, LocalSend, LocalType, LocalVar
 
 END = LocalEnd()
@@ -56,6 +55,14 @@ def test_a_role_kept_from_finishing_for_ever_is_starved() -> None:
     taking = LocalRec("X", recv("A", x=LocalVar("X"), stop=send("C", done=END)))
     found = explore({"A": looping, "B": taking, "C": recv("B", done=END)})
     assert kinds(found) == ["starved", "starved"]
+
+
+def test_a_branch_that_goes_on_for_ever_starves_nobody() -> None:
+    text = (
+        "protocol P =\n  roles A, B\n  choice A at\n    | serve =>\n      A -> B : serve\n      loop forever\n"
+        "        B -> A : tick\n    | stop => A -> B : stop\n"
+    )
+    assert compile_choreography(text).explore().is_safe
 
 
 def test_orders_that_only_a_queue_allows_are_explored() -> None:

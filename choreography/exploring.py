@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from .fsm import StateMachine
 from .local import LocalType
 from .semantics import Configuration, LocalSystem, Move
 
@@ -25,7 +26,7 @@ class Fault:
     """One thing that goes wrong: the shortest run that leads there, and who is left doing what.
 
     deadlock: somebody waits and nobody can move · unexpected: the next label is none the receiver knows ·
-    orphan: all are done and a message is left · starved: a role that could finish never will.
+    orphan: all are done and a message is left · starved: a role that could finish never will, whatever it is sent.
     """
 
     kind: FaultKind
@@ -145,18 +146,36 @@ def _find_starved(
     leading: Mapping[Configuration, list[Configuration]],
     faults: dict[object, Fault],
 ) -> None:
-    """Roles with an end to reach that some configuration keeps from reaching it."""
+    """Roles that some configuration keeps from finishing for ever, though what they wait for could lead to their end.
+
+    A role that went into a loop without an exit, as its protocol says, is not kept from anything.
+    """
     for number, machine in enumerate(system.machines):
-        if not machine.finals:
-            continue
-        finishing = [at for at in parents if machine.is_final(at.states[number])]
-        reaching = set(finishing)
-        while finishing:
-            for before in leading.get(finishing.pop(), ()):
+        hoping = _hoping(machine)
+        settled = [at for at in parents if machine.is_final(at.states[number]) or at.states[number] not in hoping]
+        reaching = set(settled)
+        while settled:
+            for before in leading.get(settled.pop(), ()):
                 if before not in reaching:
                     reaching.add(before)
-                    finishing.append(before)
+                    settled.append(before)
         lost = next((at for at in parents if at not in reaching), None)
         if lost is not None:
             message = f"{machine.role} could finish and from here never will"
             faults[("starved", number)] = _fault("starved", system, lost, parents, message)
+
+
+def _hoping(machine: StateMachine) -> frozenset[int]:
+    """The states from which a machine by itself may come to an end."""
+    leading: dict[int, list[int]] = {}
+    for state in machine.states:
+        for one in state.transitions:
+            leading.setdefault(one.target, []).append(state.number)
+    waiting = list(machine.finals)
+    found = set(waiting)
+    while waiting:
+        for before in leading.get(waiting.pop(), ()):
+            if before not in found:
+                found.add(before)
+                waiting.append(before)
+    return frozenset(found)
