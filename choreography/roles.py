@@ -230,7 +230,8 @@ class _Binder:
 
     def _single(self, reference: RoleRef) -> RoleRef:
         instances = self._instances(reference)
-        if len(instances) > 1 or isinstance(reference.index, ast.Wildcard):
+        is_whole_family = reference.name in self._sizes and isinstance(reference.index, ast.Wildcard | None)
+        if len(instances) > 1 or is_whole_family:
             self._report("family_chooser", reference, name=reference.name)
         return instances[0] if instances else reference
 

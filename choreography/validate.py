@@ -16,7 +16,7 @@ from .dsl.surface import all_blocks, roles_named, statements_of
 from .errors import Problem
 from .lower import inline, is_boolean, lower
 from .node import Node, Span, walk
-from .roles import bind, has_families, unbound_problems
+from .roles import INSTANCES_MAX, bind, has_families, unbound_problems
 
 METADATA_VALUES: Mapping[str, tuple[str, ...]] = {
     "class": ("authoritative", "observational", "best_effort"),
@@ -285,20 +285,35 @@ class _Validator:
             yield from inlined.problems
             return
         tree = inlined.tree
-        if has_families(tree):
-            counts, indices = _example_binding(tree) if unbound_problems(tree) else ({}, {})
-            bound = bind(tree, counts=counts, indices=indices)
-            yield from bound.problems
-            if bound.tree is None:
-                return
-            tree = bound.tree
-        yield from (item for item in lower(tree).problems if item.kind not in UNPROJECTABLE_KINDS)
+        if not unbound_problems(tree):
+            yield from _core_problems(tree, {}, {})
+            return
+        # What is wrong with one binding only is wrong with the binding: `W[i] -> W[j]` is fine unless i is j.
+        found = [_core_problems(tree, *binding) for binding in _example_bindings(tree)]
+        common = set.intersection(*({(item.code, item.span) for item in problems} for problems in found))
+        yield from (item for item in found[0] if (item.code, item.span) in common)
 
 
-def _example_binding(tree: Choreography) -> tuple[dict[str, int], dict[str, int]]:
-    """Sizes and indices good enough to look at the shape of a protocol whose own are not known yet."""
+def _core_problems(tree: Choreography, counts: Mapping[str, int], indices: Mapping[str, int]) -> list[Problem]:
+    """What binding families and lowering find."""
+    found: list[Problem] = []
+    if has_families(tree):
+        bound = bind(tree, counts=counts, indices=indices)
+        found += bound.problems
+        if bound.tree is None:
+            return found
+        tree = bound.tree
+    return found + [item for item in lower(tree).problems if item.kind not in UNPROJECTABLE_KINDS]
+
+
+def _example_bindings(tree: Choreography) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
+    """Sizes and indices good enough to look at the shape of a protocol whose own are not known yet.
+
+    Symbols that are an index by themselves are all 0 in the first, and ever different ones in the others.
+    """
     counts: dict[str, int] = {}
     indices: dict[str, int] = {}
+    alone: dict[str, None] = {}
     for block in all_blocks(tree):
         for item in statements_of(block):
             match item:
@@ -307,16 +322,22 @@ def _example_binding(tree: Choreography) -> tuple[dict[str, int], dict[str, int]
             for reference in roles_named(item):
                 index = reference.index
                 if isinstance(index, ast.Symbol):
-                    indices[index.name] = 0
+                    indices.setdefault(index.name, 0)
+                    alone.setdefault(index.name)
                 elif isinstance(index, ast.Range):
                     indices.update({bound: 0 for bound in (index.low,) if isinstance(bound, str)})
                     low = index.low if isinstance(index.low, int) else 0
                     indices.update({bound: low + 1 for bound in (index.high,) if isinstance(bound, str)})
     largest = max([2, *(number + 1 for number in indices.values()), *_written_indices(tree)])
+    sizes = [role.size.count for role in tree.roles if isinstance(role.size, ast.Static)]
+    room = min([max(largest, 1 + len(alone)), *sizes, INSTANCES_MAX])
     for role in tree.roles:
         if isinstance(role.size, ast.Runtime | ast.Symbol):
-            counts[role.name] = min(largest, 1_024)
-    return counts, indices
+            counts[role.name] = min(max(largest, room), INSTANCES_MAX)
+    yield counts, indices
+    for first in (0, 1) if alone and room > 1 else ():
+        apart = {name: (first + number) % room for number, name in enumerate(alone)}
+        yield counts, {**apart, **{name: at for name, at in indices.items() if name not in apart}}
 
 
 def _written_indices(tree: Choreography) -> Iterator[int]:

@@ -576,13 +576,13 @@ class Builder:
         return ast.Loop(ast.Decides(values[0], span=values[0].span), values[1], span=span)
 
     def loop_repeat(self, values: list[Any], span: Span) -> ast.Loop:
-        return ast.Loop(ast.Count(values[0]), values[1], span=span)
+        return ast.Loop(ast.Count(values[0], span=_first_line(span)), values[1], span=span)
 
     def loop_while(self, values: list[Any], span: Span) -> ast.Loop:
         return ast.Loop(ast.While(values[0].text, span=values[0].span), values[1], span=span)
 
     def loop_forever(self, values: list[Any], span: Span) -> ast.Loop:
-        return ast.Loop(ast.Forever(), values[0], span=span)
+        return ast.Loop(ast.Forever(span=_first_line(span)), values[0], span=span)
 
     def rec(self, values: list[Any], span: Span) -> ast.Rec:
         return ast.Rec(values[0].text, values[1], span=span)

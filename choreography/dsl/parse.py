@@ -84,6 +84,8 @@ def parse(
     outcome = drive(arranged.tokens, builder.actions(), Explainer(chosen), known=lexical)
     tree = outcome.value if isinstance(outcome.value, Choreography) else None
     problems = [*lexical, *outcome.problems, *builder.problems]
+    if _is_roles_line_broken(arranged.tokens, problems):
+        problems = [item for item in problems if item.code != "no_roles"]
     if tree is not None:
         tree = replace(tree, comments=tuple(scanned.comments))
         problems += check_surface(tree, is_whole=not any(item.severity == "error" for item in problems))
@@ -187,6 +189,12 @@ def _own_problems(arranged: Arranged, scanned: Scanned) -> Iterator[Problem]:
     for found in arranged.problems:
         if found.code != "unclosed_bracket" or found.span.line not in swallowed:
             yield found
+
+
+def _is_roles_line_broken(tokens: Sequence[Token], problems: Sequence[Problem]) -> bool:
+    """Whether there are roles that could not be read: then nobody forgot to declare them."""
+    broken = {item.span.line for item in problems if item.severity == "error" and item.code != "no_roles"}
+    return any(token.text == "roles" and token.line in broken for token in tokens)
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:

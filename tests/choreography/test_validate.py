@@ -175,6 +175,39 @@ def test_a_commitment_in_many_loops_is_followed_quickly() -> None:
     assert findings(program(*lines, "  " * 50 + "begin book", before=OPERATION)).count("LifecycleOrder") == 1
 
 
+@pytest.mark.parametrize("family", ["W[3]", "W[N]", "W[*]"])
+@pytest.mark.parametrize(
+    ("line", "kinds"),
+    [
+        ("W[i] -> W[j] : M", []),
+        ("W[0] -> W[i] : M", []),
+        ("W[i] -> W[j] : M\n  W[j] -> W[k] : M", []),
+        ("W[i] -> W[i] : M", ["SelfSend"]),
+        ("W[1] -> W[1] : M", ["SelfSend"]),
+    ],
+)
+def test_an_index_that_is_not_bound_yet_may_be_any(family: str, line: str, kinds: list[str]) -> None:
+    checked = check_text(f"protocol P =\n  roles A, {family}\n  {line}\n  A -> W : End\n")
+    assert [problem.kind for problem in checked.problems] == kinds
+
+
+def test_a_family_of_one_is_no_chooser_either() -> None:
+    text = "protocol P =\n  roles A, W[1]\n  choice W at\n    | x => W -> A : x\n"
+    assert [problem.kind for problem in check_text(text).problems] == ["FamilyChooser"]
+    assert check_text(text.replace("choice W ", "choice W[0] ")).is_projectable
+
+
+def test_what_a_loop_counts_to_is_placed_at_the_loop() -> None:
+    checked = check_text("protocol P =\n  roles A, B\n  loop repeat n\n    A -> B : M\n", indices={"n": 2})
+    assert [(problem.kind, problem.span.line) for problem in checked.problems] == [("UnboundSymbol", 3)]
+
+
+@pytest.mark.parametrize("roles", ["A, W[-1]", "A, W[]", "A, W[1..2]", "A,", "A, B-C", "A B"])
+def test_roles_that_cannot_be_read_are_not_said_to_be_missing(roles: str) -> None:
+    checked = check_text(f"protocol P =\n  roles {roles}\n  A -> A : M\n")
+    assert {problem.kind for problem in checked.problems} == {"Syntax"}
+
+
 def test_all_findings_come_at_once_in_the_order_of_the_text() -> None:
     text = program("A -> A : M", "continue X", "A { flow_cost : x } -> B : M", head=" requires Y")
     assert findings(text)[:2] == ["MissingBundle", "SelfSend"]
