@@ -23,8 +23,8 @@ from .roles import bind, has_families, unbound_problems
 
 # `loop repeat n` is written out up to here; more rounds stay a counted node.
 UNROLL_MAX = 64
-# Nested repeats multiply; beyond this many statements the inner ones stay counted too.
-UNROLLED_STATEMENTS_MAX = 4_096
+# Nested repeats multiply; where that makes more statements than this the inner ones stay counted too.
+UNROLLED_STATEMENTS_MAX = 20_000
 DONE = "Done"
 # What sends nothing and yet belongs to a role.
 _ACTIONS = (
@@ -149,11 +149,12 @@ class _Lowerer:
         self._roles = [role.name for role in tree.roles]
         self._problems: list[Problem] = []
         self._became: dict[int, tuple[Statement, str]] = {}
-        self._names: dict[int, str] = {}
+        self._names: dict[int, list[str]] = {}
         self._taken: set[str] = set()
         self._uses: dict[int, int] = {}
         self._finishes: dict[int, bool] = {}
         self._factor = 1
+        self._sizes: dict[int, int] = {}
         self._end = End()
         self._has_actions = any(isinstance(item, _ACTIONS) for item in statements_of(tree.body))
         self._operations = {item.name: item.owner.name for item in tree.declarations if isinstance(item, ast.Operation)}
@@ -172,12 +173,12 @@ class _Lowerer:
         loops = 0
         for statement in statements_of(self._tree.body):
             if isinstance(statement, ast.Rec):
-                self._names[id(statement)] = self._fresh(statement.label)
+                self._names.setdefault(id(statement), []).append(self._fresh(statement.label))
             elif isinstance(statement, ast.Loop) and not isinstance(statement.condition, ast.Count):
                 loops += 1
                 while f"Loop{loops}" in written:
                     loops += 1
-                self._names[id(statement)] = self._fresh(f"Loop{loops}")
+                self._names.setdefault(id(statement), []).append(self._fresh(f"Loop{loops}"))
 
     def _fresh(self, wanted: str) -> str:
         name, number = wanted, 2
@@ -187,10 +188,17 @@ class _Lowerer:
         return name
 
     def _name(self, statement: Statement) -> str:
-        """The name of a loop head; a body written out several times needs a new one each time."""
+        """The name of a loop head; a body written out several times needs a new one each time.
+
+        A protocol called twice is one statement in two places. Blocks are lowered from their end.
+        """
+        names = self._names[id(statement)]
+        return names.pop() if len(names) > 1 else self._fresh_after_use(statement, names[0])
+
+    def _fresh_after_use(self, statement: Statement, name: str) -> str:
         used = self._uses.get(id(statement), 0)
         self._uses[id(statement)] = used + 1
-        return self._names[id(statement)] if not used else self._fresh(self._names[id(statement)])
+        return self._fresh(name) if used else name
 
     def _report(self, code: str, place: ast.Node, **facts: str | int) -> None:
         self._problems.append(problem(code, place.span, **facts))
@@ -320,6 +328,8 @@ class _Lowerer:
 
     def _check_endless(self, branches: Sequence[Block], parts: Sequence[GlobalType]) -> None:
         """A role takes its branches of a `par` in order: after one that never ends it comes to no other."""
+        if any(found.code == "continue_in_par" for found in self._problems):
+            return  # the branch goes nowhere, which was said
         endless: dict[str, int] = {}
         for number, (block, part) in enumerate(zip(branches, parts, strict=True), start=1):
             roles = core.participants_before([part], self._end)
@@ -565,7 +575,8 @@ class _Lowerer:
         factor = self._factor
         self._factor = factor * max(1, times)
         node = after
-        if times <= UNROLL_MAX and self._factor <= UNROLLED_STATEMENTS_MAX:
+        is_few = factor == 1 or self._factor * self._size(loop) <= UNROLLED_STATEMENTS_MAX
+        if times <= UNROLL_MAX and is_few:
             self._note(loop, f"{times} round(s), written out")
             for _ in range(times):
                 node = self._block(loop.body, node, scope)
@@ -574,6 +585,13 @@ class _Lowerer:
             node = core.Repeat(times, self._block(loop.body, self._end, scope), after, span=loop.span)
         self._factor = factor
         return node
+
+    def _size(self, loop: ast.Loop) -> int:
+        """How many statements a loop's body has, those in blocks in it included and counted once."""
+        known = self._sizes.get(id(loop))
+        if known is None:
+            known = self._sizes[id(loop)] = sum(1 for _ in statements_of(loop.body))
+        return known
 
     def _recursion(self, statement: Statement, name: str, body: GlobalType) -> GlobalType:
         if name in _unguarded(body):

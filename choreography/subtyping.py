@@ -5,6 +5,7 @@ annotations or local actions. `is_async_subtype` answers less than could be know
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -17,7 +18,9 @@ from .local import (
     LocalRecv,
     LocalRepeat,
     LocalSend,
+    LocalTimeout,
     LocalType,
+    local_children_first,
     local_size,
     without_actions,
 )
@@ -145,8 +148,8 @@ Answer: TypeAlias = Literal["yes", "no", "unknown"]
 def is_async_subtype(sub: LocalType, sup: LocalType) -> Answer:
     """Whether a process `sub` may run where `sup` is asked for when sends may be made before receives that stand first.
 
-    A send of `sub` may be anticipated over single-label receives of `sup`. "unknown" (a loop too long, a receive with
-    several labels in the way) counts as no.
+    A send of `sub` may be anticipated over single-label receives of `sup`. "no" is sure; "unknown" counts as no: a loop
+    too long, a receive with several labels in the way, exchanges with different roles in another order.
     """
     if is_subtype(sub, sup):
         return "yes"
@@ -158,6 +161,7 @@ def _async(builder: LocalBuilder, sub: LocalType, sup: LocalType) -> Answer:
     seen: set[tuple[int, int]] = set()
     waiting = [(sub, sup)]
     opened = 0
+    answer: Answer = "yes"
     while waiting:
         one, other = waiting.pop()
         while isinstance(one, LocalRec | LocalRepeat):
@@ -171,30 +175,51 @@ def _async(builder: LocalBuilder, sub: LocalType, sup: LocalType) -> Answer:
         # Sends anticipated in a loop leave ever more receives behind: there is no telling when to stop.
         if opened > UNFOLDINGS_MAX * (1 + local_size(sub) + local_size(sup)):
             return "unknown"
-        match one, other:
-            case LocalEnd(), LocalEnd():
-                continue
-            case LocalSend(), LocalSend() if one.partner == other.partner:
-                found = _paired(one.branches, other.branches)
-            case LocalRecv(), LocalRecv() if one.partner == other.partner:
-                found = _paired(other.branches, one.branches)
-                found = None if found is None else [(there, here) for here, there in found]
-            case LocalSend(), LocalRecv():
-                ahead = _anticipated(builder, one, other, UNFOLDINGS_MAX)
-                if not isinstance(ahead, list):
-                    return ahead
-                found = ahead
-            case _:
-                return "no"
-        if found is None:
+        found = _async_pair(builder, one, other)
+        if found == "no":
             return "no"
-        waiting.extend(found)
-    return "yes"
+        if isinstance(found, str):
+            answer = "unknown"
+        else:
+            waiting.extend(found)
+    return answer
 
 
-def _paired(fewer: tuple[LocalBranch, ...], more: tuple[LocalBranch, ...]) -> list[tuple[LocalType, LocalType]] | None:
+_Pairs: TypeAlias = list[tuple[LocalType, LocalType]]
+
+
+def _async_pair(builder: LocalBuilder, one: LocalType, other: LocalType) -> _Pairs | Literal["no", "unknown"]:
+    """What has to hold after one step of two opened types; or that nothing can make them fit, or nobody knows."""
+    match one, other:
+        case LocalEnd(), LocalEnd():
+            return []
+        case LocalSend(), LocalSend() if one.partner == other.partner:
+            return _paired(one.branches, other.branches) or "no"
+        case LocalRecv(), LocalRecv() if one.partner == other.partner:
+            found = _paired(other.branches, one.branches)
+            return "no" if found is None else [(there, here) for here, there in found]
+        case (LocalSend(), LocalSend()) | (LocalRecv(), LocalRecv()):
+            return "unknown" if _comes_to(one, other) and _comes_to(other, one) else "no"
+        case LocalSend(), LocalRecv():
+            return _anticipated(builder, one, other, UNFOLDINGS_MAX) if _comes_to(one, other) else "no"
+        case (LocalTimeout(), _) | (_, LocalTimeout()):
+            return "unknown"
+        case _:
+            return "no"
+
+
+def _comes_to(wanted: LocalSend | LocalRecv, root: LocalType) -> bool:
+    """Whether a type has an exchange in the direction of another, with the same partner, anywhere."""
+    return any(type(node) is type(wanted) and node.partner == wanted.partner for node in _exchanges(root))
+
+
+def _exchanges(root: LocalType) -> Iterator[LocalSend | LocalRecv]:
+    return (node for node in local_children_first(root) if isinstance(node, LocalSend | LocalRecv))
+
+
+def _paired(fewer: tuple[LocalBranch, ...], more: tuple[LocalBranch, ...]) -> _Pairs | None:
     there = {branch.label: branch for branch in more}
-    found: list[tuple[LocalType, LocalType]] = []
+    found: _Pairs = []
     for branch in fewer:
         other = there.get(branch.label)
         if other is None or other.payload != branch.payload:
@@ -205,7 +230,7 @@ def _paired(fewer: tuple[LocalBranch, ...], more: tuple[LocalBranch, ...]) -> li
 
 def _anticipated(
     builder: LocalBuilder, send: LocalSend, sup: LocalType, budget: int
-) -> list[tuple[LocalType, LocalType]] | Answer:
+) -> _Pairs | Literal["no", "unknown"]:
     """The send of `sub` found behind receives of `sup`; what is left of `sup` keeps those receives in front."""
     skipped: list[LocalRecv] = []
     node = sup
@@ -221,13 +246,13 @@ def _anticipated(
             skipped.append(node)
             node = node.branches[0].continuation
         else:
-            return "no"
+            return "unknown" if isinstance(node, LocalTimeout) else "no"
     if node.partner != send.partner:
         return "unknown"
     found = _paired(send.branches, node.branches)
     if found is None:
         return "no"
-    kept: list[tuple[LocalType, LocalType]] = []
+    kept: _Pairs = []
     for here, there in found:
         rest = there
         for receive in reversed(skipped):

@@ -7,7 +7,7 @@ brackets. No layout rule: line ends matter only for guessing where a forgotten s
 from ..errors import Problem
 from ..node import Span
 from .diagnostics import problem
-from .layout import NESTING_MAX, Arranged
+from .layout import NESTING_MAX, Arranged, report_closer
 from .tokens import MACRO, Scanned, Token, scan
 from .words import DECLARATION_WORDS, STATEMENT_WORDS
 
@@ -165,7 +165,7 @@ class _Brace:
             self._out.append(Token("DEDENT", "", *token[2:6], False))
             self._awaits_head = True
             return
-        self._problems.append(problem("unmatched_closer", token.span, seen=token.kind))
+        report_closer(self._problems, token)
 
     def _end_statement(self, *, is_written: bool) -> None:
         self._awaits_head = True

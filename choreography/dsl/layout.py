@@ -6,6 +6,7 @@ it could not read they are its block, after a good line they are a layout proble
 """
 
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import Problem
@@ -46,6 +47,15 @@ def arrange_layout(scanned: Scanned, text: str, *, extension_words: frozenset[st
     return _Layout(scanned.tokens, text, extension_words).run()
 
 
+def report_closer(problems: list[Problem], token: Token) -> None:
+    """Report a bracket that closes nothing; a run of them is one problem, be it a megabyte long."""
+    last = problems[-1] if problems else None
+    if last is not None and last.code == "unmatched_closer" and last.span.end == token.start:
+        problems[-1] = replace(last, span=last.span.to(token.span))
+    else:
+        problems.append(problem("unmatched_closer", token.span, seen=token.kind))
+
+
 class _Layout:
     def __init__(self, raw: list[Token], text: str, extension_words: frozenset[str]) -> None:
         self._raw = raw
@@ -53,7 +63,7 @@ class _Layout:
         self._extension_words = extension_words
         self._out: list[Token] = []
         self._problems: list[Problem] = []
-        self._contexts: list[_Context] = [_Context(raw[0].column if raw else 1, "DEDENT")]
+        self._contexts: list[_Context] = [_Context(self._column_of(raw[0]) if raw else 1, "DEDENT")]
         self._brackets: list[tuple[Token, int]] = []  # with the column of the line it opened on
         self._head = ""
         self._line_column = 1
@@ -104,10 +114,15 @@ class _Layout:
         return bool(self._out) and self._out[-1].kind not in _VIRTUAL and self._out[-1].kind != "="
 
     def _column_of(self, token: Token) -> int:
-        """The column a person sees, tabs counted as going to the next multiple of four."""
+        """The column a person sees, tabs counted as going to the next multiple of four.
+
+        A comment before the first token of its line takes no room: the line begins where the comment does.
+        """
         line_start = token.start - token.column + 1
         lead = self._text[line_start : token.start]
-        return token.column if "\t" not in lead else len(lead.expandtabs(4)) + 1
+        if lead.lstrip(" \t").startswith("{-"):
+            lead = lead[: lead.index("{-")]
+        return len(lead.expandtabs(4)) + 1
 
     def _check_tabs(self, token: Token) -> None:
         line_start = token.start - token.column + 1
@@ -244,7 +259,7 @@ class _Layout:
             self._contexts.pop()
             self._out.append(Token("DEDENT", "", *token[2:6], False))
             return False
-        self._problems.append(problem("unmatched_closer", token.span, seen=token.kind))
+        report_closer(self._problems, token)
         return False
 
     def _is_new_statement(self, position: int) -> bool:

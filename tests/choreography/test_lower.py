@@ -5,9 +5,11 @@ import json
 import pytest
 
 from antiphon.choreography import ast, core
+from antiphon.choreography.compiled import compile_choreography
 from antiphon.choreography.core import Branch, Comm, End, GlobalType, Rec, Var
 from antiphon.choreography.dsl.parse import parse, parse_choreography_str
-from antiphon.choreography.lower import inline, lower
+from antiphon.choreography.local import show_local
+from antiphon.choreography.lower import UNROLLED_STATEMENTS_MAX, inline, lower
 from antiphon.choreography.roles import bind
 
 HEAD = "protocol P =\n  roles A, B, C\n"
@@ -349,3 +351,31 @@ def test_a_family_of_known_size_needs_no_binding() -> None:
     lowered = lower(parse_choreography_str("protocol P =\n  roles A, W[2]\n  A -> W[*] : m\n"))
     assert lowered.core is not None
     assert shown(lowered.core) == "A→W[0]{m: A→W[1]{m: end}}"
+
+
+def test_a_protocol_called_twice_names_its_loops_in_the_order_of_the_text() -> None:
+    text = (
+        "protocol P =\n  roles A, B\n  call G\n  call G\nwhere\n  protocol G =\n    rec L\n      choice A at\n"
+        "        | h =>\n          A -> B : h\n          continue L\n        | k => A -> B : k\n"
+    )
+    view = compile_choreography(text).local["A"]
+    assert show_local(view) == "rec L.(!B{h: L, k: rec L_2.(!B{h: L_2, k: end})})"
+
+
+def test_counted_loops_in_each_other_are_written_out_only_so_far() -> None:
+    nested = "".join(f"{'  ' * (level + 1)}loop repeat 2\n" for level in range(100))
+    lowered = lower(parse_choreography_str(f"protocol P =\n  roles A, B\n{nested}{'  ' * 101}A -> B : x\n"))
+    assert lowered.core is not None
+    assert core.size(lowered.core) < UNROLLED_STATEMENTS_MAX
+
+
+def test_one_counted_loop_of_sixty_four_rounds_is_written_out_whatever_its_body() -> None:
+    text = "protocol P =\n  roles A, B\n  loop repeat 64\n" + "    A -> B : x\n" * 400
+    lowered = lower(parse_choreography_str(text))
+    assert lowered.core is not None
+    assert core.size(lowered.core) == 64 * 400 + 1
+
+
+def test_a_continue_out_of_a_par_is_one_problem() -> None:
+    lines = ("rec X", "  par", "    |", "      A -> B : x", "      continue X", "    | B -> A : y")
+    assert codes(*lines) == ["continue_in_par"]

@@ -1,6 +1,7 @@
 """Reading both dialects: what is accepted, what is refused and how, and that no text is too bad to read."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -669,3 +670,21 @@ def test_a_name_as_long_as_its_file_is_not_told_in_full() -> None:
     for text in ("x" * 1_000_000, "protocol P =\n  roles A, B\n  A -> " + "b" * 1_000_000 + " : M\n"):
         (found,) = parse(text).errors
         assert len(found.message) + len(found.hint) < 1_000
+
+
+def test_a_comment_before_a_statement_takes_no_room() -> None:
+    plain = body("choice A at", "  | x =>", "    A -> B : x", "    A -> B : z", "  | y => A -> B : y")
+    noted = re.sub(r"(?m)^( *)(?=\S)", r"\1{- 1 -} {- 2 -} ", plain)
+    assert parse(noted).tree == parse(plain).tree
+    assert not parse(noted).problems
+
+
+@pytest.mark.parametrize("dialect", ["layout", "brace"])
+def test_a_run_of_brackets_that_close_nothing_is_one_problem(dialect: DialectChoice) -> None:
+    text = (
+        "protocol P =\n  roles A, B\n  A -> B : M )))\n"
+        if dialect == "layout"
+        else "protocol P { roles: A, B; A -> B: M ))); }"
+    )
+    problems = parse(text, dialect=dialect).problems
+    assert [(found.code, found.span.end - found.span.start) for found in problems] == [("unmatched_closer", 3)]
