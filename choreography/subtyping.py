@@ -198,7 +198,7 @@ def _async_pair(builder: LocalBuilder, one: LocalType, other: LocalType) -> _Pai
         case LocalRecv(), LocalRecv() if one.partner == other.partner:
             found = _paired(other.branches, one.branches)
             return "no" if found is None else [(there, here) for here, there in found]
-        case (LocalSend(), LocalSend()) | (LocalRecv(), LocalRecv()):
+        case (LocalSend() as one, LocalSend() as other) | (LocalRecv() as one, LocalRecv() as other):
             return "unknown" if _comes_to(one, other) and _comes_to(other, one) else "no"
         case LocalSend(), LocalRecv():
             return _anticipated(builder, one, other, UNFOLDINGS_MAX) if _comes_to(one, other) else "no"
