@@ -156,8 +156,8 @@ class Parallel(CoreNode):
 class Timeout(CoreNode):
     """`body` unless the owner's clock fires first (then `on_timeout`) or the owner cancels (then `on_cancel`).
 
-    What follows a timeout hangs below its parts, so `participants` says which roles act in the parts themselves; None
-    lets projection find out by what can be reached from two parts.
+    What follows a timeout hangs below its parts, so `participants` says which roles act in the parts themselves, and
+    `after` where that begins; None lets projection find out by what can be reached from two parts.
     """
 
     owner: str
@@ -166,6 +166,7 @@ class Timeout(CoreNode):
     on_timeout: "GlobalType"
     on_cancel: "GlobalType | None" = None
     participants: tuple[str, ...] | None = None
+    after: "GlobalType | None" = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -6,7 +6,7 @@ actions are listed on the transition after which they are due.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from .annotations import MessageAnnotations
 from .ast import Guard, Message, Statement
@@ -160,6 +160,10 @@ class StateMachine:
         ]
         return tuple(dict.fromkeys(step for step in [*found, *late] if step is not None))
 
+    def own(self, state: int) -> tuple[Transition, ...]:
+        """The exchanges of a state itself, or of the body that a timeout state begins with."""
+        return self.states[self._entered(state)].transitions
+
     def find(self, state: int, action: Step) -> Transition | None:
         """The transition an exchange takes, or None when it is not allowed.
 
@@ -226,6 +230,16 @@ _Head: TypeAlias = tuple[tuple[Statement, ...], int]  # what is due on the way t
 _Heads: TypeAlias = Mapping[str, _Head]
 
 
+class _Running(NamedTuple):
+    """A timeout state whose clock runs, and the node where it stops."""
+
+    number: int
+    tail: LocalType | None
+
+
+_Clocks: TypeAlias = tuple[_Running, ...]
+
+
 def build_machine(role: str, root: LocalType, *, states_max: int = STATES_MAX) -> StateMachine:
     """The state machine of a local type; O(states). Counted loops are unrolled.
 
@@ -239,22 +253,26 @@ class _Building:
         self._builder = LocalBuilder()
         self._states_max = states_max
         self._numbers: dict[object, int] = {}
-        self._waiting: list[tuple[int, LocalType, _Heads]] = []
+        self._waiting: list[tuple[int, LocalType, _Heads, _Clocks]] = []
         self._states: dict[int, State] = {}
 
     def build(self, role: str, root: LocalType) -> StateMachine:
-        actions, _ = self._enter(self._builder.adopt(root), {})
+        actions, _ = self._enter(self._builder.adopt(root), {}, ())
         while self._waiting:
-            number, node, heads = self._waiting.pop()
-            self._states[number] = self._state(number, node, heads)
+            number, node, heads, clocks = self._waiting.pop()
+            self._states[number] = self._state(number, node, heads, clocks)
         states = tuple(self._states[number] for number in range(len(self._states)))
-        return StateMachine(role, _with_clocks(_renumbered(states)), actions)
+        return StateMachine(role, _renumbered(states), actions)
 
-    def _enter(self, node: LocalType, heads: _Heads) -> _Head:
-        """The state that a node stands for, made if it is new, and what is due on the way to it."""
+    def _enter(self, node: LocalType, heads: _Heads, clocks: _Clocks) -> _Head:
+        """The state that a node stands for, made if it is new, and what is due on the way to it.
+
+        *clocks* are those that run before it; one stops where its tail begins, and so do all inside it.
+        """
         actions: list[Statement] = []
         loops: dict[str, int] = {}
         while True:
+            clocks = next((clocks[:at] for at, clock in enumerate(clocks) if clock.tail is node), clocks)
             if isinstance(node, LocalAct):
                 actions.append(node.action)
                 node = node.continuation
@@ -270,15 +288,17 @@ class _Building:
                 return (*actions, *due), number
             else:
                 break
-        number = self._number(node, actions, loops, heads)
+        number = self._number(node, actions, loops, heads, () if isinstance(node, LocalEnd) else clocks)
         return tuple(actions), number
 
-    def _number(self, node: LocalType, actions: list[Statement], loops: dict[str, int], heads: _Heads) -> int:
+    def _number(
+        self, node: LocalType, actions: list[Statement], loops: dict[str, int], heads: _Heads, clocks: _Clocks
+    ) -> int:
         free = self._builder.free_in(node)
         here = {name: tuple(actions[start:]) for name, start in loops.items() if name in free}
         around = {name: heads[name] for name in free if name in heads and name not in here}
         # Actions are told apart by what they are, states by their number.
-        key = (id(node), frozenset(here.items()), frozenset(around.items()))
+        key = (id(node), frozenset(here.items()), frozenset(around.items()), tuple(clock.number for clock in clocks))
         known = self._numbers.get(key)
         if known is not None:
             return known
@@ -288,35 +308,45 @@ class _Building:
                 f"more than {self._states_max:,} states; a long counted loop is run with a counter instead"
             )
         inside = around | {name: (due, number) for name, due in here.items()}
-        self._waiting.append((number, node, inside))
+        self._waiting.append((number, node, inside, clocks))
         return number
 
-    def _state(self, number: int, node: LocalType, heads: _Heads) -> State:
+    def _state(self, number: int, node: LocalType, heads: _Heads, clocks: _Clocks) -> State:
+        timed_by = tuple(clock.number for clock in reversed(clocks))
         match node:
             case LocalSend(partner=partner, branches=branches):
-                return State(number, "send", tuple(self._exchange("send", partner, one, heads) for one in branches))
+                ways = tuple(self._exchange("send", partner, one, heads, clocks) for one in branches)
+                return State(number, "send", ways, timed_by=timed_by)
             case LocalRecv(partner=partner, branches=branches):
-                return State(number, "recv", tuple(self._exchange("recv", partner, one, heads) for one in branches))
+                ways = tuple(self._exchange("recv", partner, one, heads, clocks) for one in branches)
+                return State(number, "recv", ways, timed_by=timed_by)
             case LocalTimeout():
                 parts: list[tuple[EdgeKind, LocalType | None]] = [
                     ("body", node.body),
                     ("timeout", node.on_timeout),
                     ("cancel", node.on_cancel),
                 ]
-                edges = tuple(self._edge(kind, part, heads) for kind, part in parts if part is not None)
-                tail = None if node.tail is None else self._enter(node.tail, heads)[1]
-                return State(number, "timeout", edges, node.owner, node.milliseconds, tail, (), node.participants)
+                inside = (*clocks, _Running(number, node.tail))
+                edges = tuple(
+                    self._edge(kind, part, heads, inside if kind == "body" else clocks)
+                    for kind, part in parts
+                    if part is not None
+                )
+                tail = None if node.tail is None else self._enter(node.tail, heads, clocks)[1]
+                return State(number, "timeout", edges, node.owner, node.milliseconds, tail, timed_by, node.participants)
             case LocalEnd():
                 return State(number, "final")
             case _:
                 raise AssertionError(f"{type(node).__name__} is no state")
 
-    def _edge(self, kind: EdgeKind, part: LocalType, heads: _Heads) -> Transition:
-        actions, target = self._enter(part, heads)
+    def _edge(self, kind: EdgeKind, part: LocalType, heads: _Heads, clocks: _Clocks) -> Transition:
+        actions, target = self._enter(part, heads, clocks)
         return Transition(kind, target, actions=actions)
 
-    def _exchange(self, kind: EdgeKind, partner: str, branch: LocalBranch, heads: _Heads) -> Transition:
-        actions, target = self._enter(branch.continuation, heads)
+    def _exchange(
+        self, kind: EdgeKind, partner: str, branch: LocalBranch, heads: _Heads, clocks: _Clocks
+    ) -> Transition:
+        actions, target = self._enter(branch.continuation, heads, clocks)
         return Transition(
             kind,
             target,
@@ -349,25 +379,5 @@ def _moved(state: State, order: Mapping[int, int]) -> State:
     transitions = tuple(replace(one, target=order[one.target]) for one in state.transitions)
     # A tail that the parts never reach is no place where a clock stops.
     tail = None if state.tail is None else order.get(state.tail)
-    return replace(state, number=order[state.number], transitions=transitions, tail=tail)
-
-
-def _with_clocks(states: tuple[State, ...]) -> tuple[State, ...]:
-    """Every state told which clocks run in it: from a timeout's body to its tail."""
-    running: dict[int, list[int]] = {}
-    for clock in states:
-        if clock.kind != "timeout":
-            continue
-        seen = {clock.number}
-        waiting = [clock.transitions[0].target]
-        while waiting:
-            number = waiting.pop()
-            if number in seen or number == clock.tail or states[number].kind == "final":
-                continue
-            seen.add(number)
-            # Inner timeouts have higher numbers, since a reader meets them later.
-            running.setdefault(number, []).insert(0, clock.number)
-            waiting.extend(one.target for one in states[number].transitions)
-    if not running:
-        return states
-    return tuple(replace(state, timed_by=tuple(running.get(state.number, ()))) for state in states)
+    timed_by = tuple(order[clock] for clock in state.timed_by)
+    return replace(state, number=order[state.number], transitions=transitions, tail=tail, timed_by=timed_by)

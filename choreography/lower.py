@@ -619,7 +619,7 @@ class _Lowerer:
         parts = [part for part in (body, on_timeout, on_cancel) if part is not None]
         roles = core.participants_before(parts, after)
         owner = timeout.owner.name
-        return core.Timeout(owner, timeout.milliseconds, body, on_timeout, on_cancel, roles, span=timeout.span)
+        return core.Timeout(owner, timeout.milliseconds, body, on_timeout, on_cancel, roles, after, span=timeout.span)
 
 
 def replace_branch(

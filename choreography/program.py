@@ -513,7 +513,11 @@ class _Checking:
         is_out = isinstance(effect, SendEffect | ChooseEffect)
         partner = effect.to if isinstance(effect, SendEffect | ChooseEffect) else effect.sender
         step = Step("send" if is_out else "recv", partner, effect.label)
-        found = self._machine.find(place.state, step)
+        timed = self._timed(place)
+        if timed:
+            self.fault(f"{show_step(step)} where {timed} begins: give the program a timeout")
+            return
+        found = next((one for one in self._machine.own(place.state) if one.step == step), None)
         alone = found is not None and found.message is None
         if found is None or (place.announced is not None and place.announced != effect.label):
             awaited = f"the message of {place.announced}" if place.announced else self.expected(place.state)
@@ -525,13 +529,17 @@ class _Checking:
             verb = "choose" if is_out else "offer"
             self.fault(f"{show_step(step)} as a message where the label travels alone: {verb} it")
         else:
-            others = [one for one in self._machine.expected(place.state) if one.partner == partner and one != step]
+            others = [one for one in self._steps(place) if one.partner == partner and one != step]
             if not is_out and others and place.announced is None:
                 self.fault(f"{show_step(step)} where also {show_step(others[0])} may come: offer, and branch")
             yield _Place(found.target, None, None, place.latest)
 
     def _offers(self, effect: OfferEffect, place: _Place) -> Iterator[_Place]:
-        steps = [one for one in self._machine.expected(place.state) if one.direction == "recv"]
+        timed = self._timed(place)
+        if timed:
+            self.fault(f"an offer from {effect.sender} where {timed} begins: give the program a timeout")
+            return
+        steps = [one for one in self._steps(place) if one.direction == "recv"]
         steps = [one for one in steps if one.partner == effect.sender and place.announced in (None, one.label)]
         if not steps:
             self.fault(f"an offer from {effect.sender} where {self.expected(place.state)} is expected")
@@ -542,6 +550,14 @@ class _Checking:
                 yield _Place(found.target, None, step.label, step.label)
             else:
                 yield _Place(place.state, step.label, step.label, step.label)
+
+    def _steps(self, place: _Place) -> list[Step]:
+        return [step for one in self._machine.own(place.state) if (step := one.step) is not None]
+
+    def _timed(self, place: _Place) -> str:
+        """The timed part that begins here, in words; "" when none does. Every role in it enters it as one."""
+        state = self._machine.states[place.state]
+        return f"a timeout of {state.milliseconds} ms at {state.owner}" if state.kind == "timeout" else ""
 
     def _branch(self, effect: BranchEffect, places: _Places) -> Deep[_Places]:
         cases = dict(effect.cases)

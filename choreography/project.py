@@ -491,7 +491,9 @@ class _TimedParts:
         return self._look(node)[0] if node.participants is None else frozenset(node.participants)
 
     def tail_of(self, node: Timeout) -> GlobalType | None:
-        """Where the parts meet again, if they do."""
+        """Where the parts are over, if anything follows."""
+        if node.after is not None:
+            return None if isinstance(node.after, End) else node.after
         return self._look(node)[1]
 
     def _look(self, node: Timeout) -> tuple[frozenset[str], GlobalType | None]:

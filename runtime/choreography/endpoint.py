@@ -1,6 +1,8 @@
 """A role's end of a session: every operation is held against the role's machine before anything leaves.
 
 The machine decides what is allowed, the handler carries it, and the endpoint moves on only after the handler succeeded.
+What happens in a timed part is agreed with the roles in it (`timed_words.py`): nobody leaves one before its owner said
+how it ended, and what its body still brings after it was given up is dropped.
 Performs no local actions of the protocol: `due` says which there are.
 """
 
@@ -8,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar, overload
 
 from antiphon.choreography import CompiledProtocol
 from antiphon.choreography.ast import Evidence, Predicate, Statement
-from antiphon.choreography.fsm import Transition, show_step
+from antiphon.choreography.fsm import show_step
 from antiphon.choreography.guards import GuardUndecided, holds, value_in
 from antiphon.choreography.merge import Step
 from antiphon.choreography.payloads import Strictness
@@ -33,11 +35,13 @@ from .errors import (
     MalformedMessage,
     PayloadRefused,
     ProtocolViolation,
+    TransportFailed,
     UnexpectedMessage,
 )
 from .guarding import Effects, GuardPort, GuardRequest
 from .handler import ChoreoHandler, Labelled, Written, label_of, value_of
 from .role_plan import Messages, RolePlan, Way
+from .timed_words import PartEnding, TimedWord
 
 M = TypeVar("M")
 E = TypeVar("E")
@@ -75,10 +79,11 @@ class _Held(NamedTuple):
 class _PartIsOver(BaseException):
     """Leaves the body of a timed part; caught by its block, whose own it is."""
 
-    def __init__(self, clock: int, first: Transition | None = None) -> None:
+    def __init__(self, clock: int, ending: PartEnding = "timeout", teller: str = "") -> None:
         self.clock = clock
-        # The owner's words that told so; None when it is this role's own clock.
-        self.first = first
+        self.ending = ending
+        # Who told so; "" when it is this role's own clock.
+        self.teller = teller
 
 
 class Endpoint(Generic[E]):
@@ -126,8 +131,8 @@ class Endpoint(Generic[E]):
         # By sender, and whether a message travels: what a part given up may still bring, and answers not waited for.
         self._stale: dict[str, dict[str, bool]] = {}
         self._owed: dict[str, deque[tuple[str, bool]]] = {}
-        # A timed part of another role that this one is done with, and the state in which it was.
-        self._left: tuple[int, int] | None = None
+        # Parts given up here whose sender did not say yet that it gave them up, too: by their depths, in order.
+        self._unmarked: dict[str, list[int]] = {}
         self._sent = self._received = self._discarded = 0
 
     @classmethod
@@ -178,7 +183,7 @@ class Endpoint(Generic[E]):
 
     @property
     def is_done(self) -> bool:
-        """Whether the role's part is over, or nothing is left of it unless another role's clock fires."""
+        """Whether the role's part is over."""
         return self._state in self.plan.ends
 
     @property
@@ -246,11 +251,8 @@ class Endpoint(Generic[E]):
             data = self._codec.encode(Labelled(name, value))
             carried = Labelled(name, value, Written(self._codec, data))
             request = None if way.is_plain else await self._admitted(way, data, context)
-            try:
-                await self.handler.send(self.session, to, carried)
-            except asyncio.CancelledError:
-                self._is_uncertain = True
-                raise
+            with self._noting_how_it_goes():
+                await self._or_part_is_over(to, self.handler.send(self.session, to, carried))
             self._sent += 1
             self._move(way)
             if request is not None:
@@ -276,11 +278,8 @@ class Endpoint(Generic[E]):
                 self._chosen = way
                 return
             request = await self._admitted(way, b"", None)
-            try:
-                await self.handler.choose(self.session, to, label)
-            except asyncio.CancelledError:
-                self._is_uncertain = True
-                raise
+            with self._noting_how_it_goes():
+                await self._or_part_is_over(to, self.handler.choose(self.session, to, label))
             self._sent += 1
             self._move(way)
             if request is not None:
@@ -300,20 +299,13 @@ class Endpoint(Generic[E]):
         self._enter("receive from", sender)
         try:
             ways = self._receive_ways(sender)
-            # Who is only to send may still be told that the clock fired.
-            ordinary = [way for way in ways.values() if way.clock is None] or list(ways.values())
-            if len(ordinary) != 1 or not ordinary[0].is_message:
+            way = next(iter(ways.values()))
+            if len(ways) != 1 or not way.is_message:
                 actual = f"receive exactly one message from {sender}"
                 raise ProtocolViolation(self.role, actual=actual, expected=self.expected, path=self.history)
-            way = ordinary[0]
             self._check_kind(way, kind)
-            if len(ways) > 1 or self._held or self._owed or self._stale or self.plan.tellers(self._state):
-                found = await self._next_way(sender, ways)
-                if found is not way:
-                    self._held.setdefault(found.step.partner, _Held(found.step.label))
-                    raise UnexpectedMessage(
-                        found.step.partner, actual=f"{found.step.label} (a clock fired)", expected=[way.step.label]
-                    )
+            if self._held or self._owed or self._unmarked or self._clocks:
+                await self._next_way(sender, ways)
             message = await self._message(way, kind)
             self._received += 1
             self._move(way)
@@ -322,10 +314,7 @@ class Endpoint(Generic[E]):
             self._busy = ""
 
     async def offer(self, sender: str) -> Offer:
-        """What *sender* chose: the first label that arrives, and its message.
-
-        In a timed part of another role, outside its block, also what the owner says first when its clock fired.
-        """
+        """What *sender* chose: the first label that arrives, and its message."""
         self._enter("take an offer from", sender)
         try:
             way = await self._next_way(sender, self._receive_ways(sender))
@@ -345,8 +334,9 @@ class Endpoint(Generic[E]):
     def timeout(self) -> Clock[E]:
         """The timed part that comes next, as a block: ``async with endpoint.timeout() as clock``.
 
-        The owner's clock runs as long as the block and cuts it off; another role's block ends when it learns that the
-        clock fired. Either way ``clock.outcome`` says how it ended, and the endpoint stands where that leads.
+        Every role in the part enters it so. The owner's clock runs as long as the block and cuts it off; another role's
+        block ends when it learns that the clock fired, and, when its share is done, waits for the owner's word. Either
+        way ``clock.outcome`` says how it ended, alike for all, and the endpoint stands where that leads.
         """
         state = self.plan.machine.states[self._state]
         if state.kind != "timeout":
@@ -430,7 +420,7 @@ class Endpoint(Generic[E]):
         if self._state in self.plan.clocks:
             raise ProtocolViolation(
                 self.role,
-                actual=f"{operation} {what} before its clock runs",
+                actual=f"{operation} {what} before the clock runs",
                 expected=["`async with endpoint.timeout()` around the timed part"],
                 path=self.history,
             )
@@ -505,13 +495,28 @@ class Endpoint(Generic[E]):
         if request is not None:
             await self._tell_guard(request)
 
+    @contextmanager
+    def _noting_how_it_goes(self) -> Iterator[None]:
+        """Whether what was cut off has left is not known, and the session goes no further."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._is_uncertain = True
+            raise
+
+    async def _or_part_is_over(self, to: str, sending: Awaitable[None]) -> None:
+        """Send; where the receiver is gone because the timed part was given up, that is what is told."""
+        try:
+            await sending
+        except ChannelClosed:
+            if self._foreign_clocks():
+                await self._heard_any((to,))
+            raise
+
     # --- receiving
 
     def _receive_ways(self, sender: str) -> dict[str, Way]:
         ways = self.plan.receives(self._state, sender)
-        if self._left is not None and self._left[1] == self._state:
-            # Done with the timed part, and not a step further: the owner may have given it up meanwhile.
-            ways = {**self.plan.first_words(self._left[0], sender), **ways}
         if not ways:
             actual = f"receive from {sender}"
             raise ProtocolViolation(self.role, actual=actual, expected=self.expected, path=self.history)
@@ -527,69 +532,107 @@ class Endpoint(Generic[E]):
 
     async def _next_way(self, sender: str, ways: Mapping[str, Way]) -> Way:
         """The way that the next label of *sender* takes, past what comes too late. Leaves the message where it is."""
-        wanted, wanted_ways = sender, ways
-        while True:
-            sender, ways = wanted, wanted_ways
-            tellers = self.plan.tellers(self._state)
-            if tellers and not (len(tellers) == 1 and wanted in tellers):
-                sender = await self._first_to_speak(wanted, tellers)
-                ways = wanted_ways if sender == wanted else tellers[sender]
-            held = self._held.get(sender)
-            label = held.label if held is not None else await self.handler.offer(self.session, sender)
-            owed = self._owed.get(sender)
-            if owed and owed[0][0] == label:
-                await self._discard(sender, *owed.popleft())
-                continue
-            way = ways.get(label)
-            if way is None:
-                if label in self._stale.get(sender, ()):
-                    await self._discard(sender, label, self._stale[sender][label])
-                    continue
-                # A label alone was taken to be looked at: it is kept for whoever asks rightly.
-                self._held[sender] = held or _Held(label)
-                raise UnexpectedMessage(sender, actual=label, expected=list(ways))
-            if not way.is_message:
-                self._held[sender] = _Held(label)
-            if way.clock is not None and self._left is not None and way.clock == self._left[0]:
-                self._jump_to_part_of(way)
-            if way.clock is not None and any(clock.number == way.clock for clock in self._clocks):
-                raise _PartIsOver(way.clock, way.transition)
-            return way
+        await self._heard_any((sender,))
+        label = self._held[sender].label
+        way = ways.get(label)
+        if way is None:
+            raise UnexpectedMessage(sender, actual=label, expected=list(ways))
+        return way
 
-    async def _first_to_speak(self, wanted: str, tellers: Mapping[str, Mapping[str, Way]]) -> str:
-        """Whoever is heard first: a clock's owner who tells that it fired, or the one that is waited for.
+    def _foreign_clocks(self) -> list[Clock[E]]:
+        """The clocks of other roles that run here and may still fire."""
+        return [clock for clock in self._clocks if not clock.is_mine and not clock.is_settled]
 
-        What was heard is kept, whoever said it; owners that say anything else are not listened to any more.
+    async def _heard_any(self, wanted: Collection[str], *, about: Clock[E] | None = None) -> None:
+        """Return when one of *wanted* has said something that is this role's; with *about*, when that clock is settled.
+
+        Meanwhile everybody in a running timed part is listened to: any of them may tell that it was given up. Raises
+        ``ChannelClosed`` when nobody is left to hear, ``_PartIsOver`` when a part is.
         """
-        silent = [peer for peer in dict.fromkeys((wanted, *tellers)) if peer not in self._held]
+        gone: dict[str, ChannelClosed] = {}
         while True:
-            for owner, late in tellers.items():
-                if owner in self._held and self._held[owner].label in late:
-                    return owner
-            if wanted in self._held:
-                return wanted
-            with _alone():
-                async with asyncio.TaskGroup() as group:
-                    listening = {peer: group.create_task(self._hear(peer, wanted)) for peer in silent}
-                    await asyncio.wait(listening.values(), return_when=asyncio.FIRST_COMPLETED)
-                    for task in listening.values():
-                        task.cancel()
-            silent = [peer for peer, task in listening.items() if task.cancelled() and peer not in self._held]
+            concerned = dict.fromkeys((*wanted, *(peer for clock in self._foreign_clocks() for peer in clock.others)))
+            for peer in [one for one in concerned if one in self._held]:
+                await self._sort_out(peer, is_wanted=peer in wanted)
+            if about is not None and about.is_settled:
+                return
+            heard = [peer for peer in wanted if peer in self._held]
+            if heard and about is not None:
+                # It says what comes after the part, and did not say that the part is over.
+                actual = self._held[heard[0]].label
+                raise UnexpectedMessage(heard[0], actual=actual, expected=["how the timed part ended"])
+            if heard:
+                return
+            silent = [one for one in concerned if one not in self._held and one not in gone]
+            if not silent:
+                raise next(problem for peer, problem in gone.items() if peer in wanted)
+            await self._listen(silent, wanted, gone)
 
-    async def _hear(self, peer: str, wanted: str) -> None:
-        try:
-            label = await self.handler.offer(self.session, peer)
-        except ChannelClosed:
-            # An owner that is gone fires no clock; the one that is waited for must be there.
-            if peer == wanted:
-                raise
+    async def _listen(self, silent: list[str], wanted: Collection[str], gone: dict[str, ChannelClosed]) -> None:
+        """Wait until one of several says something; it is held. Who closed is *gone*."""
+
+        async def hear(peer: str) -> None:
+            try:
+                self._held[peer] = _Held(await self.handler.offer(self.session, peer))
+            except ChannelClosed as problem:
+                gone[peer] = problem
+            except ProtocolViolation as problem:
+                # A handler that keeps to the protocol itself lets nobody else be heard now.
+                if peer in wanted:
+                    raise
+                gone[peer] = ChannelClosed(str(problem), "receive")
+
+        if len(silent) == 1:
+            await hear(silent[0])
             return
-        except ProtocolViolation:
-            # A handler that keeps to the protocol itself has moved on with what another peer said a moment ago.
-            if not self._held:
-                raise
+        with _alone():
+            async with asyncio.TaskGroup() as group:
+                listening = [group.create_task(hear(peer)) for peer in silent]
+                await asyncio.wait(listening, return_when=asyncio.FIRST_COMPLETED)
+                for task in listening:
+                    task.cancel()
+
+    async def _sort_out(self, peer: str, *, is_wanted: bool) -> None:
+        """Take away what *peer* said if it is nobody's, or a word about a timed part."""
+        held = self._held[peer]
+        if held.is_read:
             return
-        self._held[peer] = _Held(label)
+        word = TimedWord.read(held.label)
+        if word is not None:
+            # Who is listened to by the way may be ahead, in a part that this role has not entered yet.
+            if self._take_word(peer, word) or is_wanted:
+                self._held.pop(peer, None)
+            return
+        owed = self._owed.get(peer)
+        if owed and owed[0][0] == held.label:
+            await self._discard(peer, *owed.popleft())
+        elif peer in self._unmarked:
+            is_message = self._stale.get(peer, {}).get(held.label)
+            if is_message is None:
+                # It cannot be of the part, so whoever says it was not in that: roles that merged branches know less.
+                del self._unmarked[peer]
+            else:
+                await self._discard(peer, held.label, is_message)
+
+    def _take_word(self, peer: str, word: TimedWord) -> bool:
+        """Whether a word was about a part that this role is in, or gave up."""
+        unmarked = self._unmarked.pop(peer, [])
+        if unmarked and (word.ending == "in time" or word.depth > unmarked[0]):
+            self._unmarked[peer] = unmarked  # about a part inside one that was given up
+            return True
+        if unmarked and word.depth == unmarked[0]:
+            if unmarked[1:]:
+                self._unmarked[peer] = unmarked[1:]
+            return True
+        # What it left is a part around those that were given up here, if there were any: of them it says no more.
+        clock = next((one for one in self._clocks if one.depth == word.depth), None)
+        if clock is None or clock.is_mine or clock.is_settled:
+            return False
+        if word.ending != "in time":
+            del self._held[peer]
+            raise _PartIsOver(clock.number, word.ending, peer)
+        clock.is_settled = peer == clock.owner
+        return True
 
     async def _discard(self, sender: str, label: str, is_message: bool) -> None:
         """Drop what nobody waits for any more. A label alone was taken by looking at it."""
@@ -616,6 +659,11 @@ class Endpoint(Generic[E]):
         self, ways: Iterable[Way], kind: type[object] | None, needed: int, within_s: float | None
     ) -> dict[str, object]:
         arrived: dict[str, object] = {}
+        if self._foreign_clocks():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._arrive_one_by_one({way.step.partner: way for way in ways}, kind, needed, arrived)
+            return arrived
         is_enough = asyncio.Event()
 
         async def wait_for(way: Way) -> None:
@@ -638,6 +686,17 @@ class Endpoint(Generic[E]):
                     task.cancel()
         return arrived
 
+    async def _arrive_one_by_one(
+        self, ways: dict[str, Way], kind: type[object] | None, needed: int, arrived: dict[str, object]
+    ) -> None:
+        """The same by one task: in a timed part each wait listens to all."""
+        while len(arrived) < needed:
+            await self._heard_any(ways)
+            for sender in [peer for peer in ways if peer in self._held]:
+                way = await self._next_way(sender, {ways[sender].step.label: ways[sender]})
+                arrived[sender] = await self._message(way, kind)
+                del ways[sender]
+
     # --- moving
 
     def _move(self, way: Way) -> None:
@@ -649,31 +708,38 @@ class Endpoint(Generic[E]):
             del history[:-HISTORY_MAX]
         self._due = way.transition.actions
         self._chosen = None
-        self._left = None
 
-    def _jump_to_part_of(self, way: Way) -> None:
-        """Into the part that an owner's first words begin, from behind the body."""
-        assert way.clock is not None, "looked at before"
-        for part in self.plan.machine.states[way.clock].transitions[1:]:
-            if any(one is way.transition for one in self.plan.machine.states[part.target].transitions):
-                self._jump(way.clock, part)
-
-    def _jump(self, clock: int, part: Transition) -> None:
-        """Leave a timed part's body for one of its other parts; what the body would still bring is stale."""
-        for sender, labels in self._labels_of_body(clock).items():
+    async def _give_up(self, clock: Clock[E], ending: Literal["timeout", "cancel"], teller: str) -> None:
+        """Leave a timed part's body for one of its other parts, and tell everybody in it."""
+        part = self.plan.machine.states[clock.number].part(ending)
+        assert part is not None, "nobody cancels what has no `on cancel`"
+        for sender, labels in self.plan.labels_of_body(clock.number).items():
             self._stale.setdefault(sender, {}).update(labels)
+        for peer in clock.others:
+            unmarked = [depth for depth in self._unmarked.get(peer, ()) if depth <= clock.depth]
+            if peer != teller:
+                unmarked.append(clock.depth)
+            self._unmarked[peer] = unmarked
+            if not unmarked:
+                del self._unmarked[peer]
         self._state = part.target
         self._due = part.actions
         self._chosen = None
         self._is_uncertain = False
+        await self._tell(clock, ending)
 
-    def _labels_of_body(self, clock: int) -> dict[str, dict[str, bool]]:
-        found: dict[str, dict[str, bool]] = {}
-        for state in self.plan.machine.states:
-            if state.kind == "recv" and clock in state.timed_by:
-                labels = {one.label: one.message is not None for one in state.transitions}
-                found.setdefault(state.partner, {}).update(labels)
-        return found
+    async def _tell(self, clock: Clock[E], ending: PartEnding) -> None:
+        """Say how a part ended to everybody in it; whoever is gone or out of reach notices that anyway."""
+        label = TimedWord(ending, clock.depth).label
+
+        async def tell(peer: str) -> None:
+            with suppress(ChannelClosed, TransportFailed):
+                await self.handler.choose(self.session, peer, label)
+
+        with _alone():
+            async with asyncio.TaskGroup() as group:
+                for peer in clock.others:
+                    group.create_task(tell(peer))
 
     def _family_ways(self, direction: Literal["send", "recv"], family: str, label: str | None) -> list[Way]:
         """The exchanges with every instance of a family that come next, one after another, by index."""
@@ -711,7 +777,13 @@ class Clock(Generic[E]):
         self._endpoint = endpoint
         self._state = endpoint.plan.machine.states[number]
         self._outcome: ClockOutcome = "running"
-        self._is_mine = self._state.owner == endpoint.role
+        self.owner = self._state.owner
+        self.is_mine = self.owner == endpoint.role
+        # How many clocks run around it, for every role in it alike; and who else is in it.
+        self.depth = len(self._state.timed_by)
+        self.others = tuple(one for one in self._state.participants if one != endpoint.role)
+        # Whether the owner said that it will not fire any more.
+        self.is_settled = False
         self._limit: asyncio.Timeout | None = None
 
     @property
@@ -726,40 +798,45 @@ class Clock(Generic[E]):
 
     def cancel(self) -> None:
         """Leave the body for `on cancel`; the owner alone may, and the rest of the block is not run."""
-        if not self._is_mine or self._state.part("cancel") is None:
-            who = self._state.owner if self._state.part("cancel") is not None else "nobody"
-            raise ProtocolViolation(
-                self._endpoint.role, actual="cancel a timed part", expected=[f"that {who} does"], path=()
-            )
-        self._outcome = "cancel"
-        raise _PartIsOver(self.number)
+        self._check_cancel()
+        raise _PartIsOver(self.number, "cancel")
+
+    async def cancel_by_hand(self) -> None:
+        """The same for a part that was begun by hand."""
+        self._check_cancel()
+        await self._leave(_PartIsOver(self.number, "cancel"), has_fired=False)
+
+    def _check_cancel(self) -> None:
+        has_cancel = self._state.part("cancel") is not None
+        if not self.is_mine or not has_cancel:
+            expected = [f"that {self.owner if has_cancel else 'nobody'} does"]
+            raise ProtocolViolation(self._endpoint.role, actual="cancel a timed part", expected=expected, path=())
 
     def begin_by_hand(self) -> None:
-        """Enter the body without a timer: whoever calls this cuts the body off, and calls ``leave``."""
+        """Enter the body without a timer: whoever calls this cuts the body off, and calls ``end_by_hand``."""
         self._enter()
 
-    def leave(self, outcome: Literal["body", "timeout", "cancel"]) -> None:
-        """End a part that was begun by hand."""
-        self._endpoint._clocks.remove(self)
-        if outcome == "body":
-            self._done()
-        else:
-            self._end(outcome)
+    async def end_by_hand(self, problem: BaseException | None = None, *, has_fired: bool = False) -> ClockOutcome:
+        """End a part that was begun by hand, as its block would: how it ended; running, when *problem* only left it."""
+        await self._leave(problem, has_fired=has_fired)
+        return self._outcome
+
+    def is_ended_by(self, problem: BaseException) -> bool:
+        """Whether an error that left the body is only this part's way of ending."""
+        return isinstance(problem, _PartIsOver) and problem.clock == self.number
+
+    async def wait_ended(self) -> None:
+        """Hear how another role's part ended, before this role's share of it is done."""
+        await self._endpoint._heard_any((self.owner,), about=self)
 
     @property
     def seconds(self) -> float | None:
         """How long the body may take; None when the clock is another role's."""
-        return self._state.milliseconds / 1000 if self._is_mine else None
-
-    def is_over(self, problem: BaseException) -> Literal["timeout", "cancel"] | None:
-        """Which part an error that left the body stands for; None when it is only an error."""
-        if isinstance(problem, _PartIsOver) and problem.clock == self.number:
-            return self._told(problem.first)
-        return None
+        return self._state.milliseconds / 1000 if self.is_mine else None
 
     async def __aenter__(self) -> Self:
         self._enter()
-        if self._is_mine:
+        if self.is_mine:
             self._limit = asyncio.timeout(self._state.milliseconds / 1000)
             await self._limit.__aenter__()
         return self
@@ -778,19 +855,42 @@ class Clock(Generic[E]):
     async def __aexit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        return await self._leave(problem, has_fired=await self._stop(kind, problem, trace))
+
+    async def _leave(self, problem: BaseException | None, *, has_fired: bool) -> bool:
+        """End the part; whether *problem* was only its way of ending."""
+        try:
+            if has_fired:
+                await self._end(_PartIsOver(self.number))
+            elif problem is None:
+                await self._finish()
+            elif isinstance(problem, _PartIsOver) and problem.clock == self.number:
+                await self._end(problem)
+            else:
+                return False
+            return True
+        finally:
+            self._endpoint._clocks.remove(self)
+
+    async def _finish(self) -> None:
+        """The share of this role is done: say that it was in time, or hear whether it was."""
         endpoint = self._endpoint
-        endpoint._clocks.remove(self)
-        has_fired = await self._stop(kind, problem, trace)
-        if has_fired:
-            return self._end("timeout")
-        if problem is None:
-            self._done()
-            return False
-        if not isinstance(problem, _PartIsOver) or problem.clock != self.number:
-            return False
-        if self._outcome == "cancel":
-            return self._end("cancel")
-        return self._end(self._told(problem.first))
+        here = endpoint.plan.machine.states[endpoint._state]
+        if self.number in here.timed_by and here.kind != "final":
+            actual = "leave a timed part before its end"
+            raise ProtocolViolation(endpoint.role, actual=actual, expected=endpoint.expected, path=endpoint.history)
+        if self.is_mine:
+            self._outcome = "body"
+            await endpoint._tell(self, "in time")
+            return
+        try:
+            if not self.is_settled:
+                await endpoint._heard_any((self.owner,), about=self)
+            self._outcome = "body"
+        except _PartIsOver as over:
+            if over.clock != self.number:
+                raise
+            await self._end(over)
 
     async def _stop(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
@@ -804,31 +904,17 @@ class Clock(Generic[E]):
             if not self._limit.expired():
                 raise
             return True
-        return isinstance(problem, _PartIsOver) and problem.clock == self.number and self._outcome == "running"
+        return False
 
     def _check(self) -> None:
         """At zero milliseconds, and from the moment it fired, nothing of the body happens any more."""
-        if self._is_mine and (self._state.milliseconds == 0 or (self._limit is not None and self._limit.expired())):
+        if self.is_mine and (self._state.milliseconds == 0 or (self._limit is not None and self._limit.expired())):
             raise _PartIsOver(self.number)
 
-    def _done(self) -> None:
-        self._outcome = "body"
-        if not self._is_mine:
-            self._endpoint._left = (self.number, self._endpoint._state)
-
-    def _told(self, first: Transition | None) -> Literal["timeout", "cancel"]:
-        """Which part the owner's first words begin."""
-        cancel = self._state.part("cancel")
-        states = self._endpoint.plan.machine.states
-        is_cancel = cancel is not None and any(one is first for one in states[cancel.target].transitions)
-        return "cancel" if is_cancel else "timeout"
-
-    def _end(self, outcome: Literal["timeout", "cancel"]) -> bool:
-        self._outcome = outcome
-        part = self._state.part(outcome)
-        assert part is not None, "looked at before"
-        self._endpoint._jump(self.number, part)
-        return True
+    async def _end(self, over: _PartIsOver) -> None:
+        ending: Literal["timeout", "cancel"] = "cancel" if over.ending == "cancel" else "timeout"
+        self._outcome = ending
+        await self._endpoint._give_up(self, ending, over.teller)
 
 
 @contextmanager

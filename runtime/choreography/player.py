@@ -89,7 +89,7 @@ class Player:
             if state.number in self.endpoint.plan.clocks:
                 async with self.endpoint.timeout() as inner:
                     await self._play_until(inner)
-                if inner.outcome != "body":
+                if inner.outcome != "body" and inner.is_mine:
                     self.tell(Happening(self.endpoint.role, "", f"the clock of {state.milliseconds} ms fired"))
                 continue
             await self._step()

@@ -6,7 +6,7 @@ The machine alone says what is allowed; this remembers its answers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from antiphon.choreography import CompiledProtocol, GuardCommand, StateMachine, Transition, Violation
@@ -32,8 +32,6 @@ class Way:
     kind: type[object] | None
     shape: PayloadShape | None
     commands: tuple[GuardCommand, ...]
-    # The timeout state whose `on timeout` or `on cancel` begins here; None for an ordinary step.
-    clock: int | None
     # No guard, no annotation, and nothing to look at beyond the class: the way that must be quick.
     is_plain: bool
 
@@ -46,12 +44,6 @@ class Way:
     def is_message(self) -> bool:
         """Whether a message travels, and not a label alone."""
         return self.shape is not None
-
-    def _at(self, clock: int) -> Way:
-        return replace(self, clock=clock)
-
-
-_NOBODY: dict[str, dict[str, Way]] = {}
 
 
 class RolePlan:
@@ -70,19 +62,14 @@ class RolePlan:
         self.role = machine.role
         self.protocol = protocol
         self.strictness = strictness
-        # Timed parts whose clock is this role's: entered through a block, or the clock would not run.
-        self.clocks = frozenset(
-            one.number for one in machine.states if one.kind == "timeout" and one.owner == machine.role
-        )
-        # Where a role may stop: done, or with nothing to do but in `on timeout`: nobody tells it of a body in time.
-        self.ends = frozenset(one.number for one in machine.states if self._is_end(one.number))
+        # Where timed parts begin: they are entered through a block, which learns how they end.
+        self.clocks = frozenset(one.number for one in machine.states if one.kind == "timeout")
+        self.ends = frozenset(machine.finals)
         self._aliases = aliases or {}
         self._kinds = classes_by_label(messages)
         self._sends: dict[tuple[int, str, str], Way] = {}
         self._receives: dict[tuple[int, str], dict[str, Way]] = {}
-        # Who may tell that a clock fired, and with which labels, in a state inside a timed part of another role.
-        self._tellers: dict[int, dict[str, dict[str, Way]]] = {}
-        self._is_timed = any(one.kind == "timeout" and one.owner != machine.role for one in machine.states)
+        self._bodies: dict[int, dict[str, dict[str, bool]]] = {}
         self._check_classes()
 
     @classmethod
@@ -109,26 +96,20 @@ class RolePlan:
         ways = self._receives.get((state, sender))
         return ways if ways is not None else self._learn_receives(state, sender)
 
-    def tellers(self, state: int) -> dict[str, dict[str, Way]]:
-        """Owners of clocks that run in a state, with the first words of what follows when they fire."""
-        if not self._is_timed:
-            return _NOBODY
-        found = self._tellers.get(state)
-        return found if found is not None else self._learn_tellers(state)
-
-    def first_words(self, clock: int, sender: str) -> dict[str, Way]:
-        """What the owner of a clock says first when it fired or was cancelled, to a role that left the body before."""
-        found: dict[str, Way] = {}
-        for part in self.machine.states[clock].transitions[1:]:
-            target = self.machine.states[part.target]
-            for one in target.transitions:
-                if one.kind == "recv" and one.partner == sender:
-                    found[one.label] = self._way(part.target, Step("recv", sender, one.label), one)._at(clock)
+    def labels_of_body(self, clock: int) -> dict[str, dict[str, bool]]:
+        """What a timed part's body may bring: by sender and label, whether a message travels."""
+        found = self._bodies.get(clock)
+        if found is None:
+            found = self._bodies[clock] = {}
+            for state in self.machine.states:
+                if state.kind == "recv" and clock in state.timed_by:
+                    labels = {one.label: one.message is not None for one in state.transitions}
+                    found.setdefault(state.partner, {}).update(labels)
         return found
 
     def expected(self, state: int) -> tuple[Step, ...]:
-        """Every exchange allowed in a state."""
-        return self.machine.expected(state)
+        """Every exchange allowed in a state; in a timeout state, that of its body."""
+        return tuple(step for one in self.machine.own(state) if (step := one.step) is not None)
 
     def fault(self, way: Way, value: object) -> str | None:
         """Why a value may not travel this way, or None."""
@@ -138,38 +119,23 @@ class RolePlan:
             return f"a {type(value).__name__}, not a {way.kind.__name__}"
         return payload_fault(way.shape, value, self.strictness)
 
-    def _is_end(self, number: int) -> bool:
-        state = self.machine.states[number]
-        while state.kind == "timeout" and state.owner != self.role:
-            state = self.machine.states[state.transitions[0].target]
-        return state.kind == "final"
-
-    def _learn_tellers(self, state: int) -> dict[str, dict[str, Way]]:
-        found: dict[str, dict[str, Way]] = {}
-        for partner in {step.partner for step in self.expected(state) if step.direction == "recv"}:
-            late = {label: way for label, way in self.receives(state, partner).items() if way.clock is not None}
-            if late:
-                found[partner] = late
-        self._tellers[state] = found
-        return found
-
     def _learn_send(self, state: int, step: Step) -> Way:
         transition = self.machine.find(state, step)
         if transition is None:
             raise ProtocolViolation.of(Violation(self.role, state, step, self.expected(state)))
-        way = self._sends[state, step.partner, step.label] = self._way(state, step, transition)
+        way = self._sends[state, step.partner, step.label] = self._way(step, transition)
         return way
 
     def _learn_receives(self, state: int, sender: str) -> dict[str, Way]:
         ways: dict[str, Way] = {}
-        for step in self.expected(state):
-            transition = self.machine.find(state, step)
-            if step.direction == "recv" and step.partner == sender and transition is not None:
-                ways[step.label] = self._way(state, step, transition)
+        for transition in self.machine.own(state):
+            step = transition.step
+            if step is not None and step.direction == "recv" and step.partner == sender:
+                ways[step.label] = self._way(step, transition)
         self._receives[state, sender] = ways
         return ways
 
-    def _way(self, state: int, step: Step, transition: Transition) -> Way:
+    def _way(self, step: Step, transition: Transition) -> Way:
         message = transition.message
         annotations = transition.annotations
         is_sent = step.direction == "send"
@@ -178,17 +144,7 @@ class RolePlan:
         shape = payload_shape(message, self._aliases) if message is not None else None
         is_looked_at = shape is not None and self.strictness != "off" and (kind is None or _has_bounds(shape))
         is_plain = not commands and transition.guard is None and message is not None and not is_looked_at
-        return Way(step, transition.target, transition, kind, shape, commands, self._clock(state, transition), is_plain)
-
-    def _clock(self, state: int, transition: Transition) -> int | None:
-        """The clock whose late part a transition begins, seen from a state inside its body."""
-        here = self.machine.states[state]
-        clocks = here.timed_by if here.kind != "timeout" else (state, *here.timed_by)
-        for clock in clocks:
-            for way in self.machine.states[clock].transitions[1:]:
-                if any(one is transition for one in self.machine.states[way.target].transitions):
-                    return clock
-        return None
+        return Way(step, transition.target, transition, kind, shape, commands, is_plain)
 
     def _check_classes(self) -> None:
         transitions = [one for state in self.machine.states for one in state.transitions if one.message is not None]

@@ -104,31 +104,47 @@ class _Session:
         try:
             async with asyncio.timeout(left_s) as limit:
                 result = await work
+                await self._leave_what_is_done()
         except TimeoutError as problem:
             if not limit.expired():
                 raise
             fired = next(clock for clock, due in self.clocks if due == due_s)
-            self._leave(fired, "timeout")
+            await self._end_those_inside(fired, problem)
+            await fired.end_by_hand(has_fired=True)
             raise TimedOut(fired.seconds or 0.0) from problem
         except BaseException as problem:
-            for clock, _ in self.clocks:
-                part = clock.is_over(problem)
-                if part is not None:
-                    self._leave(clock, part)
+            for clock, _ in reversed(tuple(self.clocks)):
+                if await self._end_by(clock, problem) != "running":
                     raise TimedOut(clock.seconds or 0.0) from None
             raise
-        running = self.endpoint.plan.machine.states[self.endpoint.state].timed_by
-        for clock, _ in [one for one in self.clocks if one[0].number not in running]:
-            self._leave(clock, "body")
         return result
 
-    def _leave(self, clock: Clock[Any], outcome: Any) -> None:
-        """End a clock and those inside it."""
+    async def _leave_what_is_done(self) -> None:
+        """End the timed parts that the last step was the end of, once their owners have said how they ended."""
+        running = self.endpoint.plan.machine.states[self.endpoint.state].timed_by
+        for clock, due_s in reversed([one for one in self.clocks if one[0].number not in running]):
+            self.clocks.remove((clock, due_s))
+            if await clock.end_by_hand() != "body":
+                raise TimedOut(clock.seconds or 0.0)
+
+    async def _end_by(self, clock: Clock[Any], problem: BaseException) -> str:
+        """End a clock if *problem* is its end."""
+        if not clock.is_ended_by(problem):
+            return "running"
+        await self._end_those_inside(clock, problem)
+        return await clock.end_by_hand(problem)
+
+    async def cancel(self, clock: Clock[Any]) -> None:
+        """The owner's way out."""
+        await self._end_those_inside(clock, StateReused("a clock around it was cancelled"))
+        await clock.cancel_by_hand()
+
+    async def _end_those_inside(self, clock: Clock[Any], problem: BaseException) -> None:
+        """Forget a clock and those inside it, which end with it."""
         place = next(number for number, (one, _) in enumerate(self.clocks) if one is clock)
         for inner, _ in reversed(self.clocks[place + 1 :]):
-            inner.leave("body")
+            await inner.end_by_hand(problem)
         del self.clocks[place:]
-        clock.leave(outcome)
 
 
 class StateObject:
@@ -294,6 +310,10 @@ def _as(kind: type[Any] | None, message: object) -> object:
     return kind(**message) if kind is not None and isinstance(message, dict) else message
 
 
+async def _nothing() -> None:
+    """No step: only what follows from where the role stands."""
+
+
 def _timed_methods(state: State) -> dict[str, Callable[..., Any]]:
     """``begin`` starts the clock; when an operation of the body raised ``TimedOut``, ``timed_out`` and ``cancelled``
     are where to go on. The owner may call ``cancelled`` instead of another step of the body; another role that would
@@ -307,17 +327,19 @@ def _timed_methods(state: State) -> dict[str, Callable[..., Any]]:
         due_s = None if seconds is None else self._session.timing.elapsed_s() + seconds
         self._session.clocks.append((clock, due_s))
         self._is_used = True
+        # Where the role has no share in the body, what comes next is the owner's word.
+        await self._session.within(_nothing())
         return self._session.here()
 
     async def go_on(self: StateObject, part: Any) -> Any:
         session = self._session
         mine = next((one for one, _ in session.clocks if one.number == state.number), None)
         if mine is not None and part == "cancel" and mine.seconds is not None:
-            session._leave(mine, "cancel")
+            await session.cancel(mine)
         elif mine is not None and mine.seconds is None and session.is_to_send:
             # Whoever would send next may ask the owner's words first.
             with suppress(TimedOut):
-                await session.within(session.endpoint.offer(state.owner))
+                await session.within(mine.wait_ended())
         way = state.part(part)
         if way is None or session.endpoint.state != way.target:
             raise StateReused(f"the timed part did not end so; go on with a {self._now()}")

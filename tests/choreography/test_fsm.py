@@ -157,3 +157,26 @@ def test_five_thousand_states_in_a_row_are_built() -> None:
     for number in range(5_000):
         deep = send("B", **{f"m{number}": deep})
     assert len(build_machine("A", deep).states) == 5_001
+
+
+ROUND = """\
+protocol Round =
+  roles A, B
+  rec Again
+    A -> B : Go
+    timeout 5s A at
+      B -> A : Word
+      continue Again
+    on timeout =>
+      A -> B : Stop
+  B -> A : Word
+"""
+
+
+@pytest.mark.parametrize("role", ["A", "B"])
+def test_a_clock_stops_where_its_body_goes_round_and_where_another_part_alone_goes_on(role: str) -> None:
+    machine = compile_choreography(ROUND).fsm[role]
+    timed = {state.number: [one.label for one in state.transitions] for state in machine.states if state.timed_by}
+    assert list(timed.values()) == [["Word"]]
+    words = [state for state in machine.states if [one.label for one in state.transitions] == ["Word"]]
+    assert sorted(len(state.timed_by) for state in words) == [0, 1]

@@ -27,6 +27,7 @@ from ..errors import (
     UnexpectedMessage,
 )
 from ..handler import ChoreoHandler, label_of
+from ..timed_words import TimedWord
 from .memory import Item, cut_off
 
 T = TypeVar("T")
@@ -132,12 +133,23 @@ class _Peer:
 
 @dataclass(slots=True)
 class TelltaleEndpoint:
-    """A role's sessions by peer. With a ``machine`` every operation must be the machine's next step."""
+    """A role's sessions by peer. With a ``machine`` every operation must be the machine's next step.
+
+    Where the machine has timed parts, what comes next is agreed among the roles (``timed_words.py``), which a session
+    does not follow: then every operation must be one that the machine has at all, and the endpoint watches the order.
+    """
 
     role: str
     machine: StateMachine | None = None
     _state: int = 0
     _peers: dict[str, _Peer] = field(default_factory=dict)
+    _is_ordered: bool = field(init=False)
+    _steps: frozenset[Step] = field(init=False)
+
+    def __post_init__(self) -> None:
+        states = self.machine.states if self.machine is not None else ()
+        self._is_ordered = all(state.kind != "timeout" for state in states)
+        self._steps = frozenset(step for state in states for one in state.transitions if (step := one.step) is not None)
 
     def register(self, peer: str, session: Session) -> None:
         """Talk to *peer* over *session*; a second registration takes the place of the first."""
@@ -177,8 +189,8 @@ class TelltaleEndpoint:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the machine says that the role is done."""
-        return self.machine is not None and self.machine.is_final(self._state)
+        """Whether the machine says that the role is done; of timed parts it does not know."""
+        return self._is_ordered and self.machine is not None and self.machine.is_final(self._state)
 
     def metadata(self, peer: str) -> SessionMetadata:
         """How the session with a peer stands. Raises ``NoPeerChannel``."""
@@ -194,8 +206,12 @@ class TelltaleEndpoint:
 
     def check(self, step: Step) -> int:
         """The state after a step of this role. Raises ``ProtocolViolation``, and nothing has happened."""
-        if self.machine is None:
-            return 0
+        if self.machine is None or TimedWord.read(step.label) is not None:
+            return self._state
+        if not self._is_ordered:
+            if step.direction == "send" and step not in self._steps:
+                raise ProtocolViolation(self.role, actual=show_step(step), expected=sorted(map(show_step, self._steps)))
+            return self._state
         after = self.machine.step(self._state, step)
         if isinstance(after, Violation):
             raise ProtocolViolation.of(after)
@@ -203,7 +219,7 @@ class TelltaleEndpoint:
 
     def check_receive(self, sender: str) -> list[str] | None:
         """The labels that may come from *sender* now; None without a machine. Raises ``ProtocolViolation``."""
-        if self.machine is None:
+        if self.machine is None or not self._is_ordered:
             return None
         expected = self.machine.expected(self._state)
         labels = [step.label for step in expected if step.direction == "recv" and step.partner == sender]
@@ -214,7 +230,7 @@ class TelltaleEndpoint:
 
     def is_alone(self, step: Step) -> bool:
         """Whether a label travels alone in this step; without a machine, yes."""
-        found = None if self.machine is None else self.machine.find(self._state, step)
+        found = None if self.machine is None or not self._is_ordered else self.machine.find(self._state, step)
         return found is None or found.message is None
 
     def moved(self, peer: _Peer, operation: str, after: int | None) -> None:

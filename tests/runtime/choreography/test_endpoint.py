@@ -460,24 +460,32 @@ def call() -> Seats:
 def test_a_body_in_time_goes_on() -> None:
     async def scenario() -> None:
         caller, callee = call()
-        async with caller, callee:
-            async with callee.timeout() as theirs:
-                await callee.send("Caller", label="PickUp")
-            async with caller.timeout() as mine:
-                await caller.recv("Callee")
-            assert (mine.outcome, theirs.outcome) == ("body", "body")
+
+        async def answer() -> None:
+            async with callee:
+                async with callee.timeout() as theirs:
+                    await callee.send("Caller", label="PickUp")
+                assert (theirs.outcome, virtual_time.now_s()) == ("body", 7.0)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(answer())
+            async with caller:
+                async with caller.timeout() as mine:
+                    await virtual_time.pass_time(7.0)
+                    await caller.recv("Callee")
+                assert mine.outcome == "body"
 
     virtual_time.run(scenario())
 
 
-def test_the_owners_clock_cuts_off_and_the_other_role_learns_it_from_the_first_message() -> None:
+def test_the_owners_clock_cuts_off_and_the_other_role_learns_it() -> None:
     async def scenario() -> None:
         caller, callee = call()
 
         async def hesitate() -> None:
             async with callee:
                 async with callee.timeout() as clock:
-                    assert (await callee.offer("Caller")).label == "never"
+                    await clock.wait_ended()
                 assert clock.outcome == "timeout"
                 await callee.recv("Caller")
                 await callee.send("Caller", label="Sorry")
@@ -497,15 +505,84 @@ def test_the_owners_clock_cuts_off_and_the_other_role_learns_it_from_the_first_m
 def test_a_late_message_of_the_body_is_discarded_and_counted() -> None:
     async def scenario() -> None:
         caller, callee = call()
-        async with caller:
-            async with caller.timeout():
+
+        async def answer_late() -> None:
+            async with callee:
+                async with callee.timeout() as clock:
+                    await virtual_time.pass_time(31.0)
+                    await callee.send("Caller", label="PickUp")
+                assert clock.outcome == "timeout"
+                await callee.recv("Caller")
+                await callee.send("Caller", label="Sorry")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(answer_late())
+            async with caller:
+                async with caller.timeout():
+                    await caller.recv("Callee")
+                await caller.send("Callee", label="HangUp")
                 await caller.recv("Callee")
-            await callee.send("Caller", label="PickUp")
-            await caller.send("Callee", label="HangUp")
-            await callee.handler.recv(None, "Caller")
-            await callee.handler.send(None, "Caller", Labelled("Sorry", None))
-            await caller.recv("Callee")
-            assert caller.statistics().discarded == 1
+                assert caller.statistics().discarded == 1
+
+    virtual_time.run(scenario())
+
+
+AGAIN = compile_choreography(
+    """\
+protocol Again =
+  roles Asker, Teller, Third
+  rec Round
+    timeout 5s Asker at
+      Teller -> Asker : Answer(number : u8)
+      Asker -> Third : Heard
+    on timeout =>
+      Asker -> Teller : Again
+      Asker -> Third : Wait
+      continue Round
+  Third -> Teller : Well
+"""
+)
+
+
+def test_a_late_message_is_not_taken_for_the_one_that_is_expected_again() -> None:
+    """The first answer comes when the second round has begun: same sender, same label, same place in the protocol."""
+
+    async def scenario() -> None:
+        handlers = InMemoryHandler.network(*AGAIN.roles)
+        asker, teller, third = (Endpoint.of(AGAIN, one.role, one) for one in handlers)
+
+        async def tell() -> None:
+            async with teller:
+                for number, patience_s in enumerate((6.0, 0.0)):
+                    async with teller.timeout() as clock:
+                        await virtual_time.pass_time(patience_s)
+                        await teller.send("Asker", {"number": number}, label="Answer")
+                    if clock.has_fired:
+                        await teller.recv("Asker")
+                await teller.recv("Third")
+
+        async def look_on() -> None:
+            async with third:
+                while True:
+                    async with third.timeout() as clock:
+                        await third.recv("Asker")
+                    if clock.outcome == "body":
+                        break
+                    await third.recv("Asker")
+                await third.send("Teller", label="Well")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(tell())
+            group.create_task(look_on())
+            async with asker:
+                async with asker.timeout():
+                    await asker.recv("Teller")
+                await asker.send("Teller", label="Again")
+                await asker.send("Third", label="Wait")
+                async with asker.timeout():
+                    assert await asker.recv("Teller") == {"number": 1}
+                    await asker.send("Third", label="Heard")
+        assert (asker.statistics().discarded, third.outcome) == (1, "done")
 
     virtual_time.run(scenario())
 
@@ -513,28 +590,36 @@ def test_a_late_message_of_the_body_is_discarded_and_counted() -> None:
 def test_the_owner_cancels_and_nobody_else_may() -> None:
     async def scenario() -> None:
         caller, callee = call()
-        async with caller, callee:
-            async with caller.timeout() as clock:
-                clock.cancel()
-            assert clock.outcome == "cancel"
-            await caller.send("Callee", label="Abort")
-            async with callee.timeout() as theirs:
-                with pytest.raises(ProtocolViolation, match="expected: that Caller does"):
-                    theirs.cancel()
-                await callee.offer("Caller")
-            assert theirs.outcome == "cancel"
-            assert await callee.offer("Caller") == ("Abort", None)
+
+        async def be_callee() -> None:
+            async with callee:
+                async with callee.timeout() as theirs:
+                    with pytest.raises(ProtocolViolation, match="expected: that Caller does"):
+                        theirs.cancel()
+                    await theirs.wait_ended()
+                assert theirs.outcome == "cancel"
+                assert await callee.offer("Caller") == ("Abort", None)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(be_callee())
+            async with caller:
+                async with caller.timeout() as clock:
+                    clock.cancel()
+                assert clock.outcome == "cancel"
+                await caller.send("Callee", label="Abort")
 
     virtual_time.run(scenario())
 
 
-def test_an_owner_begins_a_timed_part_with_its_clock() -> None:
+def test_every_role_enters_a_timed_part_through_its_block_and_leaves_it_at_its_end() -> None:
     async def scenario() -> None:
-        caller, _ = call()
-        with pytest.raises(ProtocolViolation, match="before its clock runs"):
-            await caller.recv("Callee")
-        async with caller.timeout():
-            pass
+        caller, callee = call()
+        for end, peer in ((caller, "Callee"), (callee, "Caller")):
+            with pytest.raises(ProtocolViolation, match="before the clock runs"):
+                await (end.recv(peer) if end is caller else end.send(peer, label="PickUp"))
+        with pytest.raises(ProtocolViolation, match="leave a timed part before its end"):
+            async with caller.timeout():
+                pass
         with pytest.raises(ProtocolViolation, match="begin a timed part"):
             caller.timeout()
 
@@ -552,6 +637,9 @@ def test_a_clock_of_zero_fires_before_its_body() -> None:
                 await one.send("B", label="Body")
             assert clock.has_fired
             await one.send("B", label="Late")
+            async with other.timeout() as theirs:
+                await other.recv("A")
+            assert theirs.has_fired
             assert (await other.offer("A")).label == "Late"
 
     virtual_time.run(scenario())
@@ -687,27 +775,74 @@ def test_who_waits_for_somebody_else_in_a_timed_part_hears_its_owner() -> None:
 
 
 def test_who_was_done_with_a_timed_part_is_told_that_it_was_given_up() -> None:
-    """The clerk's report crosses the boss's word that the time is over."""
+    """The clerk's report crosses the boss's word that the time is over: it waits for that, and goes no step further."""
 
     async def scenario() -> None:
         seats = relay()
         boss, clerk, worker = seats["Boss"], seats["Clerk"], seats["Worker"]
-        await worker.send("Clerk", label="Draft")
-        async with clerk, boss:
-            async with boss.timeout() as clock:
-                await virtual_time.pass_time(6.0)
-            assert clock.has_fired
-            async with clerk.timeout() as theirs:
-                await clerk.recv("Worker")
-                await clerk.send("Boss", label="Report")
-            assert theirs.outcome == "body"
-            await boss.send("Worker", label="Stop")
-            await boss.send("Clerk", label="Drop")
-            await boss.send("Clerk", label="Thanks")
-            with pytest.raises(UnexpectedMessage, match="Drop"):
+
+        async def be_worker() -> None:
+            async with worker:
+                async with worker.timeout():
+                    await worker.send("Clerk", label="Draft")
+                await worker.recv("Boss")
+
+        async def be_clerk() -> None:
+            async with clerk:
+                async with clerk.timeout() as theirs:
+                    await clerk.recv("Worker")
+                    await clerk.send("Boss", label="Report")
+                assert (theirs.outcome, virtual_time.now_s()) == ("timeout", 5.0)
+                assert await clerk.offer("Boss") == ("Drop", None)
+                assert await clerk.offer("Boss") == ("Thanks", None)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(be_worker())
+            group.create_task(be_clerk())
+            async with boss:
+                async with boss.timeout() as clock:
+                    await virtual_time.pass_time(6.0)
+                assert clock.has_fired
+                await boss.send("Worker", label="Stop")
+                await boss.send("Clerk", label="Drop")
+                await boss.send("Clerk", label="Thanks")
+
+    virtual_time.run(scenario())
+
+
+def test_who_sends_to_a_role_that_gave_the_part_up_and_left_hears_why() -> None:
+    """The clerk heard the boss, did what was left and let its channels go; the worker still writes its draft."""
+
+    async def scenario() -> None:
+        seats = relay()
+        boss, clerk, worker = seats["Boss"], seats["Clerk"], seats["Worker"]
+
+        async def be_clerk() -> None:
+            async with clerk:
+                async with clerk.timeout():
+                    await clerk.recv("Worker")
                 await clerk.recv("Boss")
-            assert await clerk.offer("Boss") == ("Drop", None)
-            assert await clerk.offer("Boss") == ("Thanks", None)
+                await clerk.recv("Boss")
+            await clerk.close()
+
+        async def be_worker() -> None:
+            async with worker:
+                async with worker.timeout() as clock:
+                    await virtual_time.pass_time(9.0)
+                    await worker.send("Clerk", label="Draft")
+                assert clock.outcome == "timeout"
+                await worker.recv("Boss")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(be_clerk())
+            group.create_task(be_worker())
+            async with boss:
+                async with boss.timeout():
+                    await boss.recv("Clerk")
+                await boss.send("Worker", label="Stop")
+                await boss.send("Clerk", label="Drop")
+                await boss.send("Clerk", label="Thanks")
+        assert worker.statistics().sent == 0
 
     virtual_time.run(scenario())
 

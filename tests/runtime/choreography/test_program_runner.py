@@ -12,6 +12,7 @@ from antiphon.choreography.program import ChargeFlowCost, LogEvent, ValidateCapa
 from antiphon.facts import LocalViolation
 from antiphon.runtime.choreography import (
     Endpoint,
+    FaultInjection,
     GuardDenied,
     GuardRequest,
     InMemoryHandler,
@@ -29,6 +30,7 @@ from antiphon.runtime.choreography import (
     guard_performers,
     run_program,
 )
+from antiphon.runtime.resilience import Timing
 from antiphon.testing import virtual_time
 from antiphon.testing.mock_handler import MockHandler, Scripted
 
@@ -253,12 +255,14 @@ ASKING = (
 @pytest.mark.parametrize("is_late", [True, False])
 def test_a_program_over_an_endpoint_is_held_to_the_protocol(answer: str, is_late: bool) -> None:
     said = Program().send("A", "Yes", {"n": 2}) if answer == "Yes" else Program().choose("A", "no").send("A", "Sorry")
-    bye = Program().recv("A", "Gone") if is_late else Program().send("A", "Bye")
-    answering = Program().recv("A", "Ask").then(said).then(bye).end()
+    answering = Program().recv("A", "Ask").then(said)
+    answering = answering.timeout("A", 5_000, Program().send("A", "Bye"), Program().recv("A", "Gone")).end()
+    timing = Timing(elapsed_s=virtual_time.now_s, sleep=virtual_time.pass_time)
 
     async def scenario() -> None:
-        handlers = InMemoryHandler.network("A", "B")
-        async with Endpoint.of(TALK, "A", handlers[0]) as a, Endpoint.of(TALK, "B", handlers[1]) as b:
+        one, other_one = InMemoryHandler.network("A", "B")
+        slow = FaultInjection(other_one, 0.0, timing=timing).with_delays(6.0 * is_late, 6.0 * is_late)
+        async with Endpoint.of(TALK, "A", one) as a, Endpoint.of(TALK, "B", slow) as b:
             async with asyncio.TaskGroup() as group:
                 asking = group.create_task(run_program(ASKING, Monitored(a)))
                 other = group.create_task(run_program(answering, Monitored(b)))
