@@ -234,7 +234,11 @@ class Journal:
         return found
 
     def statistics(self) -> EngineStatistics:
-        """A frozen record of the insides."""
+        """A frozen record of the insides: windows, what waits, and ``scheduler``, ``signals`` and ``follower``.
+
+        ``statistics().scheduler.latency_p50_us`` and ``latency_p95_us`` run from ``commit`` to the signal; each of
+        ``scheduler.views`` says how often it was computed; ``lagged_count`` is what slow subscribers lost. O(signals).
+        """
         return self._engine.statistics()
 
     # Facts in

@@ -16,7 +16,7 @@ from antiphon.facts import ChainId, Clock, Fact, FactRecord
 from antiphon.facts.fact import get_record
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import LogDamaged, PlacedRun, RunRow, read_members
-from antiphon.reactive import UNCHANGED, AppError, Batch, ReactiveScheduler, SignalHub, View
+from antiphon.reactive import UNCHANGED, AppError, Batch, ReactiveScheduler, SchedulerConfig, SignalHub, View
 
 from .not_due import NotDue
 from .renewal import KeepingView, RenewableView, renewable
@@ -111,8 +111,17 @@ class ViewHost:
     ) -> None:
         self.hub = hub
         self.scheduler: ReactiveScheduler[Fact] = ReactiveScheduler(
-            hub, scheduler, clock, kind_of=kind_of, id_of=_id_of, field_of=field_of
+            hub,
+            scheduler,
+            clock,
+            kind_of=kind_of,
+            id_of=_id_of,
+            field_of=field_of,
+            config=SchedulerConfig(collect_stats=True),
+            monotonic=asyncio.get_running_loop().time,
         )
+        # When the first fact of the next window was taken, for the latency figures; None for a peer's.
+        self.accepted_at: float | None = None
         self._clock = clock
         self._read_history = read_history
         self._recall = recall
@@ -157,6 +166,7 @@ class ViewHost:
 
         Facts of more than five minutes ahead wait until they are due.
         """
+        accepted_at, self.accepted_at = self.accepted_at, None
         facts = self._not_due.sift(facts, self._latest_ms())
         self._arm_timer()
         if not facts:
@@ -165,7 +175,7 @@ class ViewHost:
             wanted = self._wanted[view_id]
             missed.extend(fact for fact in facts if wanted is None or kind_of(fact) in wanted)
         if self.scheduler.snapshots():
-            self.scheduler.deliver(facts, unique=True)
+            self.scheduler.deliver(facts, unique=True, accepted_at=accepted_at)
             for view in self._refolding.values():
                 self._refold_if_needed(view)
 

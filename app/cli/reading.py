@@ -255,13 +255,18 @@ def stats(journal: JournalOption, as_json: JsonOption = False) -> None:
 
     JSON: one object: journal, journal_id, author, authority, fingerprint, facts, frames, log_bytes, first_ms, last_ms,
     kinds {kind: facts}, namespaces {name: {facts, chains, root}}, authors [{author, authority, facts}], strays,
-    damages, and holes, forks, void, evidence and bases as verify tells them.
+    damages, holes, forks, void, evidence and bases as verify tells them, and last_run: what the process that closed
+    the journal last had done {windows, batches, facts_folded, latency_p50_us and latency_p95_us from commit to signal,
+    lagged, recomputations, view_failures, views {id: {runs, changes, failures}}}, or null.
     """
     from antiphon.app.offline import open_offline
     from antiphon.app.troubles import find_troubles
+    from antiphon.journal.stores.folder import last_run_of
 
     offline = open_offline(journal)
     found = _count(offline)
+    last_run = last_run_of(journal)
+    found["last_run"] = dict(last_run) if last_run is not None else None
     troubles = find_troubles(offline)
     found |= troubles.describe()
     _tell_damages(offline)
@@ -281,6 +286,22 @@ def stats(journal: JournalOption, as_json: JsonOption = False) -> None:
     write_table(
         ("namespace", "facts", "chains"),
         [(name, entry["facts"], entry["chains"]) for name, entry in found["namespaces"].items()],
+    )
+    if last_run is not None:
+        write("")
+        write(_tell_run(last_run))
+
+
+def _tell_run(run: Mapping[str, object]) -> str:
+    p50, p95 = run.get("latency_p50_us"), run.get("latency_p95_us")
+    latency = (
+        f", commit to signal {p50 / 1_000:.1f} ms (p95 {p95 / 1_000:.1f})"
+        if isinstance(p50, int | float) and isinstance(p95, int | float)
+        else ""
+    )
+    return clean(
+        f"last run: {run.get('windows')} windows, {run.get('recomputations')} recomputations in "
+        f"{run.get('batches')} batches, {run.get('lagged')} snapshots lost by slow subscribers{latency}"
     )
 
 

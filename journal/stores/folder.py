@@ -95,6 +95,8 @@ class JournalFolder:
     _descriptor: int
     ended: set[bytes] = field(default_factory=set)
     """Own chains that are never continued; kept in the lock file, since the next opening would not see why."""
+    last_run: Mapping[str, object] = field(default_factory=dict)
+    """What the run that closed last came to, for who looks at the journal later; empty when nobody knows."""
 
     def mark_open(self, frame: str) -> None:
         """Note that an owner is at work; until ``mark_closed`` the journal counts as left uncleanly."""
@@ -129,6 +131,7 @@ class JournalFolder:
                 "host": host_id(),
                 "inode": os.fstat(self._descriptor).st_ino,
                 "journal": self.journal_id,
+                "last_run": dict(self.last_run),
                 "pid": os.getpid(),
             },
             option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
@@ -207,6 +210,7 @@ def _open_locked(
         label_changed=old_label is not None and new_label != old_label,
         is_new=is_new,
         has_new_keys=bool(part_numbers(path)) and not has_keys,
+        last_run=_read_last_run(stored),
         _descriptor=descriptor,
         ended=set(leave.ended) if leave is not None else set(),
     )
@@ -220,6 +224,15 @@ def closed_at(path: Path) -> str | None:
     except OSError:
         return None
     return leave.frame if leave is not None and leave.is_clean else None
+
+
+def last_run_of(path: Path) -> Mapping[str, object] | None:
+    """What the run that closed this journal last came to, also while another is under way; None when nobody knows."""
+    try:
+        with (path / LOCK_FILE).open("rb") as file:
+            return _read_last_run(_read_lock(file.fileno())) or None
+    except OSError:
+        return None
 
 
 def check_label(label: str | None) -> None:
@@ -328,6 +341,11 @@ def _read_ended(text: object) -> frozenset[bytes]:
         return frozenset(bytes.fromhex(each) for each in str(text).split())
     except ValueError:
         return frozenset()
+
+
+def _read_last_run(stored: Mapping[str, object]) -> Mapping[str, object]:
+    found = stored.get("last_run")
+    return found if isinstance(found, dict) else {}
 
 
 def _refused(path: Path, problem: OSError) -> StoreUnavailable:

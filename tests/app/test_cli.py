@@ -423,6 +423,9 @@ def test_stats_count_what_there_is(journal: Path) -> None:
     assert found["namespaces"]["irc.x"]["facts"] == 9
     assert found["author"] == "importer"
     assert found["first_ms"] < found["last_ms"] == 1_169_368_320_000 + 1
+    assert found["last_run"]["windows"] >= 1
+    assert found["last_run"]["views"] == {}, "an import watches nothing"
+    assert "last run: " in run("stats", "--journal", journal).stdout
     assert "irc.x" in run("stats", "--journal", journal).stdout
 
 
