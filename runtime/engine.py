@@ -88,7 +88,7 @@ from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
 from .keeper import Erasing, Keeper
 from .lull import Lull
 from .recall import MemberReader
-from .run_account import account_of
+from .run_account import account_of, lagged_count, recomputation_count
 from .sync_status import SyncMonitor
 from .tasks import OwnedTasks
 from .threads import SYSTEM_THREADS, Threads
@@ -242,12 +242,12 @@ class EngineStatistics(NamedTuple):
     @property
     def lagged_count(self) -> int:
         """How many snapshots slow subscribers lost, of all signals together."""
-        return sum(each.lagged_count for each in self.signals)
+        return lagged_count(self.signals)
 
     @property
     def recomputation_count(self) -> int:
         """How often views, live queries and derived signals were computed."""
-        return sum(each.run_count for each in self.scheduler.views) + sum(each.run_count for each in self.signals)
+        return recomputation_count(self.scheduler, self.signals)
 
 
 class JournalEngine:
@@ -726,7 +726,11 @@ class JournalEngine:
                 await self.follower.close()
                 position = await self._commits.close()
                 self._is_given_back = True
-                self.folder.last_run = account_of(self.statistics())
+                self.folder.last_run = account_of(
+                    window_count=self._window_count,
+                    scheduler=self.views.scheduler.statistics(),
+                    signals=self.hub.statistics(),
+                )
                 self.folder.release(position)
 
     # The window
