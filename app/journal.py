@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from antiphon.journal.snapshot import LatticeFold
     from antiphon.reactive import View
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
+    from antiphon.runtime.events import EventSink
     from antiphon.runtime.guards.commands import SendRequest
     from antiphon.runtime.guards.guard import CapabilitySource, EffectGuard, Explanation
     from antiphon.runtime.guards.outbox import Deliver
@@ -138,13 +139,14 @@ class Journal:
         random_bytes: Callable[[int], bytes] = system_random,
         disk: Disk | None = None,
         may_create: bool = True,
+        sinks: Iterable[EventSink] = (),
     ) -> OpeningJournal:
         """Open or create the journal in the folder *path*: ``async with Journal.open(…) as journal`` or ``await`` it.
 
         *author* is the display name new chains carry (kept from the last time when None), *namespace* takes the facts
         whose type names no context, *types* are registered and checked for drift at once (others on first use).
-        *clock*,
-        *random_bytes* and *disk* are for tests.
+        *sinks* are told what happens inside, beside the log (docs/guards.md). *clock*, *random_bytes* and *disk* are
+        for tests.
 
         Raises ``LocalViolation`` for an argument that is of another type or no name, ``NotAJournal``, ``JournalHeld``,
         ``FormatTooNew``, ``StoreUnavailable``, ``SchemaDrift``.
@@ -153,6 +155,7 @@ class Journal:
 
         async def start() -> Journal:
             from antiphon.runtime.engine import check_namespace
+            from antiphon.runtime.events import Events
             from antiphon.runtime.opening import open_engine
 
             check_namespace(namespace, where="Journal.open")
@@ -166,6 +169,7 @@ class Journal:
                     random_bytes=random_bytes,
                     disk=disk,
                     may_create=may_create,
+                    events=Events(*sinks),
                 )
             )
 

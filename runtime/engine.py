@@ -81,6 +81,7 @@ from antiphon.journal.stores.tables import ViewCheckpoint
 from antiphon.journal.sync.messages import Acks, IncomingRun, IngestResult
 from antiphon.reactive import AppError, SchedulerStatistics, SignalHub, SignalStatistics, Window
 
+from .events import Events, InvariantViolated, JournalCommitted, JournalRefused, ShutdownStage, kind_of
 from .fact_sinks import FactSinks
 from .follower import FollowerService, FollowerStatistics
 from .fork_judge import VOID_CODE, ForkJudge
@@ -274,8 +275,10 @@ class JournalEngine:
         threads: Threads = SYSTEM_THREADS,
         erasures: ErasureBook | None = None,
         guard_notes: Sequence[LocalNote] = (),
+        events: Events | None = None,
     ) -> None:
         self.folder = folder
+        self.events = events or Events()
         # What guards wrote down in earlier lives; taken in when somebody asks for the book.
         self._guard_notes = tuple(guard_notes)
         self._guard_book: GuardBook | None = None
@@ -707,10 +710,12 @@ class JournalEngine:
         async with self._closing:
             if self._is_given_back:
                 return
+            self._tell_stage("services")
             while self._before_closing:
                 await self._before_closing[-1]()
                 self._before_closing.pop()
             self._is_closed = True
+            self._tell_stage("pipeline")
             try:
                 self._notes.flush()
                 self._window.flush()
@@ -718,10 +723,12 @@ class JournalEngine:
                 async with self._ingesting:  # what a peer sent before is written before the log is closed
                     await self._commits.drain()
                 self._lull.close()
+                self._tell_stage("tasks")
                 await self.judge.settle()
                 await self._hiding.settle()
                 await self.views.close()
                 await self._keep_checkpoints()
+                self._tell_stage("stores")
                 await self.keeper.close()
                 await self.follower.close()
                 position = await self._commits.close()
@@ -732,6 +739,11 @@ class JournalEngine:
                     signals=self.hub.statistics(),
                 )
                 self.folder.release(position)
+                self._tell_stage("done")
+
+    def _tell_stage(self, stage: str) -> None:
+        if self.events.is_heard:
+            self.events.emit(ShutdownStage(service="journal", stage=stage))
 
     # The window
 
@@ -769,6 +781,7 @@ class JournalEngine:
         except BaseException as problem:
             # A chain may have moved on without its frame; its numbers are not used again.
             self._freeze(*self._own.values())
+            self.events.emit(InvariantViolated(service="journal", error_kind=kind_of(problem)))
             for entry in entries:
                 entry.commit.fail(problem if isinstance(problem, Exception) else JournalClosed(str(problem)))
             raise
@@ -935,6 +948,9 @@ class JournalEngine:
         for listener in tuple(self._listeners):
             listener(rows)
         self._lull.note(len(records))
+        if self.events.is_heard:
+            origin = "peer" if cargo.is_foreign else "own"
+            self.events.emit(JournalCommitted(service="journal", origin=origin, fact_count=len(records)))
         self._facts_since_kept += len(records)
         if self._facts_since_kept >= CHECKPOINT_FACTS:
             self._facts_since_kept = 0
@@ -1075,6 +1091,7 @@ class JournalEngine:
             if cargo.done is not None and not cargo.done.done():
                 cargo.done.set_exception(problem)
         self.hub.report_error(AppError("store-unavailable", str(problem)))
+        self.events.emit(JournalRefused(service="journal", error_kind="store-unavailable"))
 
     async def _write_foreign(self, batch: Ingest) -> list[Fact | FactRecord]:
         """Make a batch durable; its facts, as records where they cannot be decoded here."""

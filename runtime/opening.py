@@ -56,6 +56,7 @@ from antiphon.journal.stores.log import file_path, part_numbers, segment_path
 from .clock import SystemClock
 from .engine import JournalEngine
 from .entropy import system_random
+from .events import Events, RuntimeStarted
 from .follower import FollowerService
 from .threads import SYSTEM_THREADS, Threads
 
@@ -101,11 +102,12 @@ async def open_engine(
     threads: Threads = SYSTEM_THREADS,
     open_database: OpenDatabase | None = None,
     may_erase: ErasureRight = DEFAULT_RIGHT,
+    events: Events | None = None,
 ) -> JournalEngine:
     """Open or create the journal at *path* and start its engine on the running loop.
 
-    *may_erase* judges erasures; it must be the same on every replica. *clock*, *random_bytes*, *disk*, *threads* and
-    *open_database* are what a simulator replaces. Raises
+    *may_erase* judges erasures; it must be the same on every replica. *events* are told what happens inside. *clock*,
+    *random_bytes*, *disk*, *threads* and *open_database* are what a simulator replaces. Raises
     ``NotAJournal``, ``JournalHeld``, ``FormatTooNew``, ``StoreUnavailable``, or ``SchemaDrift`` when one of *types*
     differs from what the journal knows.
     """
@@ -184,11 +186,14 @@ async def open_engine(
         threads=threads,
         erasures=book,
         guard_notes=recovered.guard_notes,
+        events=events,
     )
     engine.judge.look()
     await engine.judge.settle()
     engine.forget([claim for claim in book.claims() if claim.fact_id in recovered.unerased])
     engine.forget_retired(recovered.unretired)
+    if engine.events.is_heard:
+        engine.events.emit(RuntimeStarted(service="journal"))
     return engine
 
 

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar, overload
 
@@ -22,6 +23,7 @@ from antiphon.choreography.guards import GuardUndecided, holds, value_in
 from antiphon.choreography.merge import Step
 from antiphon.choreography.payloads import Strictness
 
+from ..events import Events, SessionClaimed, SessionFailed, SessionRejected, SessionReleased
 from .codec import JSON, Codec
 from .errors import (
     ChannelClosed,
@@ -42,6 +44,9 @@ from .guarding import Effects, GuardPort, GuardRequest
 from .handler import ChoreoHandler, Labelled, Written, label_of, value_of
 from .role_plan import Messages, RolePlan, Way
 from .timed_words import PartEnding, TimedWord
+
+# Numbers for events to tell sessions of one process apart by.
+_SESSIONS = count()
 
 M = TypeVar("M")
 E = TypeVar("E")
@@ -109,8 +114,11 @@ class Endpoint(Generic[E]):
         guard: GuardPort | None = None,
         effects: Effects | None = None,
         context: Mapping[str, object] | None = None,
+        events: Events | None = None,
     ) -> None:
         self.plan = plan
+        self._events = events
+        self._number = next(_SESSIONS)
         self.role = plan.role
         self.handler = handler
         # Most handlers keep nothing for a session and take None for it; which do, their own types say.
@@ -149,10 +157,15 @@ class Endpoint(Generic[E]):
         guard: GuardPort | None = None,
         effects: Effects | None = None,
         context: Mapping[str, object] | None = None,
+        events: Events | None = None,
     ) -> Endpoint[E]:
-        """An endpoint for a role of a protocol; for many sessions make the ``RolePlan`` once."""
+        """An endpoint for a role of a protocol; for many sessions make the ``RolePlan`` once.
+
+        *events*, such as those of a journal's engine, are told who owns the session, until when, and of whoever else
+        wanted to act in it.
+        """
         plan = RolePlan.of(protocol, role, messages=messages, strictness=strictness)
-        return cls(plan, handler, session, codec=codec, guard=guard, effects=effects, context=context)
+        return cls(plan, handler, session, codec=codec, guard=guard, effects=effects, context=context, events=events)
 
     # --- where it is
 
@@ -201,6 +214,7 @@ class Endpoint(Generic[E]):
         if self._outcome != "new":
             raise EndpointClosed(f"{self.role}'s session is {self._outcome}; an endpoint is for one session")
         self._outcome = "running"
+        self._tell(SessionClaimed)
         return self
 
     async def __aexit__(
@@ -208,6 +222,7 @@ class Endpoint(Generic[E]):
     ) -> None:
         if problem is None and self.is_done:
             self._outcome = "done"
+            self._tell(SessionReleased)
             return
         await self.cancel()
         if problem is None:
@@ -216,6 +231,8 @@ class Endpoint(Generic[E]):
     async def cancel(self) -> None:
         """Give the session up: its channels are closed and the peers told. Idempotent."""
         if self._outcome in ("new", "running"):
+            if self._outcome == "running":
+                self._tell(SessionFailed, error_kind="cancelled")
             self._outcome = "cancelled"
             await self.handler.close(self.session)
 
@@ -410,6 +427,9 @@ class Endpoint(Generic[E]):
 
     def _enter(self, operation: str, what: str) -> None:
         if self._busy:
+            if self._events is not None:
+                owner, session = self._events.veil(self.role), f"endpoint-{self._number}"
+                self._events.emit(SessionRejected(session_id=session, owner=owner, error_kind="busy"))
             raise EndpointBusy(self.role, wanted=f"{operation} {what}", running=self._busy)
         if self._outcome in ("done", "cancelled"):
             raise EndpointClosed(f"{self.role}'s session is {self._outcome}")
@@ -425,6 +445,13 @@ class Endpoint(Generic[E]):
                 path=self.history,
             )
         self._busy = operation
+
+    def _tell(self, family: type[SessionClaimed | SessionReleased | SessionFailed], **more: str) -> None:
+        """Tell who owns the session, by a name of this run alone."""
+        if self._events is not None and (more or self._events.is_heard):
+            fragment, owner = self.plan.protocol, self._events.veil(self.role)
+            about = {"session_id": f"endpoint-{self._number}", "fragment_key": fragment, "owner": owner}
+            self._events.emit(family(**about, **more))
 
     def _send_way(self, to: str, label: str) -> Way:
         try:

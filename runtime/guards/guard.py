@@ -19,6 +19,7 @@ from antiphon.journal import StoreUnavailable
 from antiphon.journal.guard_book import GuardLimits, Letter, epoch_note, reset_note
 
 from ..engine import JournalEngine
+from ..events import GuardDecided
 from ..resilience.budget import Timing as Pace
 from ..resilience.rates import RateLimiter
 from .chain import evaluate, refusal_of
@@ -31,7 +32,6 @@ from .commands import (
     SendRequest,
     Timing,
 )
-from .events import EventSink, GuardDecided
 from .interpreters import OnEvent, Plan
 from .outbox import Deliver, Outbox
 from .policy import EffectPolicyRegistry
@@ -131,7 +131,6 @@ class EffectGuard:
         on_event: OnEvent | None = None,
         on_outcome: OnOutcome | None = None,
         on_problem: Callable[[Letter, AntiphonError], None] | None = None,
-        sinks: Sequence[EventSink] = (),
         rates: RateLimiter | None = None,
         pace: Pace | None = None,
     ) -> None:
@@ -142,7 +141,6 @@ class EffectGuard:
         self._capabilities = capabilities
         self.policies = policies or EffectPolicyRegistry()
         self._on_outcome = on_outcome
-        self._sinks = tuple(sinks)
         self._rates = rates
         self.outbox = Outbox(engine, deliver, timing=pace, on_problem=on_problem) if deliver is not None else None
         take = self.outbox.take if self.outbox is not None else None
@@ -253,7 +251,8 @@ class EffectGuard:
         )
         if window is None:
             return await self._guard_each(requests, placed, flush=flush)
-        if self._sinks or self._on_outcome is not None:
+        is_heard = self._engine.events.is_heard or any(isinstance(end, GuardRefused) for end in window.ends)
+        if is_heard or self._on_outcome is not None:
             for request, end in zip(requests, window.ends, strict=True):
                 self._tell(request, _outcome_of(end))
         found: list[Guarded | GuardRefused | InterpreterError] = [*window.ends]
@@ -360,6 +359,9 @@ class EffectGuard:
                 await group.__aexit__(kind, error, trace)
             except* _Stopped:
                 pass
+            finally:
+                if self.outbox is not None:
+                    self.outbox.stop()
 
     async def _end_when_stopped(self) -> None:
         """What is being sent is let go: it is durable, and is sent in the next life."""
@@ -369,11 +371,10 @@ class EffectGuard:
     def _tell(self, request: SendRequest, outcome: GuardOutcome) -> None:
         if self._on_outcome is not None:
             self._on_outcome(request, outcome)
-        if self._sinks:
+        events = self._engine.events
+        if outcome.violation is not None or events.is_heard:
             kind = outcome.violation.kind.value if outcome.violation is not None else ""
-            event = GuardDecided(service="guard", stage=outcome.stages[-1], error_kind=kind)
-            for sink in self._sinks:
-                sink.emit(event)
+            events.emit(GuardDecided(service="guard", stage=outcome.stages[-1], error_kind=kind))
 
     def _plan(self, snapshot: GuardSnapshot, request: SendRequest, outcome: GuardOutcome) -> Plan:
         return Plan(request.plan_id or self._new_plan_id(), outcome.commands, snapshot.rng_seed)

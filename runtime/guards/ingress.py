@@ -20,6 +20,7 @@ from antiphon.facts import LocalViolation, RemoteViolation
 from antiphon.facts.encoding import canonical_bytes
 from antiphon.journal.chain import Signer
 
+from ..events import Events, IngressAccepted, IngressDropped, IngressTurnedAway
 from .commands import ENVELOPE_BYTES_MAX
 
 ENVELOPE_PREFIX = b"antiphon.envelope.1"
@@ -174,8 +175,10 @@ class IngressVerifier:
         *,
         window: ReplayWindow | None = None,
         on_rejected: Callable[[DecodedIngress | None, IngressRejected], None] | None = None,
+        events: Events | None = None,
     ) -> None:
         self._policy = policy
+        self._events = events or Events()
         self.window = window or ReplayWindow()
         self._on_rejected = on_rejected
         self._checks: Mapping[IngressCheck, Callable[[DecodedIngress], bool]] = {
@@ -210,6 +213,9 @@ class IngressVerifier:
                 raise problem
             evidence.append(Evidence(check, envelope.source, envelope.context, envelope.session, envelope.schema))
         self.window.note(envelope.source, envelope.context, envelope.envelope_id)
+        if self._events.is_heard:
+            source = self._events.veil(envelope.source)
+            self._events.emit(IngressAccepted(session_id=self._events.veil(envelope.session), source=source))
         return VerifiedIngress(envelope, evidence, _KEY)
 
     def _is_authentic(self, envelope: DecodedIngress) -> bool:
@@ -225,6 +231,12 @@ class IngressVerifier:
     def _tell(self, envelope: DecodedIngress | None, problem: IngressRejected) -> None:
         if self._on_rejected is not None:
             self._on_rejected(envelope, problem)
+        veil = self._events.veil
+        source, session = (veil(envelope.source), veil(envelope.session)) if envelope is not None else ("", "")
+        if problem.check is IngressCheck.REPLAY_FRESHNESS:
+            self._events.emit(IngressDropped(session_id=session, source=source))
+        else:
+            self._events.emit(IngressTurnedAway(session_id=session, source=source, error_kind=problem.kind))
 
 
 _FIELDS = {"context": str, "id": str, "payload": str, "schema": int, "session": str, "signature": str, "source": str}

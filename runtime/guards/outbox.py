@@ -15,6 +15,7 @@ from antiphon.journal import JournalClosed
 from antiphon.journal.guard_book import GuardBook, Letter, done_note
 
 from ..engine import JournalEngine
+from ..events import EnvelopeDelayed, EnvelopeSent, ServiceStory, kind_of
 from ..resilience.budget import Timing
 from ..resilience.delays import Delays, ExponentialWithJitter
 
@@ -46,13 +47,20 @@ class Outbox:
         self._group: asyncio.TaskGroup | None = None
         self._drained = asyncio.Event()
         self._drained.set()
+        self._story = ServiceStory(engine.events, "guard.outbox")
         self.sent_count = 0
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin with what earlier lives left behind; tasks belong to *group*."""
         self._group = group
+        self._story.move("running")
         for letter in self._book.letters:
             self.take(letter)
+
+    def stop(self) -> None:
+        """Say that its tasks were ended; what they had not sent is durable, and is sent in the next life."""
+        self._group = None
+        self._story.move("stopped")
 
     def take(self, letter: Letter) -> None:
         """Send a durable letter, after those that go to the same place."""
@@ -64,7 +72,8 @@ class Outbox:
             return
         self._queues[letter.to] = deque((letter,))
         self._drained.clear()
-        self._group.create_task(self._serve(letter.to), name=f"outbox:{letter.to}")
+        task = self._group.create_task(self._serve(letter.to), name=f"outbox:{letter.to}")
+        self._story.follow(task, "destination")
 
     async def drained(self) -> None:
         """Return when nothing waits to be sent."""
@@ -79,6 +88,7 @@ class Outbox:
                 await self._deliver(letter)
             except AntiphonError as problem:
                 attempt += 1
+                self._tell_delay(letter, problem)
                 if self._on_problem is not None:
                     self._on_problem(letter, problem)
                 await self._timing.sleep(self._delays.delay_s(attempt=attempt, chance=self._timing.chance()))
@@ -89,10 +99,19 @@ class Outbox:
             except JournalClosed:
                 return  # it is sent again in the next life; receivers drop the repeat
             self.sent_count += 1
+            events = self._engine.events
+            if events.is_heard:
+                veiled = events.veil(letter.peer)
+                events.emit(EnvelopeSent(service="guard.outbox", peer=veiled, envelope_id=letter.envelope_id))
             queue.popleft()
         del self._queues[to]
         if not self._queues:
             self._drained.set()
+
+    def _tell_delay(self, letter: Letter, problem: AntiphonError) -> None:
+        events = self._engine.events
+        told = {"peer": events.veil(letter.peer), "envelope_id": letter.envelope_id, "error_kind": kind_of(problem)}
+        events.emit(EnvelopeDelayed(service="guard.outbox", **told))
 
 
 async def note_left(engine: JournalEngine, letter: Letter) -> None:

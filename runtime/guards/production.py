@@ -15,6 +15,7 @@ from antiphon.journal import InsufficientBudget, LeakageExceeded, StoreUnavailab
 from antiphon.journal.guard_book import Charge, GuardBook, Letter, OutboxFull, PlanEntry, Revealed, plans_note
 
 from ..engine import JournalEngine
+from ..events import EnvelopeQueued, FlowCharged, LeakageNoted
 from .commands import (
     Appended,
     AppendJournal,
@@ -173,12 +174,31 @@ class ProductionEffectInterpreter:
             self.book.release(taken.entry)
             return
         self.book.settle(taken.entry)
+        if self._engine.events.is_heard:
+            self._tell(taken)
         if self._on_event is not None:
             for command in taken.commands():
                 self._on_event(event_of(command, taken.entry.at_ms))
         if self._on_letter is not None:
             for letter in taken.entry.letters:
                 self._on_letter(letter)
+
+    def _tell(self, taken: Taken) -> None:
+        """Tell of what is durable now, without numbers and without names."""
+        events = self._engine.events
+        for command in taken.commands():
+            match command:
+                case ChargeBudget(context, _, peer, _):
+                    told = {"context": events.veil(context), "peer": events.veil(peer)}
+                    events.emit(FlowCharged(service="guard", **told))
+                case RecordLeakage(_, observer, context, peer, _):
+                    told = {"context": events.veil(context), "peer": events.veil(peer)}
+                    events.emit(LeakageNoted(service="guard", **told, observer=observer))
+                case _:
+                    pass
+        for letter in taken.entry.letters:
+            veiled = events.veil(letter.peer)
+            events.emit(EnvelopeQueued(service="guard", peer=veiled, envelope_id=letter.envelope_id))
 
 
 def _entry_of(plan: Plan, *, at_ms: int, epoch: int) -> PlanEntry:

@@ -13,6 +13,7 @@ from antiphon.journal.guard_book import Letter, done_note
 
 from ..choreography.errors import GuardDenied
 from ..choreography.guarding import GuardRequest
+from ..events import LinkRouted
 from .commands import GuardRefused, InterpreterError, SendRequest, StoreMetadata
 from .guard import EffectGuard
 from .interpreters import envelope_id
@@ -58,8 +59,18 @@ class ProtocolGuard:
         try:
             done = await self._guard.guarded(self.request_for(request, found))
         except (GuardRefused, InterpreterError) as problem:
+            self._tell_links(request, found, "reject")
             raise GuardDenied(f"{problem.kind}: {request.label} to {request.to} was kept back; {problem}") from problem
         self._letters[id(request)] = envelope_id(done.plan_id)
+        self._tell_links(request, found, "route")
+
+    def _tell_links(self, request: GuardRequest, found: MessageGuard, outcome: str) -> None:
+        """Tell of a message that crosses the boundary of a bundle, as its annotation says."""
+        events = self._guard.engine.events
+        if events.is_heard:
+            session = f"{request.protocol}:{request.role}"
+            for bundle in found.links:
+                events.emit(LinkRouted(session_id=session, fragment_key=bundle, outcome=outcome))
 
     async def sent(self, request: GuardRequest) -> None:
         """The message has left: commit what its annotations record, once."""

@@ -382,7 +382,7 @@ class _Run:
         gated: GatedConnection | None = None
         if effects.gate is not None:
             hidden = GatedReplica(effects.journal)
-            gated = GatedConnection(shared, effects.gate, hidden.gated)
+            gated = GatedConnection(shared, effects.gate, hidden.gated, events=hidden.events)
             replica, connection = hidden, gated
         try:
             await replica.flush()

@@ -57,6 +57,16 @@ from antiphon.journal.sync.session import (
 from ..choreography.errors import ProtocolViolation
 from ..clock import monotonic_seconds
 from ..entropy import system_random
+from ..events import (
+    IngressAccepted,
+    IngressDropped,
+    IngressTurnedAway,
+    SessionClaimed,
+    SessionFailed,
+    SessionReleased,
+    events_of,
+    kind_of,
+)
 from ..resilience import Delays, ExponentialWithJitter, RateLimits, RetryPolicy, Timing
 from ..sync_status import Monitored
 from ..transports.reach import EVERY_TRANSPORT
@@ -68,6 +78,9 @@ from .words import END, WordMonitor, label_of_frame
 BACKLOG_BYTES_MAX = 1024 * 1024
 # A read this small is faster done than handed to a thread.
 INLINE_READ_BYTES_MAX = 64 * 1024
+
+# What a session's events name as the part of a protocol that it owns.
+FRAGMENT = "antiphon.sync.AntiEntropy"
 
 # Numbers for a monitor to tell sessions of one process apart by.
 _SESSIONS = count()
@@ -237,6 +250,8 @@ class SessionDriver:
         self._words = WordMonitor()
         self._number = next(_SESSIONS)
         self._monitor = replica.sync_monitor if isinstance(replica, Monitored) else None
+        self._events = events_of(replica)
+        self._owner = "sync.live" if is_live else "sync.once"
         # Facts here when the last ROOT was built, and when both sides last agreed.
         self._told_count = self._agreed_count = 0
         self._outbox: deque[Send | ReadAndSend | ProveFork | Finish] = deque()
@@ -266,6 +281,8 @@ class SessionDriver:
         ``StoreUnavailable``; the peer is told that this side cannot go on.
         """
         started_s = self._settings.elapsed_s()
+        if self._events.is_heard:
+            self._events.emit(SessionClaimed(session_id=self._session_id, fragment_key=FRAGMENT, owner=self._owner))
         remove_listener = self._replica.add_run_listener(self._on_published)
         try:
             self._perform(self.session.start())
@@ -296,8 +313,13 @@ class SessionDriver:
         self._agreed_count = self._told_count
         self._replica.note_agreed(peer.journal_id.hex(), self._agreed_count)
 
+    @property
+    def _session_id(self) -> str:
+        return f"sync-{self._number}"
+
     def _tell_end(self) -> None:
         monitor, report = self._monitor, self._report
+        self._tell_owner()
         if monitor is None:
             return
         account = self.session.statistics()
@@ -310,6 +332,28 @@ class SessionDriver:
             reason=reason,
             is_success=report is not None and report.is_success and self._trouble is None,
         )
+
+    def _tell_owner(self) -> None:
+        report, trouble = self._report, self._trouble
+        about = {"session_id": self._session_id, "fragment_key": FRAGMENT, "owner": self._owner}
+        if trouble is not None or (report is not None and not report.is_success):
+            kind = kind_of(trouble) if trouble is not None else str(report and report.outcome.value)
+            self._events.emit(SessionFailed(**about, error_kind=kind))
+        elif self._events.is_heard:
+            self._events.emit(SessionReleased(**about))
+
+    def _tell_ingress(self, result: IngestResult) -> None:
+        """What became of a batch, in the words of the log; the peer by a name of this run alone."""
+        events = self._events
+        if not (events.is_heard or result.refused):
+            return
+        about = {"session_id": self._session_id, "source": events.veil(self._connection.peer)}
+        if result.admitted_facts:
+            events.emit(IngressAccepted(**about))
+        if result.known_facts:
+            events.emit(IngressDropped(**about))
+        if result.refused:
+            events.emit(IngressTurnedAway(**about, error_kind="run-refused"))
 
     def leave(self) -> None:
         """End the session in good order: what is queued is sent first, then a goodbye."""
@@ -374,6 +418,7 @@ class SessionDriver:
                 self._give_up(problem)
                 return
             self._is_ingesting = False
+            self._tell_ingress(result)
             self._inbox_bytes -= sum(run.size for run in runs)
             self._has_room.set()
             self._perform(self.session.ingested(runs, result))

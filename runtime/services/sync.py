@@ -16,6 +16,7 @@ from antiphon.facts import AntiphonError, LocalViolation
 from antiphon.journal.sync.messages import Busy, encode
 from antiphon.journal.sync.session import Outcome, State, SyncSession
 
+from ..events import ServiceStory, events_of
 from ..resilience import MaxRetriesExceeded, RateLimiter, TimeoutBudget, retry
 from ..transports.memory import memory_pair
 from ..transports.reach import check_address
@@ -140,6 +141,7 @@ class SyncServer:
         self._turned_away = 0
         self._reports: deque[SyncReport] = deque(maxlen=REPORTS_KEPT_MAX)
         self._problems: deque[str] = deque(maxlen=REPORTS_KEPT_MAX)
+        self._story = ServiceStory(events_of(replica), "sync.server")
 
     @property
     def address(self) -> str:
@@ -155,9 +157,16 @@ class SyncServer:
         )
 
     async def __aenter__(self) -> Self:
-        self._listener = await self._settings.listen(self._requested)
+        self._story.move("starting")
+        try:
+            self._listener = await self._settings.listen(self._requested)
+        except BaseException:
+            self._story.move("failed")
+            raise
         await self._group.__aenter__()
         self._accepting = self._group.create_task(self._accept(self._listener))
+        self._story.follow(self._accepting, "accept")
+        self._story.move("running")
         return self
 
     async def __aexit__(
@@ -165,6 +174,7 @@ class SyncServer:
     ) -> None:
         assert self._listener is not None, "the block was entered"
         assert self._accepting is not None, "the block was entered"
+        self._story.move("stopping")
         self._accepting.cancel()
         for task in self._turning_away:
             task.cancel()
@@ -178,7 +188,10 @@ class SyncServer:
         finally:
             for task in self._sessions.values():
                 task.cancel()
-            await _leave_group(self._group, kind, problem, trace)
+            try:
+                await _leave_group(self._group, kind, problem, trace)
+            finally:
+                self._story.move("stopped")
 
     async def _accept(self, listener: Listener) -> None:
         while True:
@@ -186,7 +199,8 @@ class SyncServer:
             if len(self._sessions) < self._settings.connections_max:
                 watched = WatchedConnection(connection, self._limiter, self._settings.timing)
                 driver = guarded_driver(self._replica, watched, self._settings, is_live=True)
-                self._sessions[driver] = self._group.create_task(self._host(driver))
+                task = self._sessions[driver] = self._group.create_task(self._host(driver))
+                self._story.follow(task, "session")
             else:
                 self._send_away(connection)
 
@@ -258,6 +272,7 @@ class Link:
         self._settings = settings
         self._group = asyncio.TaskGroup()
         self._running: asyncio.Task[None] | None = None
+        self._story = ServiceStory(events_of(replica), "sync.link")
         self._driver: SessionDriver | None = None
         self._leaving = asyncio.Event()
         self._state = LinkState.CONNECTING
@@ -291,6 +306,7 @@ class Link:
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         self._running = self._group.create_task(self._stay())
+        self._story.follow(self._running, "link")
         return self
 
     async def __aexit__(
@@ -305,9 +321,13 @@ class Link:
                 await _end_soon([self._running], self._settings.goodbye_timeout_s)
         finally:
             self._running.cancel()
-            self._state = LinkState.LEFT
+            self._move(LinkState.LEFT)
             self._live.clear()
             await _leave_group(self._group, kind, problem, trace)
+
+    def _move(self, state: LinkState) -> None:
+        self._state = state
+        self._story.move(state.value)
 
     def _leave_session(self) -> None:
         if self._driver is not None:
@@ -315,7 +335,7 @@ class Link:
 
     async def _stay(self) -> None:
         while not self._leaving.is_set():
-            self._state = LinkState.CONNECTING
+            self._move(LinkState.CONNECTING)
             pause_s = 0.0
             try:
                 report = await self._converse(await self._reach())
@@ -325,7 +345,7 @@ class Link:
                 self._reason = str(problem)
             if self._leaving.is_set():
                 return
-            self._state = LinkState.WAITING
+            self._move(LinkState.WAITING)
             await self._settings.sleep(max(min(pause_s, RETRY_AFTER_S_MAX), self._draw_delay_s()))
             self._attempt += 1
 
@@ -335,7 +355,7 @@ class Link:
     async def _converse(self, connection: Connection) -> SyncReport:
         driver = guarded_driver(self._replica, connection, self._settings, is_live=True, on_change=self._on_change)
         self._driver = driver
-        self._state = LinkState.SYNCING
+        self._move(LinkState.SYNCING)
         self._sessions += 1
         try:
             return await driver.run()
@@ -349,7 +369,7 @@ class Link:
     def _on_change(self, session: SyncSession) -> None:
         if session.state is State.LIVE and not self._live.is_set():
             self._live.set()
-            self._state = LinkState.LIVE
+            self._move(LinkState.LIVE)
             self._attempt = 0
             self._reason = ""
 

@@ -29,6 +29,7 @@ from antiphon.journal.sync.messages import (
 )
 from antiphon.journal.sync.session import SyncSession
 
+from ..events import Events, SessionRejected, events_of
 from ..sync_status import Monitored, SessionMonitor
 from ..transports.transport import ByteCounts, Connection, PeerLost
 from .gates import Admission, PeerClaim, SendGuard, SyncGate
@@ -146,6 +147,11 @@ class GatedReplica:
         return self._replica.sync_monitor
 
     @property
+    def events(self) -> Events:
+        """The replica's."""
+        return events_of(self._replica)
+
+    @property
     def journal_id(self) -> str:
         """The replica's."""
         return self._replica.journal_id
@@ -204,8 +210,9 @@ class GatedConnection:
     ``denial`` holds the reason after a gate said no, and ``withheld`` what a send guard raised.
     """
 
-    def __init__(self, connection: Connection, gate: SyncGate, index: GatedIndex) -> None:
+    def __init__(self, connection: Connection, gate: SyncGate, index: GatedIndex, *, events: Events) -> None:
         self._connection = connection
+        self._events = events
         self._gate = gate
         self._index = index
         self._admission: Admission | None = None
@@ -276,6 +283,8 @@ class GatedConnection:
         self._admission = admission
         if not admission.is_allowed:
             self.denial = admission.reason or "denied"
+            owner = self._events.veil(claim.journal_id)
+            self._events.emit(SessionRejected(session_id="sync", owner=owner, error_kind="unauthorized"))
             raise PeerLost(f"not let in: {self.denial}")
         self._index.allow(admission.namespaces)
 
@@ -292,5 +301,5 @@ def guarded_driver(
     if settings.gate is None:
         return SessionDriver(replica, connection, settings, is_live=is_live, on_change=on_change)
     gated = GatedReplica(replica)
-    behind = GatedConnection(connection, settings.gate, gated.gated)
+    behind = GatedConnection(connection, settings.gate, gated.gated, events=gated.events)
     return SessionDriver(gated, behind, settings, is_live=is_live, is_reserved=True, on_change=on_change)

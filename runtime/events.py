@@ -1,11 +1,14 @@
 """What happens inside, told in families of events with required fields, so that logs alone rebuild who owned what.
 
-Tells ids, names and kinds; never a payload, token, key or plain identity (``Veil`` hashes those).
-Where events go is a sink: structured records of ``logging``, a list, or OpenTelemetry.
+Tells ids, names and kinds; never a payload, token, key, budget or plain identity (``Events.veil`` hashes those). Where
+events go is a sink: structured records of ``logging``, a list, or OpenTelemetry. Every family is emitted somewhere. Two
+that others have are missing, since nothing here could emit them: sessions are not handed from owner to owner, and there
+are no concurrency profiles to select.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections import deque
@@ -14,12 +17,17 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from hashlib import blake2b
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
-from antiphon.facts import LocalViolation
+from antiphon.facts import AntiphonError, LocalViolation
+
+from .entropy import system_random
 
 LOGGER = "antiphon.events"
 RING_MAX = 1_024
+
+# A library does not write to the screen of a program that configured no logging.
+logging.getLogger("antiphon").addHandler(logging.NullHandler())
 
 _correlation: ContextVar[str] = ContextVar("antiphon_correlation", default="")
 
@@ -111,6 +119,17 @@ class SessionReleased(RuntimeEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFailed(RuntimeEvent):
+    """A session ended otherwise than both sides wanted; it has no owner any more."""
+
+    name: ClassVar[str] = "runtime.session.failed"
+    session_id: str
+    fragment_key: str
+    owner: str
+    error_kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRejected(RuntimeEvent):
     """Somebody who does not own a session wanted to act in it."""
 
@@ -122,7 +141,7 @@ class SessionRejected(RuntimeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngressAccepted(RuntimeEvent):
-    """An envelope passed every check."""
+    """What a peer sent passed every check."""
 
     name: ClassVar[str] = "runtime.session.ingress.received"
     session_id: str
@@ -130,25 +149,22 @@ class IngressAccepted(RuntimeEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IngressRejectedEvent(RuntimeEvent):
-    """An envelope was turned away, or dropped as a repeat."""
+class IngressTurnedAway(RuntimeEvent):
+    """What a peer sent was turned away."""
 
-    name: ClassVar[str] = "ingress.rejected"
+    name: ClassVar[str] = "runtime.session.ingress.rejected"
     session_id: str
     source: str
     error_kind: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DelegationMoved(RuntimeEvent):
-    """A delegation: ``start``, ``commit``, ``rollback`` or ``reject``."""
+class IngressDropped(RuntimeEvent):
+    """What a peer sent was here already."""
 
-    name: ClassVar[str] = "runtime.session.owner.transferred"
+    name: ClassVar[str] = "runtime.session.ingress.dropped"
     session_id: str
-    fragment_key: str
-    from_owner: str
-    to_owner: str
-    step: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,16 +175,6 @@ class LinkRouted(RuntimeEvent):
     session_id: str
     fragment_key: str
     outcome: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileSelected(RuntimeEvent):
-    """A concurrency profile: selected, or fallen back to."""
-
-    name: ClassVar[str] = "runtime.vm.concurrency_profile.selected"
-    session_id: str
-    profile: str
-    error_kind: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +196,77 @@ class GuardDecided(RuntimeEvent):
     error_kind: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalCommitted(RuntimeEvent):
+    """A frame is durable; *origin* is ``own`` or ``peer``."""
+
+    name: ClassVar[str] = "journal.committed"
+    service: str
+    origin: str
+    fact_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRefused(RuntimeEvent):
+    """The disk refused a frame; nothing of it is acknowledged."""
+
+    name: ClassVar[str] = "journal.refused"
+    service: str
+    error_kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowCharged(RuntimeEvent):
+    """A charge is durable, for whom and where; how much stays in the account."""
+
+    name: ClassVar[str] = "guard.flow.charged"
+    service: str
+    context: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakageNoted(RuntimeEvent):
+    """What a class of observers learns is accounted for."""
+
+    name: ClassVar[str] = "guard.leakage.recorded"
+    service: str
+    context: str
+    peer: str
+    observer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeQueued(RuntimeEvent):
+    """An envelope is durable in the outbox."""
+
+    name: ClassVar[str] = "guard.envelope.queued"
+    service: str
+    peer: str
+    envelope_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeSent(RuntimeEvent):
+    """An envelope has left."""
+
+    name: ClassVar[str] = "guard.envelope.sent"
+    service: str
+    peer: str
+    envelope_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeDelayed(RuntimeEvent):
+    """An envelope could not leave, and is tried again."""
+
+    name: ClassVar[str] = "guard.envelope.delayed"
+    service: str
+    peer: str
+    envelope_id: str
+    error_kind: str
+
+
 FAMILIES: tuple[type[RuntimeEvent], ...] = (
     RuntimeStarted,
     ShutdownStage,
@@ -198,14 +275,21 @@ FAMILIES: tuple[type[RuntimeEvent], ...] = (
     TaskEnded,
     SessionClaimed,
     SessionReleased,
+    SessionFailed,
     SessionRejected,
     IngressAccepted,
-    IngressRejectedEvent,
-    DelegationMoved,
+    IngressTurnedAway,
+    IngressDropped,
     LinkRouted,
-    ProfileSelected,
     InvariantViolated,
     GuardDecided,
+    FlowCharged,
+    LeakageNoted,
+    EnvelopeQueued,
+    EnvelopeSent,
+    EnvelopeDelayed,
+    JournalCommitted,
+    JournalRefused,
 )
 
 
@@ -286,6 +370,98 @@ class Veil:
         return blake2b(identity.encode("utf-8", "surrogatepass"), key=self._salt, digest_size=8).hexdigest()
 
 
+class Events:
+    """Where a journal tells what happens: into the log (``antiphon.events``) as its level allows, and to every sink.
+
+    Who would emit on a busy path asks ``is_heard`` first, so that nothing is made that nobody takes.
+    """
+
+    def __init__(self, *sinks: EventSink) -> None:
+        self._logger = logging.getLogger(LOGGER)
+        self._log = LoggingSink(self._logger)
+        self._sinks = tuple(sinks)
+        self._veil: Veil | None = None
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody takes events that tell of no trouble."""
+        return bool(self._sinks) or self._logger.isEnabledFor(logging.INFO)
+
+    def add(self, sink: EventSink) -> Callable[[], None]:
+        """Tell *sink* from now on; the result ends that."""
+        self._sinks = (*self._sinks, sink)
+
+        def remove() -> None:
+            self._sinks = tuple(each for each in self._sinks if each is not sink)
+
+        return remove
+
+    def emit(self, event: RuntimeEvent) -> None:
+        """Tell everybody."""
+        self._log.emit(event)
+        for sink in self._sinks:
+            sink.emit(event)
+
+    def veil(self, identity: str) -> str:
+        """A name for *identity* that is the same throughout this run, and tells nobody's."""
+        if self._veil is None:
+            self._veil = Veil(system_random(32))
+        return self._veil.of(identity)
+
+
+@runtime_checkable
+class Observed(Protocol):
+    """Something that tells what happens to it."""
+
+    @property
+    def events(self) -> Events:
+        """Where it tells."""
+        ...
+
+
+def events_of(thing: object) -> Events:
+    """Where *thing* tells what happens; into the log alone when it says nothing about that."""
+    return thing.events if isinstance(thing, Observed) else _LOGGED
+
+
+_LOGGED = Events()
+
+
+class ServiceStory:
+    """A service's phases, and the tasks that it owns, as events."""
+
+    def __init__(self, events: Events, service: str, *, phase: str = "new") -> None:
+        self._events = events
+        self._service = service
+        self.phase = phase
+
+    def move(self, phase: str) -> None:
+        """Tell that the service is in another phase."""
+        if phase != self.phase:
+            before, self.phase = self.phase, phase
+            if self._events.is_heard:
+                self._events.emit(ServiceMoved(service=self._service, from_phase=before, to_phase=phase))
+
+    def follow(self, task: asyncio.Task[None], name: str) -> None:
+        """Tell that a task began, and how it will have ended."""
+        if self._events.is_heard:
+            self._events.emit(TaskSpawned(service=self._service, task=name))
+        task.add_done_callback(lambda done: self._tell_end(done, name))
+
+    def _tell_end(self, task: asyncio.Task[None], name: str) -> None:
+        problem = None if task.cancelled() else task.exception()
+        outcome = "aborted" if task.cancelled() else "completed" if problem is None else "failed"
+        if problem is not None or self._events.is_heard:
+            kind = "" if problem is None else kind_of(problem)
+            self._events.emit(TaskEnded(service=self._service, task=name, outcome=outcome, error_kind=kind))
+
+
+def kind_of(problem: BaseException) -> str:
+    """The stable name of an error, which tells nothing that its text tells."""
+    kind = getattr(problem, "kind", "") if isinstance(problem, AntiphonError) else ""
+    return kind if isinstance(kind, str) and kind else type(problem).__name__
+
+
 def owners_of(events: Iterable[RuntimeEvent]) -> dict[str, str]:
     """Who owns each session after these events: rebuilt from the log alone."""
     owners: dict[str, str] = {}
@@ -293,10 +469,8 @@ def owners_of(events: Iterable[RuntimeEvent]) -> dict[str, str]:
         match event:
             case SessionClaimed(session_id=session, owner=owner):
                 owners[session] = owner
-            case SessionReleased(session_id=session):
+            case SessionReleased(session_id=session) | SessionFailed(session_id=session):
                 owners.pop(session, None)
-            case DelegationMoved(session_id=session, to_owner=owner, step="commit"):
-                owners[session] = owner
             case _:
                 pass
     return owners
