@@ -214,7 +214,7 @@ class Endpoint(Generic[E]):
         if self._outcome != "new":
             raise EndpointClosed(f"{self.role}'s session is {self._outcome}; an endpoint is for one session")
         self._outcome = "running"
-        self._tell(SessionClaimed)
+        self._tell_owner(SessionClaimed)
         return self
 
     async def __aexit__(
@@ -222,7 +222,7 @@ class Endpoint(Generic[E]):
     ) -> None:
         if problem is None and self.is_done:
             self._outcome = "done"
-            self._tell(SessionReleased)
+            self._tell_owner(SessionReleased)
             return
         await self.cancel()
         if problem is None:
@@ -232,7 +232,7 @@ class Endpoint(Generic[E]):
         """Give the session up: its channels are closed and the peers told. Idempotent."""
         if self._outcome in ("new", "running"):
             if self._outcome == "running":
-                self._tell(SessionFailed, error_kind="cancelled")
+                self._tell_owner(SessionFailed, error_kind="cancelled")
             self._outcome = "cancelled"
             await self.handler.close(self.session)
 
@@ -446,7 +446,7 @@ class Endpoint(Generic[E]):
             )
         self._busy = operation
 
-    def _tell(self, family: type[SessionClaimed | SessionReleased | SessionFailed], **more: str) -> None:
+    def _tell_owner(self, family: type[SessionClaimed | SessionReleased | SessionFailed], **more: str) -> None:
         """Tell who owns the session, by a name of this run alone."""
         if self._events is not None and (more or self._events.is_heard):
             fragment, owner = self.plan.protocol, self._events.veil(self.role)
