@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .exploring import Exploration
     from .fsm import StateMachine
     from .knowledge import ChoiceKnowledge
+    from .program import Program
 
 Decorated = TypeVar("Decorated")
 
@@ -93,6 +94,15 @@ class CompiledProtocol:
         from .draw import sequence_svg
 
         return sequence_svg(self.global_type, self.roles, title=self.qualified_name)
+
+    def program(self, role: str) -> "Program":
+        """What a role does, as a program with holes for what is sent and chosen.
+
+        Raises ProgramFault for what no program says, KeyError for a role that there is not.
+        """
+        from .skeleton import program_skeleton
+
+        return program_skeleton(self.local[role], self.fsm[role])
 
     def stubs(self, *, source: str = "") -> str:
         """The `.pyi` text with one class a state."""

@@ -7,7 +7,7 @@ with those it was made from.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self, TypeAlias
 
 from .deep import Deep, run_deep
@@ -29,6 +29,13 @@ class FootprintOverlap(ProgramFault):
     def __init__(self, shared: Iterable[str]) -> None:
         self.shared = tuple(sorted(shared))
         super().__init__(f"programs side by side both use {', '.join(self.shared)}; run them one after another instead")
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """In place of a value: it is filled in under this name before the program ends."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,18 @@ class BranchEffect:
     """Go on by the label of the choice or offer right before."""
 
     cases: "tuple[tuple[str, Program], ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceHole:
+    """A choice that is not made yet: a program for each label that may be chosen, which begins with choosing it."""
+
+    cases: "tuple[tuple[str, Program], ...]"
+
+    @property
+    def name(self) -> str:
+        """Its labels, as in `Accept|Reject`."""
+        return "|".join(label for label, _ in self.cases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +145,7 @@ Effect: TypeAlias = (
     | ChooseEffect
     | OfferEffect
     | BranchEffect
+    | ChoiceHole
     | LoopEffect
     | TimeoutEffect
     | ParallelEffect
@@ -161,6 +181,37 @@ class JournalFact:
 
     fact: str
     role: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLeakage:
+    """Account bits that a class of observers learns."""
+
+    bits: int
+    observer: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalMerge:
+    """Take in what others have recorded, before the program goes on."""
+
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecuteGuardChain:
+    """Ask the whole chain at once: a capability, a cost, leaks (observer, bits) and facts by name, as one plan.
+
+    `operation` is `module:verb`, by which policies decide; without a `capability` none is needed.
+    """
+
+    operation: str
+    role: str
+    capability: str = ""
+    cost: int = 0
+    leaks: tuple[tuple[str, int], ...] = ()
+    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +287,12 @@ class Program:
             raise ProgramFault("a branch needs at least one label")
         return self._with(BranchEffect(tuple(cases.items())))
 
+    def choice(self, cases: "Mapping[str, Program]") -> "Program":
+        """Leave a choice open: each case begins with choosing its label."""
+        if not cases:
+            raise ProgramFault("a choice needs at least one label")
+        return self._with(ChoiceHole(tuple(cases.items())))
+
     def loop(self, body: "Program", count: int | None = None, *, until: str | None = None) -> "Program":
         """Repeat; see `LoopEffect`."""
         if count is not None and count < 0:
@@ -294,6 +351,25 @@ class Program:
         faults = ended.validate()
         return (None, faults) if faults else (ended, ())
 
+    # --- holes
+
+    def holes(self) -> tuple[str, ...]:
+        """The names of what is still open, sorted."""
+        return tuple(sorted({name for effect, _ in _all_effects(self) for name in _hole_names(effect)}))
+
+    def fill(self, values: "Mapping[str, object]") -> "Program":
+        """The program with holes filled: a value for what is sent, for a choice the label.
+
+        A choice in a loop without count may be given labels for its rounds: `{"Chunk|Done": ["Chunk", "Done"]}` writes
+        the loop out. What is not named stays open. Raises ProgramFault for a name that is no hole and for a label that
+        a choice does not have.
+        """
+        unknown = sorted(set(values) - set(self.holes()))
+        if unknown:
+            known = ", ".join(self.holes()) or "none"
+            raise ProgramFault(f"the program has no hole {', '.join(unknown)}; there are {known}")
+        return run_deep(_filled(self, values))
+
     # --- looking
 
     def roles_involved(self) -> frozenset[str]:
@@ -326,8 +402,8 @@ class Program:
                 if isinstance(effect, SessionEffect):
                     waiting.append((effect.body, f"session {effect.session}"))
                     continue
-                if isinstance(effect, ExtensionEffect) and isinstance(effect.effect, ChargeFlowCost):
-                    found.add(f"budget {effect.effect.budget}")
+                if isinstance(effect, ExtensionEffect):
+                    found |= _budgets_of(effect.effect)
                 elif isinstance(effect, SendEffect | RecvEffect | ChooseEffect | OfferEffect):
                     found.add(session)
                 waiting += ((part, session) for part in _parts_of(effect))
@@ -336,6 +412,8 @@ class Program:
     def validate(self) -> tuple[str, ...]:
         """What is wrong with it, in words: no end, a branch that follows no choice, clocks too deep in each other."""
         faults = [] if self.is_ended else ["a program without its end does not run: call end()"]
+        if holes := self.holes():
+            faults.append(f"nothing is filled in for {', '.join(holes)}")
         waiting: list[tuple[Program, int]] = [(self, 0)]
         while waiting:
             program, clocks = waiting.pop()
@@ -370,7 +448,7 @@ class Program:
 def _parts_of(effect: Effect) -> tuple[Program, ...]:
     """The programs inside an effect, in order."""
     match effect:
-        case BranchEffect(cases=cases):
+        case BranchEffect(cases=cases) | ChoiceHole(cases=cases):
             return tuple(program for _, program in cases)
         case LoopEffect(body=body) | SessionEffect(body=body):
             return (body,)
@@ -380,6 +458,83 @@ def _parts_of(effect: Effect) -> tuple[Program, ...]:
             return parts
         case _:
             return ()
+
+
+def _with_parts(effect: Effect, parts: tuple[Program, ...]) -> Effect:
+    """The same effect around other programs, in the order of `_parts_of`."""
+    match effect:
+        case BranchEffect(cases=cases):
+            return BranchEffect(tuple((label, part) for (label, _), part in zip(cases, parts, strict=True)))
+        case ChoiceHole(cases=cases):
+            return ChoiceHole(tuple((label, part) for (label, _), part in zip(cases, parts, strict=True)))
+        case LoopEffect() | SessionEffect():
+            return replace(effect, body=parts[0])
+        case TimeoutEffect():
+            return replace(effect, body=parts[0], on_timeout=parts[1] if parts[1:] else None)
+        case ParallelEffect() | SideBySideEffect():
+            return replace(effect, parts=parts)
+        case _:
+            return effect
+
+
+def _hole_names(effect: Effect) -> Iterator[str]:
+    if isinstance(effect, SendEffect) and isinstance(effect.value, Hole):
+        yield effect.value.name
+    elif isinstance(effect, ChoiceHole):
+        yield effect.name
+
+
+def _budgets_of(effect: object) -> set[str]:
+    match effect:
+        case ChargeFlowCost(budget=budget):
+            return {f"budget {budget}"}
+        case RecordLeakage(observer=observer):
+            return {f"leakage {observer}"}
+        case ExecuteGuardChain(cost=cost, leaks=leaks):
+            return {f"leakage {observer}" for observer, _ in leaks} | ({"budget flow"} if cost else set())
+        case _:
+            return set()
+
+
+def _filled(program: Program, values: Mapping[str, object]) -> Deep[Program]:
+    effects: list[Effect] = []
+    for effect in program:
+        match effect:
+            case SendEffect(to=to, label=label, value=Hole(name=name)) if name in values:
+                effects.append(SendEffect(to, label, values[name]))
+            case ChoiceHole() if effect.name in values:
+                chosen: Program = yield _filled(_chosen(effect, values[effect.name]), values)
+                effects += chosen
+            case LoopEffect(body=body, count=None) if (rounds := _rounds(body, values)) is not None:
+                for chosen_label in rounds.labels:
+                    once: Program = yield _filled(body, {**values, rounds.name: chosen_label})
+                    effects += once
+            case _:
+                parts: list[Program] = []
+                for part in _parts_of(effect):
+                    parts.append((yield _filled(part, values)))
+                effects.append(_with_parts(effect, tuple(parts)) if parts else effect)
+    return Program(effects, is_ended=program.is_ended)
+
+
+class _RoundLabels(NamedTuple):
+    name: str
+    labels: list[object]
+
+
+def _rounds(body: Program, values: Mapping[str, object]) -> _RoundLabels | None:
+    """The choice of a loop's body that is made anew each round, and its labels."""
+    for effect in body:
+        if isinstance(effect, ChoiceHole) and isinstance(labels := values.get(effect.name), list | tuple):
+            return _RoundLabels(effect.name, list(labels))
+    return None
+
+
+def _chosen(choice: ChoiceHole, label: object) -> Program:
+    found = next((program for name, program in choice.cases if name == label), None)
+    if found is None:
+        raise ProgramFault(f"{label!r} is no label of the choice {choice.name}")
+    return found
 
 
 def _all_effects(root: Program) -> Iterator[tuple[Effect, Program]]:
@@ -421,7 +576,7 @@ def _tokens(root: Program) -> list[object]:
 def _own(effect: Effect) -> tuple[object, ...]:
     """What an effect says besides the programs inside."""
     match effect:
-        case BranchEffect(cases=cases):
+        case BranchEffect(cases=cases) | ChoiceHole(cases=cases):
             return tuple(label for label, _ in cases)
         case LoopEffect():
             return (effect.count, effect.until)
@@ -491,6 +646,12 @@ class _Checking:
                     places = yield self._branch(effect, places)
                 case TimeoutEffect():
                     places = yield self._timeout(effect, places)
+                case ChoiceHole(cases=cases):
+                    after: set[_Place] = set()
+                    for _, case in cases:
+                        reached: _Places = yield self.walk(case, places)
+                        after |= reached
+                    places = frozenset(after)
                 case ParallelEffect(parts=parts):
                     for part in parts:
                         places = yield self.walk(part, places)

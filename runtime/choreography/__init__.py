@@ -34,7 +34,7 @@ from .errors import (
     UnknownExtension,
     UnknownRole,
 )
-from .guarding import Effects, GuardPort, GuardRequest, guard_performers
+from .guarding import Effects, GuardPort, GuardRequest
 from .handler import ChoreoHandler, HandlerProfile, Labelled, label_of, value_of
 from .handlers.memory import InMemoryHandler, MemoryHub
 from .handlers.recording import NoOpHandler, RecordedEvent, RecordingHandler
@@ -51,7 +51,6 @@ from .role_plan import Messages, RolePlan
 from .states import begin, load_states, states_of
 
 __all__ = [
-    "guard_performers",
     "CallbackNeeded",
     "callbacks_of",
     "drive",

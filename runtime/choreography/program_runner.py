@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from antiphon.choreography.program import (
     BranchEffect,
+    ChoiceHole,
     ChooseEffect,
     Effect,
     ExtensionEffect,
@@ -152,6 +153,8 @@ class _Run:
                     self.seat = self._session(name)
                 case SessionSeat():
                     self.seat = task
+                case ChoiceHole():
+                    raise AssertionError("a program with holes does not end, and only what has ended runs")
         return True
 
     async def _exchange(self, effect: SendEffect | RecvEffect | ChooseEffect | OfferEffect) -> None:

@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.choreography import Program, ProgramFault, compile_choreography
-from antiphon.choreography.program import ChargeFlowCost, LogEvent, ValidateCapability
+from antiphon.choreography.program import LogEvent, ValidateCapability
 from antiphon.facts import LocalViolation
 from antiphon.runtime.choreography import (
     Endpoint,
     FaultInjection,
-    GuardDenied,
-    GuardRequest,
     InMemoryHandler,
     InvalidChoice,
     Labelled,
@@ -27,7 +25,6 @@ from antiphon.runtime.choreography import (
     TransportFailed,
     UnknownExtension,
     WithExtensions,
-    guard_performers,
     run_program,
 )
 from antiphon.runtime.resilience import Timing
@@ -283,33 +280,3 @@ async def test_a_wrong_program_is_stopped_at_its_first_wrong_step() -> None:
     assert isinstance(result.error, ProtocolViolation)
     assert result.trace == ("send Ask to B",)
     assert await handlers[1].recv(None, "A") == {"n": 1}
-
-
-class Purse:
-    """A guard with so much to spend."""
-
-    def __init__(self, limit: int) -> None:
-        self.left = limit
-        self.sent_count = 0
-
-    async def admit(self, request: GuardRequest) -> None:
-        (command,) = request.commands
-        cost = int(command.value) if command.kind == "FlowCost" else 0
-        if cost > self.left:
-            raise GuardDenied(f"{command.role} has {self.left} left")
-        self.left -= cost
-
-    async def sent(self, request: GuardRequest) -> None:
-        self.sent_count += 1
-
-
-@pytest.mark.asyncio
-async def test_guard_effects_of_a_program_go_through_the_guard_chain_and_end_it_when_refused() -> None:
-    purse = Purse(10)
-    handler = WithExtensions(NoOpHandler(), guard_performers(purse, protocol="demo.P"))
-    charge = Program().ext(ChargeFlowCost(6, "A"))
-    program = Program().ext(ValidateCapability("a:b", "A")).then(charge).send("B", "x").then(charge).send("B", "y")
-    result = await run_program(program.end(), handler)
-    assert isinstance(result.error, GuardDenied)
-    assert result.trace == ("extend ValidateCapability", "extend ChargeFlowCost", "send x to B")
-    assert (purse.left, purse.sent_count) == (4, 2)
