@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from antiphon.facts import AntiphonError, AuthorityId, Clock, Fact, LocalViolation, Namespace
+from antiphon.facts import AntiphonError, AuthorityId, Clock, Fact, FactId, LocalViolation, Namespace
 from antiphon.reactive import ReactiveError, ReactiveScheduler, SignalHub
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.entropy import system_random
+from antiphon.runtime.services.acks import AckEvent, AckReceived
 from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
 from antiphon.runtime.transports.transport import TransportError
+from antiphon.views import CHAT_SIGNAL
+from antiphon.views.chat import CHAT_VIEW_ID, ChatSignalView
+from antiphon.views.chat_state import Message
 
+from .acknowledged import ACKNOWLEDGED_SIGNAL, Acknowledged, own_shown
 from .intent_errors import IntentError, as_intent_error
 from .journal import Journal
 from .runtime_bridge import LinkOutcome, Rows, Standing, Started, Stopped, SyncOutcome
 
 T = TypeVar("T")
+
+# Twice what is shown of a channel: then what is not on a screen any more is left out.
+_ACKNOWLEDGED_MAX = 1_000
 
 
 class Meeting(Protocol):
@@ -114,8 +122,35 @@ class JournalBridge:
         return self._random(16).hex()
 
     async def wake(self) -> None:
-        """Fold the journal's history into the signals that ship."""
+        """Fold the journal's history into the signals that ship, and follow what peers acknowledge."""
         await self._journal.register_app_signals()
+        if not self.hub.is_registered(ACKNOWLEDGED_SIGNAL):
+            self.hub.register(ACKNOWLEDGED_SIGNAL, Acknowledged(), external=True)
+            # As long as the journal: what is told is the hub's, and another bridge over it may follow.
+            self._journal.acks.add_listener(self._take_acks)
+            if self._group is not None:
+                self._group.create_task(self._load_acks())
+
+    async def _load_acks(self) -> None:
+        """What was acknowledged before: read once, while the screen is shown already."""
+        ids = own_shown(self.hub.read(CHAT_SIGNAL))
+        if not ids or not self._journal.acks.policies.ack_kinds:
+            return
+        with suppress(AntiphonError):  # no database: the marks of before stay away, those to come do not
+            known = await self._journal.acks.of([FactId(bytes.fromhex(each)) for each in ids])
+            found = self.hub.read(ACKNOWLEDGED_SIGNAL)
+            for fact_id, account in known.items():
+                for peer in account.acks:
+                    found = found.with_peer(peer, (fact_id.hex(),))
+            self.hub.emit(ACKNOWLEDGED_SIGNAL, found)
+
+    def _take_acks(self, event: AckEvent) -> None:
+        if not isinstance(event, AckReceived):
+            return
+        found = self.hub.read(ACKNOWLEDGED_SIGNAL).with_peer(event.peer, [each.hex() for each in event.fact_ids])
+        if len(found.by) > _ACKNOWLEDGED_MAX:
+            found = found.only(own_shown(self.hub.read(CHAT_SIGNAL)))
+        self.hub.emit(ACKNOWLEDGED_SIGNAL, found)
 
     async def commit(self, facts: Sequence[Fact], /) -> tuple[str, ...]:
         """Make facts durable, in one window when they fit."""
@@ -124,6 +159,11 @@ class JournalBridge:
     async def flush(self) -> None:
         """Return when all that was committed is durable and shown."""
         await self._journal.flush()
+
+    def find_message(self, context_id: str, channel_id: str, message_id: str, /) -> Message | None:
+        """A visible message, read back from the log when it is old."""
+        view = self._journal.engine.views.awake_view(CHAT_VIEW_ID)
+        return view.find_message(context_id, channel_id, message_id) if isinstance(view, ChatSignalView) else None
 
     async def erase(self, fact_ids: Sequence[str], /, *, reason: str) -> tuple[str, ...]:
         """Take back what facts say."""

@@ -35,6 +35,7 @@ from antiphon.views.signals import (
     UNREAD_COUNT_SIGNAL,
 )
 
+from .acknowledged import ACKNOWLEDGED_SIGNAL
 from .inspection import INSPECTOR_SIGNAL, Inspector, InspectorState
 from .intent_errors import IntentError, as_intent_error
 from .intents import Intent
@@ -53,6 +54,7 @@ CORE_SIGNALS: tuple[Signal[Any], ...] = (
     INVITATIONS_SIGNAL,
     HOMES_SIGNAL,
     UNREAD_COUNT_SIGNAL,
+    ACKNOWLEDGED_SIGNAL,
     SYNC_STATUS_SIGNAL,
     ERROR_SIGNAL,
 )
@@ -260,6 +262,7 @@ class AppCore:
                 invitations=hub.read(INVITATIONS_SIGNAL),
                 homes=hub.read(HOMES_SIGNAL),
                 new_id=behind.new_id,
+                find_message=behind.find_message,
             ),
         )
 

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from antiphon.facts import OperationCategory, operation_category
+from antiphon.facts.ceremonies import AgreementMode, SupersessionReason
+from antiphon.facts.chat import Reaction
 from antiphon.facts.contacts import ReadReceiptPolicy
 from antiphon.facts.ids import NAMESPACE_LENGTH_MAX
 from antiphon.facts.invitations import LIFETIME_MS_DEFAULT, MESSAGE_LENGTH_MAX
@@ -141,6 +143,13 @@ class AddMember(InChannel):
     member_id: Id
 
 
+class MergeChannel(InChannel):
+    """Make a channel that was provisional part of the channel *into* of the same context, messages and all."""
+
+    operation: ClassVar[str] = "chat:rebind-channel"
+    into: Id
+
+
 class SendMessage(InChannel):
     """Say something; *reply_to* is a message id, known here or not.
 
@@ -168,8 +177,20 @@ class DeleteMessage(InChannel):
     message_id: Id
 
 
+class ReactToMessage(InChannel):
+    """Put a sign to a message, or take it back."""
+
+    operation: ClassVar[str] = "chat:react-message"
+    message_id: Id
+    reaction: Reaction
+    is_taken_back: bool = False
+
+
 class MarkRead(InChannel):
-    """Say that these messages were read; without any, all that a screen shows of the channel."""
+    """Say that these messages were read; without any, all that a screen shows of the channel.
+
+    A contact is told only when their read receipts are enabled (they are not unless one says so); who is no contact is.
+    """
 
     operation: ClassVar[str] = "chat:mark-read"
     message_ids: Annotated[tuple[Id, ...], Field(max_length=READ_COUNT_MAX)] = ()
@@ -217,6 +238,13 @@ class BindGuardian(AboutContact):
     operation: ClassVar[str] = "contact:guardian-bind"
 
 
+class GrantRecovery(AboutContact):
+    """As a guardian, let somebody's account recover by the operation that is named."""
+
+    operation: ClassVar[str] = "contact:recovery-grant"
+    operation_id: Id
+
+
 class OfferFriendship(AboutContact):
     """Offer friendship; it begins when the other side accepts."""
 
@@ -250,6 +278,18 @@ class SendInvitation(Intent):
     lifetime_ms: Annotated[int, Field(ge=1, le=DURATION_S_MAX * 1_000)] | None = LIFETIME_MS_DEFAULT
 
 
+class EnrolDevice(Intent):
+    """Invite another device of one's own; *key_package* (base64) is what its group needs, opaque here."""
+
+    operation: ClassVar[str] = "invitation:send"
+    device_id: Id
+    receiver_id: Id | None = None
+    name: Name | None = None
+    pending_epoch: Annotated[int, Field(ge=0, le=2**62)] = 1
+    key_package: Base64Bytes = b""
+    lifetime_ms: Annotated[int, Field(ge=1, le=DURATION_S_MAX * 1_000)] | None = LIFETIME_MS_DEFAULT
+
+
 class AboutInvitation(Intent):
     """About an invitation; *context_id* is needed for one that came by a link, which no screen shows yet."""
 
@@ -273,6 +313,45 @@ class CancelInvitation(AboutInvitation):
     """Take back an invitation that one sent."""
 
     operation: ClassVar[str] = "invitation:cancel"
+
+
+# Ceremonies: what makes an accepted invitation binding
+
+
+class BeginCeremony(AboutInvitation):
+    """Begin to make an accepted invitation binding; *required* of its two parties must agree."""
+
+    operation: ClassVar[str] = "invitation:begin-ceremony"
+    required: Annotated[int, Field(ge=1, le=2)] = 2
+    pending_epoch: Annotated[int, Field(ge=0, le=2**62)] | None = None
+    agreement_mode: AgreementMode | None = None
+
+
+class AgreeToCeremony(AboutInvitation):
+    """Agree to what the ceremony of this invitation would make."""
+
+    operation: ClassVar[str] = "invitation:agree-ceremony"
+
+
+class CommitCeremony(AboutInvitation):
+    """End the ceremony well, when enough have agreed: now the guardian is bound, the contact is one."""
+
+    operation: ClassVar[str] = "invitation:commit-ceremony"
+    consensus_id: Id | None = None
+
+
+class AbortCeremony(AboutInvitation):
+    """End the ceremony without a result."""
+
+    operation: ClassVar[str] = "invitation:abort-ceremony"
+    reason: Reason = ""
+
+
+class SupersedeCeremony(AboutInvitation):
+    """Begin anew: another ceremony takes the place of the one that is under way."""
+
+    operation: ClassVar[str] = "invitation:supersede-ceremony"
+    reason: SupersessionReason = "newer_request"
 
 
 # Homes
@@ -361,10 +440,11 @@ class RevokeModerator(Moderate):
 
 _ALL: tuple[type[Intent], ...] = (
     *(CreateChannel, OpenDirectMessage, OpenNotes, CloseChannel, RenameChannel, SetTopic, JoinChannel, LeaveChannel),
-    *(AddMember, SendMessage, EditMessage, DeleteMessage, MarkRead),
-    *(AddContact, RenameContact, RemoveContact, SetReadReceipts, BindGuardian),
+    *(MergeChannel, AddMember, SendMessage, EditMessage, DeleteMessage, ReactToMessage, MarkRead),
+    *(AddContact, RenameContact, RemoveContact, SetReadReceipts, BindGuardian, GrantRecovery),
     *(OfferFriendship, AcceptFriendship, EndFriendship),
-    *(SendInvitation, AcceptInvitation, DeclineInvitation, CancelInvitation),
+    *(SendInvitation, EnrolDevice, AcceptInvitation, DeclineInvitation, CancelInvitation),
+    *(BeginCeremony, AgreeToCeremony, CommitCeremony, AbortCeremony, SupersedeCeremony),
     *(DeclareHome, Mute, Unmute, Ban, Unban, KickMember, PinMessage, UnpinMessage, GrantModerator, RevokeModerator),
 )
 INTENTS: Mapping[str, type[Intent]] = MappingProxyType({intent.intent_name(): intent for intent in _ALL})

@@ -29,8 +29,9 @@ from antiphon.facts import (
 from antiphon.facts.fact import get_record
 from antiphon.journal import Draft, KeySigner, OwnChain, open_chain, seal_run
 from antiphon.reactive import SYNC_STATUS_SIGNAL, ReactiveScheduler, SignalHub, SyncStatus
-from antiphon.views import APP_VIEWS
+from antiphon.views import APP_VIEWS, ChatSignalView, Message
 
+from .acknowledged import ACKNOWLEDGED_SIGNAL, Acknowledged
 from .intent_errors import NoAgent
 from .runtime_bridge import Rows, Standing, Started, Stopped, SyncOutcome
 
@@ -72,8 +73,10 @@ class OfflineBridge:
         self._personas: dict[str, _Author] = {}
         self._hub = SignalHub()
         self._scheduler: ReactiveScheduler[Fact] | None = None
+        self._chat: ChatSignalView | None = None
         self._hlc = 0
         self._hub.register(SYNC_STATUS_SIGNAL, SyncStatus(), external=True)
+        self._hub.register(ACKNOWLEDGED_SIGNAL, Acknowledged(), external=True)
 
     @property
     def authority(self) -> AuthorityId:
@@ -121,7 +124,9 @@ class OfflineBridge:
             self._hub, rx, self._clock, kind_of=lambda fact: get_record(fact).kind, id_of=_id_of
         )
         for app_view in APP_VIEWS.values():
-            self._scheduler.register_view(app_view.build(self.authority), app_view.empty)
+            view = app_view.build(self.authority)
+            self._chat = view if isinstance(view, ChatSignalView) else self._chat
+            self._scheduler.register_view(view, app_view.empty)
 
     async def commit(self, facts: Sequence[Fact], /) -> tuple[str, ...]:
         """Seal facts, keep them in memory, and show them."""
@@ -137,6 +142,10 @@ class OfflineBridge:
 
     async def flush(self) -> None:
         """Everything is shown already."""
+
+    def find_message(self, context_id: str, channel_id: str, message_id: str, /) -> Message | None:
+        """A visible message, however old."""
+        return None if self._chat is None else self._chat.find_message(context_id, channel_id, message_id)
 
     async def erase(self, fact_ids: Sequence[str], /, *, reason: str) -> tuple[str, ...]:
         """Raises ``NoAgent``."""

@@ -13,16 +13,20 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from antiphon.facts import Fact, LocalViolation
+from antiphon.facts import Fact, LocalViolation, ceremony_id_for
+from antiphon.facts.ceremonies import CeremonyPhase, CeremonyStatus
 from antiphon.facts.chat import (
     ChannelClosed,
     ChannelCreated,
+    ChannelRebound,
     ChannelUpdated,
     MembershipChanged,
     MembershipEvent,
     MessageDeleted,
     MessageEdited,
+    MessageReacted,
     MessageRead,
+    MessageSeen,
     MessageSent,
     note_to_self,
 )
@@ -39,9 +43,15 @@ from antiphon.facts.contacts import (
 from antiphon.facts.invitations import (
     ChannelInvitation,
     ContactInvitation,
+    DeviceInvitation,
     GuardianInvitation,
     InvitationAccepted,
     InvitationCancelled,
+    InvitationCeremonyAborted,
+    InvitationCeremonyAcceptanceReceived,
+    InvitationCeremonyCommitted,
+    InvitationCeremonyInitiated,
+    InvitationCeremonySuperseded,
     InvitationDeclined,
     InvitationSent,
     expiry_of,
@@ -60,6 +70,7 @@ from antiphon.facts.moderation import (
     home_context,
     home_owner,
 )
+from antiphon.facts.protocol import RecoveryGranted
 from antiphon.views.chat_state import Channel, ChatState, Message
 from antiphon.views.contacts_state import Contact, ContactsState
 from antiphon.views.homes_state import Home, HomesState
@@ -71,7 +82,10 @@ from .intent_errors import IntentError, Mover, RefusalKind
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that a plan may look at: who asks (``me``, ``label``), when (ms), where facts go, and what is shown."""
+    """All that a plan may look at: who asks (``me``, ``label``), when (ms), where facts go, and what is shown.
+
+    ``find_message`` finds a visible message by context, channel and id, however old it is.
+    """
 
     me: str
     label: str
@@ -82,6 +96,7 @@ class Situation:
     invitations: InvitationsState
     homes: HomesState
     new_id: Callable[[], str]
+    find_message: Callable[[str, str, str], Message | None]
 
 
 class Plan(NamedTuple):
@@ -195,6 +210,17 @@ def _update_channel(intent: ask.InChannel, now: Situation, **fields: Any) -> Pla
     return Plan((ChannelUpdated(**_about(channel), **fields, updated_at=now.now_ms, actor_id=now.me),), channel.id)
 
 
+def _merge_channel(intent: ask.MergeChannel, now: Situation) -> Plan:
+    channel = _find_channel(intent, now)
+    into = now.chat.channel(intent.into, context_id=channel.context_id)
+    if into is None:
+        raise _refuse(f"no channel {intent.into!r} is open where {channel.name} is; sync with who made it")
+    if into.id == channel.id:
+        return Plan((), into.id)
+    about = _about(channel)
+    return Plan((ChannelRebound(**about, canonical_id=into.id, rebound_at=now.now_ms, actor_id=now.me),), into.id)
+
+
 def _add_member(intent: ask.AddMember, now: Situation) -> Plan:
     members = _find_channel(intent, now).member_ids
     if intent.member_id in members:
@@ -234,9 +260,10 @@ def _send(intent: ask.SendMessage, now: Situation) -> Plan:
                 kind="unauthorised",
                 move="them",
             )
-    shown = now.chat.messages_in(channel.id, context_id=channel.context_id)
-    if intent.message_id is not None and any(each.id == intent.message_id and each.is_own for each in shown):
-        return Plan((), intent.message_id)
+    if intent.message_id is not None:
+        said = _find_message(intent.message_id, channel, now)
+        if said is not None and said.is_own:
+            return Plan((), intent.message_id)
     message_id = intent.message_id or now.new_id()
     sent = MessageSent(
         **_about(channel),
@@ -250,15 +277,28 @@ def _send(intent: ask.SendMessage, now: Situation) -> Plan:
     return Plan((sent,), message_id)
 
 
-def _find_own(intent: Any, now: Situation, *, doing: str) -> tuple[Channel, Message]:
-    channel = _find_channel(intent, now)
+def _find_message(message_id: str, channel: Channel, now: Situation) -> Message | None:
+    """A message that a screen shows, or could if one scrolled far enough back."""
     shown = now.chat.messages_in(channel.id, context_id=channel.context_id)
-    message = next((each for each in shown if each.id == intent.message_id), None)
+    on_screen = next((each for each in shown if each.id == message_id), None)
+    return on_screen or now.find_message(channel.context_id, channel.id, message_id)
+
+
+def _find_shown(intent: Any, now: Situation) -> tuple[Channel, Message]:
+    channel = _find_channel(intent, now)
+    message = _find_message(intent.message_id, channel, now)
     if message is None:
-        raise _refuse(
-            f"no message {intent.message_id!r} is shown in {channel.name}; it may be deleted, hidden, or older than "
-            "what is shown"
-        )
+        raise _refuse(f"no message {intent.message_id!r} is in {channel.name}; it may be deleted or hidden")
+    return channel, message
+
+
+def _at(channel: Channel, message: Message) -> dict[str, Any]:
+    """What every fact about a message says; it stays with the channel it was said in, whatever became of that."""
+    return {"context_id": channel.context_id, "channel_id": message.channel_id, "message_id": message.id}
+
+
+def _find_own(intent: Any, now: Situation, *, doing: str) -> tuple[Channel, Message]:
+    channel, message = _find_shown(intent, now)
     if not message.is_own or message.imported_by is not None:
         raise _refuse(
             f"only {message.sender_name} can {doing} what they said; ask them, or a moderator to hide it",
@@ -272,14 +312,29 @@ def _edit(intent: ask.EditMessage, now: Situation) -> Plan:
     channel, message = _find_own(intent, now, doing="edit")
     if message.content == intent.text:
         return Plan((), message.id)
-    about = {**_about(channel), "message_id": message.id}
+    about = _at(channel, message)
     return Plan((MessageEdited(**about, editor_id=now.me, new_text=intent.text, edited_at=now.now_ms),), message.id)
 
 
 def _delete(intent: ask.DeleteMessage, now: Situation) -> Plan:
     channel, message = _find_own(intent, now, doing="delete")
-    about = {**_about(channel), "message_id": message.id}
+    about = _at(channel, message)
     return Plan((MessageDeleted(**about, deleter_id=now.me, deleted_at=now.now_ms),), message.id)
+
+
+def _react(intent: ask.ReactToMessage, now: Situation) -> Plan:
+    channel, message = _find_shown(intent, now)
+    has_reacted = any(now.me in by for reaction, by in message.reactions if reaction == intent.reaction)
+    if has_reacted is not intent.is_taken_back:
+        return Plan((), message.id)
+    reacted = MessageReacted(
+        **_at(channel, message),
+        reactor_id=now.me,
+        reaction=intent.reaction,
+        is_taken_back=intent.is_taken_back,
+        reacted_at=now.now_ms,
+    )
+    return Plan((reacted,), message.id)
 
 
 def _mark_read(intent: ask.MarkRead, now: Situation) -> Plan:
@@ -287,12 +342,17 @@ def _mark_read(intent: ask.MarkRead, now: Situation) -> Plan:
     wanted = frozenset(intent.message_ids)
     shown = now.chat.messages_in(channel.id, context_id=channel.context_id)
     unread = [each for each in shown if not each.is_own and not each.is_read and (not wanted or each.id in wanted)]
-    return Plan(
-        tuple(
-            MessageRead(**_about(channel), message_id=each.id, reader_id=now.me, read_at=now.now_ms) for each in unread
-        ),
-        channel.id,
-    )
+    return Plan(tuple(_read(channel, each, now) for each in unread), channel.id)
+
+
+def _read(channel: Channel, message: Message, now: Situation) -> Fact:
+    """That it was read: told to everybody, or, when a contact is not to be told, noted for oneself."""
+    author = now.contacts.contacts.get(message.imported_by or message.sender_id)
+    about = _at(channel, message)
+    if author is None or author.read_receipt_policy == "enabled":
+        return MessageRead(**about, reader_id=now.me, read_at=now.now_ms)
+    there = {"context_id": contacts_context(now.me), "channel_context_id": channel.context_id}
+    return MessageSeen(**about | there, reader_id=now.me, seen_at=now.now_ms)
 
 
 # Contacts
@@ -337,6 +397,12 @@ def _bind_guardian(intent: ask.BindGuardian, now: Situation) -> Plan:
         return Plan((), contact.id)
     about = {"context_id": contacts_context(now.me), "account_id": now.me, "guardian_id": contact.id}
     return Plan((GuardianBound(**about, bound_at=now.now_ms),), contact.id)
+
+
+def _grant_recovery(intent: ask.GrantRecovery, now: Situation) -> Plan:
+    contact = _find_contact(now, intent.contact_id)
+    about = {"context_id": now.namespace, "account_id": contact.id, "guardian_id": now.me}
+    return Plan((RecoveryGranted(**about, operation_id=intent.operation_id, granted_at=now.now_ms),), contact.id)
 
 
 def _between(now: Situation, *, requester: str, accepter: str) -> dict[str, Any]:
@@ -412,6 +478,29 @@ def _invite(intent: ask.SendInvitation, now: Situation) -> Plan:
     return Plan((sent,), invitation_id)
 
 
+def _enrol_device(intent: ask.EnrolDevice, now: Situation) -> Plan:
+    invitation_id = now.new_id()
+    offered = DeviceInvitation(
+        subject_authority=now.me,
+        initiator_device_id=now.me,
+        device_id=intent.device_id,
+        ceremony_id=_ceremony_id(invitation_id, "enrol", now),
+        pending_epoch=intent.pending_epoch,
+        nickname_suggestion=intent.name,
+        key_package=intent.key_package,
+    )
+    sent = InvitationSent(
+        context_id=now.namespace,
+        invitation_id=invitation_id,
+        sender_id=now.me,
+        receiver_id=intent.receiver_id or now.me,
+        invitation_type=offered,
+        sent_at=now.now_ms,
+        expires_at=None if intent.lifetime_ms is None else expiry_of(now.now_ms, lifetime_ms=intent.lifetime_ms),
+    )
+    return Plan((sent,), invitation_id)
+
+
 def _find_invitation(intent: ask.AboutInvitation, now: Situation) -> Invitation | None:
     """The invitation, when it waits for an answer; None for one that only its link tells of."""
     found = now.invitations.find(intent.invitation_id)
@@ -440,10 +529,20 @@ def _answer(intent: ask.AboutInvitation, now: Situation) -> dict[str, Any]:
 
 def _accept_invitation(intent: ask.AcceptInvitation, now: Situation) -> Plan:
     about = _answer(intent, now)
-    return Plan(
-        (InvitationAccepted(**about, acceptor_id=now.me, accepted_at=now.now_ms),),
-        intent.invitation_id,
-    )
+    accepted = InvitationAccepted(**about, acceptor_id=now.me, accepted_at=now.now_ms)
+    found = now.invitations.find(intent.invitation_id)
+    return Plan((accepted, *(_make_contact(found, now) if found is not None else ())), intent.invitation_id)
+
+
+def _make_contact(invitation: Invitation, now: Situation) -> tuple[Fact, ...]:
+    """The other party of an invitation to become contacts, unless they are one already."""
+    other, name = invitation.from_id, invitation.from_name
+    if other == now.me:
+        other, name = invitation.accepted_by or invitation.to_id or now.me, invitation.to_name or ""
+    if invitation.offer != "contact" or other == now.me or other in now.contacts.contacts:
+        return ()
+    about = {**_own_list(now, other), "invitation_code": invitation.id}
+    return (ContactAdded(**about, nickname=name, added_at=now.now_ms),)
 
 
 def _decline_invitation(intent: ask.DeclineInvitation, now: Situation) -> Plan:
@@ -460,6 +559,117 @@ def _cancel_invitation(intent: ask.CancelInvitation, now: Situation) -> Plan:
         raise _refuse("only who sent an invitation can cancel it; you can decline it", kind="unauthorised", move="them")
     about = {"context_id": found.context_id, "invitation_id": found.id}
     return Plan((InvitationCancelled(**about, canceller_id=now.me, cancelled_at=now.now_ms),), found.id)
+
+
+# Ceremonies
+
+
+def _ceremony_id(invitation_id: str, doing: str, now: Situation) -> str:
+    return ceremony_id_for(prestate=invitation_id.encode(), operation=doing, nonce=now.new_id().encode())
+
+
+def _held(intent: ask.AboutInvitation, now: Situation) -> tuple[Invitation, CeremonyStatus | None]:
+    """An accepted invitation of one's own, and its ceremony that is under way."""
+    found = now.invitations.find(intent.invitation_id)
+    if found is None:
+        raise _refuse(f"no invitation {intent.invitation_id!r} is known here; sync with who sent it")
+    if found.status != "accepted":
+        raise _refuse(f"only an accepted invitation has a ceremony, and this one is {found.status}", move="them")
+    return found, found.active_ceremony
+
+
+def _under_way(intent: ask.AboutInvitation, now: Situation) -> tuple[Invitation, CeremonyStatus]:
+    found, ceremony = _held(intent, now)
+    if ceremony is None:
+        raise _refuse("no ceremony of this invitation is under way; begin one")
+    return found, ceremony
+
+
+def _part_of(invitation: Invitation, now: Situation) -> dict[str, Any]:
+    return {"context_id": invitation.context_id, "invitation_id": invitation.id, "timestamp_ms": now.now_ms}
+
+
+def _begin_ceremony(intent: ask.BeginCeremony, now: Situation) -> Plan:
+    found, ceremony = _held(intent, now)
+    if ceremony is not None:
+        raise _refuse("a ceremony of this invitation is under way; agree to it, abort it, or supersede it")
+    if any(each.phase is CeremonyPhase.COMMITTED for each in found.ceremonies):
+        raise _refuse("this invitation is binding already; its ceremony was committed")
+    ceremony_id = _ceremony_id(found.id, "bind", now)
+    begun = InvitationCeremonyInitiated(
+        **_part_of(found, now),
+        ceremony_id=ceremony_id,
+        sender_id=now.me,
+        required=intent.required,
+        pending_epoch=intent.pending_epoch,
+        agreement_mode=intent.agreement_mode,
+    )
+    return Plan((begun, _agreed(found, ceremony_id, now)), ceremony_id)
+
+
+def _agreed(invitation: Invitation, ceremony_id: str, now: Situation) -> Fact:
+    part = _part_of(invitation, now)
+    return InvitationCeremonyAcceptanceReceived(**part, ceremony_id=ceremony_id, acceptor_id=now.me)
+
+
+def _agree_ceremony(intent: ask.AgreeToCeremony, now: Situation) -> Plan:
+    found, ceremony = _under_way(intent, now)
+    if now.me in ceremony.accepted_by:
+        return Plan((), ceremony.ceremony_id)
+    return Plan((_agreed(found, ceremony.ceremony_id, now),), ceremony.ceremony_id)
+
+
+def _commit_ceremony(intent: ask.CommitCeremony, now: Situation) -> Plan:
+    found, ceremony = _under_way(intent, now)
+    if ceremony.phase is not CeremonyPhase.COMMITTING:
+        missing = "the number is not told" if ceremony.required is None else f"{ceremony.required} must"
+        raise _refuse(f"{ceremony.received} have agreed, {missing}; it is for the other party to agree", move="them")
+    committed = InvitationCeremonyCommitted(
+        **_part_of(found, now),
+        ceremony_id=ceremony.ceremony_id,
+        actor_id=now.me,
+        relationship_id="rel-" + sha256(ceremony.ceremony_id.encode()).hexdigest()[:16],
+        consensus_id=intent.consensus_id,
+    )
+    return Plan((committed, *_make_guardian(found, now), *_make_contact(found, now)), ceremony.ceremony_id)
+
+
+def _make_guardian(invitation: Invitation, now: Situation) -> tuple[Fact, ...]:
+    """Whoever accepted to be one, when oneself asked for it."""
+    guardian = invitation.accepted_by
+    if invitation.type != "guardian" or invitation.direction != "sent" or guardian is None:
+        return ()
+    about = {"context_id": contacts_context(now.me), "account_id": now.me, "guardian_id": guardian}
+    return (GuardianBound(**about, bound_at=now.now_ms),)
+
+
+def _abort_ceremony(intent: ask.AbortCeremony, now: Situation) -> Plan:
+    found, ceremony = _under_way(intent, now)
+    part = {**_part_of(found, now), "ceremony_id": ceremony.ceremony_id}
+    return Plan((InvitationCeremonyAborted(**part, actor_id=now.me, reason=intent.reason),), ceremony.ceremony_id)
+
+
+def _supersede_ceremony(intent: ask.SupersedeCeremony, now: Situation) -> Plan:
+    found, ceremony = _under_way(intent, now)
+    ceremony_id = _ceremony_id(found.id, "bind", now)
+    # Only one that began later takes the place of another.
+    part = {**_part_of(found, now), "timestamp_ms": max(now.now_ms, (ceremony.at_ms or 0) + 1)}
+    begun = InvitationCeremonyInitiated(
+        **part,
+        ceremony_id=ceremony_id,
+        sender_id=now.me,
+        required=ceremony.required,
+        pending_epoch=ceremony.pending_epoch,
+        agreement_mode=ceremony.agreement_mode,
+    )
+    superseded = InvitationCeremonySuperseded(
+        **part,
+        superseded_ceremony_id=ceremony.ceremony_id,
+        superseding_ceremony_id=ceremony_id,
+        actor_id=now.me,
+        reason=intent.reason,
+    )
+    return Plan((begun, superseded, _agreed(found, ceremony_id, now)), ceremony_id)
 
 
 # Homes
@@ -583,6 +793,8 @@ _PLANS: dict[type[ask.Intent], Callable[[Any, Situation], Plan]] = {
     ask.JoinChannel: _join,
     ask.LeaveChannel: _leave,
     ask.AddMember: _add_member,
+    ask.MergeChannel: _merge_channel,
+    ask.ReactToMessage: _react,
     ask.SendMessage: _send,
     ask.EditMessage: _edit,
     ask.DeleteMessage: _delete,
@@ -592,13 +804,20 @@ _PLANS: dict[type[ask.Intent], Callable[[Any, Situation], Plan]] = {
     ask.RemoveContact: _remove_contact,
     ask.SetReadReceipts: _set_receipts,
     ask.BindGuardian: _bind_guardian,
+    ask.GrantRecovery: _grant_recovery,
     ask.OfferFriendship: _offer_friendship,
     ask.AcceptFriendship: _accept_friendship,
     ask.EndFriendship: _end_friendship,
     ask.SendInvitation: _invite,
+    ask.EnrolDevice: _enrol_device,
     ask.AcceptInvitation: _accept_invitation,
     ask.DeclineInvitation: _decline_invitation,
     ask.CancelInvitation: _cancel_invitation,
+    ask.BeginCeremony: _begin_ceremony,
+    ask.AgreeToCeremony: _agree_ceremony,
+    ask.CommitCeremony: _commit_ceremony,
+    ask.AbortCeremony: _abort_ceremony,
+    ask.SupersedeCeremony: _supersede_ceremony,
     ask.DeclareHome: _declare_home,
     ask.Mute: _mute,
     ask.Unmute: _unmute,

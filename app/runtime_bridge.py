@@ -1,8 +1,8 @@
 """``RuntimeBridge``: all that `AppCore` asks of what is behind it, so that no front end depends on a runtime.
 
 A protocol and its values; nothing here acts. ``app/bridge.py`` is the one over a journal, ``app/offline_bridge.py``
-the one for when there is none. Members up to ``flush`` every bridge answers; the rest are `RUNTIME_OPERATIONS`, which
-need a runtime: without one each raises ``NoAgent``.
+the one for when there is none. Members up to ``find_message`` every bridge answers; the rest are `RUNTIME_OPERATIONS`,
+which need a runtime: without one each raises ``NoAgent``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from antiphon.facts import AuthorityId, Fact, Namespace
 from antiphon.reactive import ReactiveScheduler, SignalHub
+from antiphon.views.chat_state import Message
 
 Started = Literal["started", "already_running"]
 Stopped = Literal["stopped", "nothing_to_do"]
@@ -105,6 +106,10 @@ class RuntimeBridge(Protocol):
 
     async def flush(self) -> None:
         """Return when all that was committed is kept and shown."""
+        ...
+
+    def find_message(self, context_id: str, channel_id: str, message_id: str, /) -> Message | None:
+        """A visible message however old it is; None for one that nobody would see."""
         ...
 
     async def erase(self, fact_ids: Sequence[str], /, *, reason: str) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ Builds and lends; decides nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from antiphon.journal.delivery import ChatDeliveryPolicy, PolicyAlreadyRegistered
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.entropy import system_random
 
@@ -24,8 +25,14 @@ def demo_core(author: str = "me", *, config: CoreConfig | None = None) -> AppCor
 
 @asynccontextmanager
 async def core_of(journal: Journal, *, config: CoreConfig | None = None) -> AsyncIterator[AppCore]:
-    """A core over a journal that is open: ``async with core_of(journal) as core``. Leave it before the journal."""
+    """A core over a journal that is open: ``async with core_of(journal) as core``. Leave it before the journal.
+
+    Peers that do so as well acknowledge messages, unless the journal has a delivery policy for chat already.
+    """
     clock = SystemClock()
+    if not journal.acks.policies.for_kind("chat.message_sent").ack_kinds:
+        with suppress(PolicyAlreadyRegistered):  # one that wants no acknowledgements
+            journal.register_delivery_policy("chat", ChatDeliveryPolicy())
     async with (
         JournalBridge(journal, clock=clock) as bridge,
         AppCore.with_runtime(bridge, config, clock=clock, random_bytes=system_random) as core,

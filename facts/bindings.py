@@ -200,21 +200,33 @@ BINDING_RULES: Mapping[str, BindingRule] = MappingProxyType(
             "invitation-cancelled", "invitation_id", "invitation:cancel", "Only by the sender; seen by both."
         ),
         "invitation.ceremony_initiated": _rule(
-            "ceremony-initiated", "ceremony_id", None, "Begins a ceremony for an accepted invitation."
+            "ceremony-initiated",
+            "ceremony_id",
+            "invitation:begin-ceremony",
+            "Begins a ceremony for an accepted invitation.",
         ),
         "invitation.ceremony_acceptance_received": _rule(
-            "ceremony-acceptance-received", "ceremony_id", None, "Distinct acceptors are counted."
+            "ceremony-acceptance-received",
+            "ceremony_id",
+            "invitation:agree-ceremony",
+            "Distinct acceptors are counted.",
         ),
         "invitation.ceremony_committed": _rule(
-            "ceremony-committed", "ceremony_id", None, "Outranks every other part of the ceremony."
+            "ceremony-committed",
+            "ceremony_id",
+            "invitation:commit-ceremony",
+            "Outranks every other part of the ceremony.",
         ),
         "invitation.ceremony_aborted": _rule(
-            "ceremony-aborted", "ceremony_id", None, "Ends the ceremony, unless it was committed or superseded."
+            "ceremony-aborted",
+            "ceremony_id",
+            "invitation:abort-ceremony",
+            "Ends the ceremony, unless it was committed or superseded.",
         ),
         "invitation.ceremony_superseded": _rule(
             "ceremony-superseded",
             "superseded_ceremony_id",
-            None,
+            "invitation:supersede-ceremony",
             "Ends the superseded ceremony, unless it was committed.",
         ),
         "channel.epoch_committed": _rule(

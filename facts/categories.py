@@ -41,7 +41,11 @@ OPERATION_CATEGORIES: Mapping[str, OperationCategory] = MappingProxyType(
             C="add remove guardian-bind recovery-grant",
         ),
         **_under("friendship", C="propose accept revoke"),
-        **_under("invitation", C="send accept decline cancel"),
+        **_under(
+            "invitation",
+            C="send accept decline cancel begin-ceremony agree-ceremony commit-ceremony abort-ceremony "
+            "supersede-ceremony",
+        ),
         **_under("moderation", B="mute unmute ban unban kick pin unpin grant-moderator revoke-moderator"),
         **_under("home", A="declare"),
     }

@@ -70,6 +70,11 @@ class RenewableView:
         return fresh if snapshot is UNCHANGED else snapshot
 
     @property
+    def current(self) -> View[Fact, Any]:
+        """The view that answers now."""
+        return self._view
+
+    @property
     def keeping(self) -> KeepingView | None:
         """The view, when its state can be kept now."""
         return self._view if self._missed is None and isinstance(self._view, KeepingView) else None

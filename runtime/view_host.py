@@ -222,6 +222,11 @@ class ViewHost:
             self.scheduler.touch(view.view_id)
         self._forget_stale(view.view_id)
 
+    def awake_view(self, view_id: str) -> View[Fact, Any] | None:
+        """The view that ships and is awake under that id, to ask what its snapshot does not hold."""
+        found = self._renewable.get(view_id)
+        return None if found is None else found.current
+
     async def wake(
         self,
         view: View[Fact, Any],

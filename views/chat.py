@@ -183,6 +183,13 @@ class ChatSignalView(KeptView):
         )
         return self.state
 
+    def find_message(self, context_id: str, channel_id: str, message_id: str) -> Message | None:
+        """A visible message of a channel or of those that were merged into it, also one too old to be shown; O(1)."""
+        key = (context_id, channel_id)
+        own = [self._folds[key]] if key in self._folds else []
+        logs = [fold.log for fold in (*own, *self._merged.get(key, ()))]
+        return next((found for log in logs if (found := log.find(message_id)) is not None), None)
+
     def agreement_of(self, fact: Fact) -> Agreement:
         """How sure a message is, by what was folded so far; provisional for what is no message of a known channel."""
         if not isinstance(fact, MessageSent | MessageSentSealed | MessageImported):

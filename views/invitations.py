@@ -353,6 +353,8 @@ class _InvitationFold:
             home_id=home_id,
             home_name=home_name,
             ceremonies=self._held(offer, answer) if self.ceremonies else (),
+            offer=offer.invitation_type.type,
+            accepted_by=answer.actor if answer is not None and answer.rank == _ACCEPTED else None,
         )
         return _Drawn(invitation, (stamp, offer.invitation_id, offer.context_id))
 

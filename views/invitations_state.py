@@ -17,6 +17,7 @@ HISTORY_COUNT_MAX = 200
 UNKNOWN_NAME = "Unknown"
 
 InvitationKind = Literal["home", "guardian", "chat"]
+InvitationOffer = Literal["contact", "guardian", "channel", "device"]
 InvitationStatus = Literal["pending", "accepted", "rejected", "expired", "revoked"]
 InvitationDirection = Literal["sent", "received"]
 
@@ -26,6 +27,7 @@ class Invitation:
     """One invitation as its sender or receiver sees it.
 
     ``to_id`` is absent when it was for whoever holds the link. ``resolved_at`` is when it was answered or ran out.
+    ``offer`` is what it is an invitation to, ``accepted_by`` who accepted it.
     ``ceremonies`` are those that sender and receiver held to make an accepted one binding, by id.
     """
 
@@ -45,6 +47,8 @@ class Invitation:
     home_id: str | None
     home_name: str | None
     ceremonies: tuple[CeremonyStatus, ...] = ()
+    offer: InvitationOffer = "contact"
+    accepted_by: str | None = None
 
     @property
     def active_ceremony(self) -> CeremonyStatus | None:

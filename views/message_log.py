@@ -575,6 +575,22 @@ class MessageLog:
         most = sorted(people, key=lambda reaction: (-len(people[reaction]), reaction))[:REACTION_COUNT_MAX]
         return tuple((reaction, tuple(sorted(people[reaction]))) for reaction in most)
 
+    def find(self, message_id: str) -> Message | None:
+        """A visible message, however old; one that is packed is read back."""
+        entry = self._entries.get(message_id)
+        if entry is not None:
+            return self._draw(entry) if self._place_of(entry) is not None else None
+        found = self._find_packed(message_id)
+        if found is None or self._packed is None or not self._packed.is_visible(found[0]):
+            return None
+        marks, drawn = self._packed.marks_of(found[0]), self._draw(found[1])
+        is_read_by_others = drawn.is_own and bool(marks.readers)
+        return drawn._replace(
+            is_read=drawn.is_read or marks.is_read,
+            read_by=tuple(sorted(marks.readers)),
+            delivery_status=higher_state(drawn.delivery_status, _RANKS[_READ if is_read_by_others else marks.rank]),
+        )
+
     # For channels that become one
 
     @property

@@ -16,6 +16,7 @@ from antiphon.reactive import ERROR_SIGNAL, SYNC_STATUS_SIGNAL, Signal
 from antiphon.runtime.entropy import system_random
 from antiphon.views import CHAT_SIGNAL, CONTACTS_SIGNAL, HOMES_SIGNAL, INVITATIONS_SIGNAL
 
+from ..acknowledged import ACKNOWLEDGED_SIGNAL
 from ..intent_errors import IntentError
 from ..intents import read_intent
 from .address import WebAddress, parse_web_address
@@ -49,6 +50,7 @@ _TOPICS: Mapping[str, Signal[Any]] = MappingProxyType(
         "contacts": CONTACTS_SIGNAL,
         "invitations": INVITATIONS_SIGNAL,
         "homes": HOMES_SIGNAL,
+        "acknowledged": ACKNOWLEDGED_SIGNAL,
         "sync": SYNC_STATUS_SIGNAL,
         "error": ERROR_SIGNAL,
     }

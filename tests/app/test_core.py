@@ -3,6 +3,8 @@
 import asyncio
 import inspect
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -11,37 +13,46 @@ from typing import Any
 import pytest
 
 from antiphon import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL, Journal
+from antiphon.app.acknowledged import ACKNOWLEDGED_SIGNAL, Acknowledged
 from antiphon.app.bridge import JournalBridge
 from antiphon.app.core import CORE_SIGNALS, AppCore, CoreConfig
 from antiphon.app.inspection import INSPECTOR_SIGNAL
 from antiphon.app.intent_errors import IntentError, NoAgent
 from antiphon.app.intents import (
     INTENTS,
+    AbortCeremony,
     AcceptFriendship,
     AcceptInvitation,
     AddContact,
     AddMember,
+    AgreeToCeremony,
     Ban,
+    BeginCeremony,
     BindGuardian,
     CancelInvitation,
     CloseChannel,
+    CommitCeremony,
     CreateChannel,
     DeclareHome,
     DeclineInvitation,
     DeleteMessage,
     EditMessage,
     EndFriendship,
+    EnrolDevice,
     GrantModerator,
+    GrantRecovery,
     Intent,
     JoinChannel,
     KickMember,
     LeaveChannel,
     MarkRead,
+    MergeChannel,
     Mute,
     OfferFriendship,
     OpenDirectMessage,
     OpenNotes,
     PinMessage,
+    ReactToMessage,
     RemoveContact,
     RenameChannel,
     RenameContact,
@@ -50,6 +61,7 @@ from antiphon.app.intents import (
     SendMessage,
     SetReadReceipts,
     SetTopic,
+    SupersedeCeremony,
     Unban,
     Unmute,
     UnpinMessage,
@@ -58,7 +70,7 @@ from antiphon.app.intents import (
 from antiphon.app.offline_bridge import OfflineBridge
 from antiphon.app.runtime_bridge import RUNTIME_OPERATIONS, RuntimeBridge
 from antiphon.app.wiring import core_of, demo_core, open_core
-from antiphon.facts import OperationCategory, home_context
+from antiphon.facts import CeremonyStatus, OperationCategory, home_context
 from antiphon.facts.chat import ChannelCreated, MessageSent
 from antiphon.facts.contacts import FriendshipProposed
 from antiphon.facts.invitations import ContactInvitation, InvitationSent
@@ -202,6 +214,7 @@ def test_every_bridge_has_every_member_with_its_signature(bridge: type) -> None:
 
 
 LOCAL = {"authority", "label", "namespace", "hub", "scheduler", "now_ms", "new_id", "wake", "commit", "flush"}
+LOCAL |= {"find_message"}
 
 
 def test_what_is_not_local_needs_a_runtime() -> None:
@@ -544,3 +557,190 @@ async def test_two_cores_over_one_journal_share_an_inspector(tmp_path: Path) -> 
             second.read(INSPECTOR_SIGNAL)
         await second.submit(CreateChannel(name="Hall"))
         assert second.read(second.inspect()).windows == ()
+
+
+# Reactions, private reads, merged channels, old messages, ceremonies
+
+
+@pytest.mark.asyncio
+async def test_a_contact_is_told_what_was_read_only_when_one_says_so() -> None:
+    core = await with_others()
+    ben = core.offline.authority_of("ben")
+    core.inspect()
+    await core.submit(AddContact(contact_id=ben, nickname="Ben"))
+    about = {"context_id": core.offline.namespace, "channel_id": "hall", "sender_id": ben, "sender_name": "ben"}
+    quiet = await core.submit(MarkRead(channel_id="hall"))
+    assert (len(quiet.fact_ids), core.read(CHAT_SIGNAL).total_unread) == (1, 0)
+    assert kinds_in(core) == ["chat.message_seen"]
+    await core.offline.commit_as("ben", [MessageSent(**about, message_id="m2", text="again", sent_at=5)])
+    await core.submit(SetReadReceipts(contact_id=ben, policy="enabled"))
+    await core.submit(MarkRead(channel_id="hall"))
+    assert kinds_in(core) == ["chat.message_seen", "chat.message_read"]
+    await core.close()
+
+
+def kinds_in(core: AppCore) -> list[str]:
+    """What was committed about reading, in order, as the inspector shows it."""
+    windows = reversed(core.read(core.inspect()).windows)
+    kinds = [fact.kind for window in windows for fact in window.facts]
+    return [kind for kind in kinds if kind in ("chat.message_seen", "chat.message_read")]
+
+
+@pytest.mark.asyncio
+async def test_a_sign_is_put_to_a_message_once_and_taken_back_once() -> None:
+    core = await with_others()
+    thumb = ReactToMessage(channel_id="hall", message_id="m1", reaction="+1")
+    back = ReactToMessage(channel_id="hall", message_id="m1", reaction="+1", is_taken_back=True)
+    progress = [(await core.submit(each)).progress for each in (back, thumb, thumb)]
+    assert progress == ["nothing_to_do", "done", "nothing_to_do"]
+    assert core.read(CHAT_SIGNAL).messages_in("hall")[0].reactions == (("+1", (core.authority,)),)
+    assert (await core.submit(back)).progress == "done"
+    assert core.read(CHAT_SIGNAL).messages_in("hall")[0].reactions == ()
+    await core.close()
+
+
+@pytest.mark.asyncio
+async def test_a_merged_channel_is_written_in_by_either_name_and_its_messages_stay_ones_own() -> None:
+    async with demo_core("ada") as core:
+        await core.submit(CreateChannel(channel_id="draft", name="Tea?"))
+        said = await core.submit(SendMessage(channel_id="draft", text="tee"))
+        with pytest.raises(IntentError, match="no channel 'tea'"):
+            await core.submit(MergeChannel(channel_id="draft", into="tea"))
+        await core.submit(CreateChannel(channel_id="tea", name="Tea"))
+        assert (await core.submit(MergeChannel(channel_id="tea", into="tea"))).progress == "nothing_to_do"
+        assert (await core.submit(MergeChannel(channel_id="draft", into="tea"))).subject == "tea"
+        await core.submit(EditMessage(channel_id="tea", message_id=said.subject or "", text="tea"))
+        await core.submit(SendMessage(channel_id="draft", text="and cake"))
+        (channel,) = core.read(CHAT_SIGNAL).channels.values()
+        assert [each.content for each in core.read(CHAT_SIGNAL).messages_in(channel.id)] == ["tea", "and cake"]
+
+
+@pytest.mark.asyncio
+async def test_a_message_too_old_for_the_screen_is_changed_and_taken_back(tmp_path: Path) -> None:
+    """In memory as over a journal, where its words have to be read back from the log."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("antiphon.views.message_log.MESSAGE_COUNT_MAX", 3)
+        patch.setattr("antiphon.views.message_log._WHOLE_SCREENS", 1)
+        for core_like in (demo_core("ada"), open_core(tmp_path / "j", author="ada")):
+            async with core_like as core:
+                await core.submit(CreateChannel(channel_id="hall", name="Hall"))
+                ids = [(await core.submit(SendMessage(channel_id="hall", text=f"t{n}"))).subject for n in range(20)]
+                shown = [each.content for each in core.read(CHAT_SIGNAL).messages_in("hall")]
+                assert shown == ["t17", "t18", "t19"]
+                oldest, second = ids[0] or "", ids[1] or ""
+                again = await core.submit(SendMessage(channel_id="hall", text="t0", message_id=oldest))
+                assert again.progress == "nothing_to_do"
+                await core.submit(EditMessage(channel_id="hall", message_id=oldest, text="first"))
+                for message_id in ids[2:]:
+                    await core.submit(DeleteMessage(channel_id="hall", message_id=message_id or ""))
+                with pytest.raises(IntentError, match="deleted or hidden"):
+                    await core.submit(EditMessage(channel_id="hall", message_id=ids[2] or "", text="x"))
+                await core.submit(DeleteMessage(channel_id="hall", message_id=second))
+                assert [each.content for each in core.read(CHAT_SIGNAL).messages_in("hall")] == ["first"]
+
+
+@asynccontextmanager
+async def two_people(tmp_path: Path) -> AsyncIterator[tuple[AppCore, AppCore, Callable[[], Awaitable[None]]]]:
+    async with open_core(tmp_path / "ada", author="ada") as ada, open_core(tmp_path / "ben", author="ben") as ben:
+        _, address = await ada.runtime.serve("tcp://127.0.0.1:0")
+
+        async def meet() -> None:
+            assert (await ben.runtime.sync(address)).is_success
+
+        await meet()
+        yield ada, ben, meet
+
+
+@pytest.mark.asyncio
+async def test_a_guardian_is_set_up_by_invitation_and_ceremony(tmp_path: Path) -> None:
+    async with two_people(tmp_path) as (ada, ben, meet):
+        await ada.submit(AddContact(contact_id=ben.authority, nickname="Ben"))
+        invited = (await ada.submit(SendInvitation(offer="guardian", receiver_id=ben.authority))).subject or ""
+        with pytest.raises(IntentError, match="only an accepted invitation"):
+            await ada.submit(BeginCeremony(invitation_id=invited))
+        await meet()
+        await ben.submit(AcceptInvitation(invitation_id=invited))
+        await meet()
+        begun = await ada.submit(BeginCeremony(invitation_id=invited))
+        assert (begun.category, begun.progress) == (OperationCategory.CEREMONY, "started")
+        for again in (BeginCeremony(invitation_id=invited), CommitCeremony(invitation_id=invited)):
+            with pytest.raises(IntentError):
+                await ada.submit(again)
+        renewed = await ada.submit(SupersedeCeremony(invitation_id=invited))
+        await meet()
+        (old, new) = sorted(ceremonies(ben, invited), key=lambda each: each.ceremony_id == renewed.subject)
+        assert (old.phase.value, old.superseded_by, new.received) == ("superseded", renewed.subject, 1)
+        await ben.submit(AgreeToCeremony(invitation_id=invited))
+        assert (await ben.submit(AgreeToCeremony(invitation_id=invited))).progress == "nothing_to_do"
+        await meet()
+        assert not ada.read(CONTACTS_SIGNAL).contacts[ben.authority].is_guardian
+        await ada.submit(CommitCeremony(invitation_id=invited))
+        assert ada.read(CONTACTS_SIGNAL).contacts[ben.authority].is_guardian
+        await meet()
+        assert {each.phase.value for each in ceremonies(ben, invited)} == {"superseded", "committed"}
+        await ben.submit(AddContact(contact_id=ada.authority))
+        granted = await ben.submit(GrantRecovery(contact_id=ada.authority, operation_id="op-1"))
+        assert (granted.category, granted.progress) == (OperationCategory.CEREMONY, "started")
+
+
+@pytest.mark.asyncio
+async def test_an_invitation_to_become_contacts_makes_them_so_on_both_sides(tmp_path: Path) -> None:
+    async with two_people(tmp_path) as (ada, ben, meet):
+        invited = (await ada.submit(SendInvitation(offer="contact", receiver_id=ben.authority))).subject or ""
+        await meet()
+        await ben.submit(AcceptInvitation(invitation_id=invited))
+        assert ben.read(CONTACTS_SIGNAL).contacts[ada.authority].effective_name == "ada"
+        await meet()
+        await ada.submit(BeginCeremony(invitation_id=invited, required=1))
+        await ada.submit(CommitCeremony(invitation_id=invited))
+        assert ben.authority in ada.read(CONTACTS_SIGNAL).contacts
+
+
+@pytest.mark.asyncio
+async def test_a_device_is_enrolled_and_the_ceremony_can_be_ended_without_a_result(tmp_path: Path) -> None:
+    async with two_people(tmp_path) as (ada, ben, meet):
+        asked = EnrolDevice(device_id="phone", receiver_id=ben.authority, name="Phone", key_package=b"a2V5")
+        invited = (await ada.submit(asked)).subject or ""
+        await meet()
+        assert ben.read(INVITATIONS_SIGNAL).pending[0].offer == "device"
+        await ben.submit(AcceptInvitation(invitation_id=invited))
+        await ben.submit(BeginCeremony(invitation_id=invited, pending_epoch=2))
+        await ben.submit(AbortCeremony(invitation_id=invited, reason="lost it"))
+        await meet()
+        (ceremony,) = ceremonies(ada, invited)
+        assert (ceremony.phase.value, ceremony.reason, ceremony.pending_epoch) == ("aborted", "lost it", 2)
+        with pytest.raises(IntentError, match="begin one"):
+            await ada.submit(AgreeToCeremony(invitation_id=invited))
+
+
+def ceremonies(core: AppCore, invitation_id: str) -> tuple[CeremonyStatus, ...]:
+    found = core.read(INVITATIONS_SIGNAL).find(invitation_id)
+    assert found is not None
+    return found.ceremonies
+
+
+@pytest.mark.asyncio
+async def test_own_messages_are_marked_once_a_peer_has_acknowledged_them_and_after_a_restart(tmp_path: Path) -> None:
+    async with two_people(tmp_path) as (ada, ben, meet):
+        await ada.submit(CreateChannel(channel_id="hall", name="Hall"))
+        await ada.submit(SendMessage(channel_id="hall", text="hello"))
+        (message,) = ada.read(CHAT_SIGNAL).messages_in("hall")
+        assert ada.read(ACKNOWLEDGED_SIGNAL).marked(message).icon == "\N{CHECK MARK}"
+        async with ada.subscribe(ACKNOWLEDGED_SIGNAL) as marks, asyncio.timeout(PATIENCE_S):
+            await meet()
+            while not (await anext(marks)).value.peers_of(message.fact_id):
+                pass
+        assert ada.read(ACKNOWLEDGED_SIGNAL).peers_of(message.fact_id) == (ben.authority,)
+        assert ada.read(ACKNOWLEDGED_SIGNAL).marked(message).delivery_status == "delivered"
+        (theirs,) = ben.read(CHAT_SIGNAL).messages_in("hall")
+        assert ben.read(ACKNOWLEDGED_SIGNAL).marked(theirs) is theirs
+        peer = ben.authority
+    async with open_core(tmp_path / "ada") as ada, ada.subscribe(ACKNOWLEDGED_SIGNAL) as marks:
+        async with asyncio.timeout(PATIENCE_S):
+            while (await anext(marks)).value.peers_of(message.fact_id) != (peer,):
+                pass
+
+
+def test_marks_of_what_is_not_shown_any_more_are_left_out() -> None:
+    known = Acknowledged().with_peer(BEN, ["aa", "bb"]).with_peer(CARA, ["aa"])
+    assert known.only(["aa", "cc"]).to_json() == {"by": {"aa": [BEN, CARA]}}

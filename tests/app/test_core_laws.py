@@ -65,6 +65,12 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "offer": st.sampled_from(["contact", "guardian", "home"]),
     "policy": st.sampled_from(["enabled", "disabled"]),
     "duration_s": st.none() | st.just(60),
+    "device_id": st.just("phone"),
+    "into": CHANNELS,
+    "operation_id": st.just("op"),
+    "reaction": st.sampled_from(["+1", "\N{PILE OF POO}"]),
+    "is_taken_back": st.booleans(),
+    "required": st.sampled_from([1, 2]),
 }
 
 
