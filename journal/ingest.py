@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from antiphon.facts import AfterLink, ChainId, ChainInfo, InvalidLine
+from antiphon.facts import AfterLink, ChainId, ChainInfo, FactRecord, InvalidLine
 
 from .bases import ChainBase, read_base
-from .chain import Head, Seal, VerifiedRun, is_seal_valid, parse_seal_line, verify_run
+from .chain import Head, Seal, VerifiedRun, build_seal_line, is_seal_valid, parse_seal_line, verify_run
 from .erasure import ErasureBook, erase_records
 from .errors import LogDamaged, SealedViolation, UnsealedBytes
 from .frame import line_hash
@@ -68,7 +68,7 @@ class Ingest:
         peer: str = "",
         erasures: ErasureBook | None = None,
     ) -> None:
-        self._erasures = erasures or ErasureBook()
+        self._erasures = erasures if erasures is not None else ErasureBook()
         self._index = index
         self._parking = parking
         self._peer = peer
@@ -94,6 +94,16 @@ class Ingest:
                 queue.extend(self._woken)
                 self._woken.clear()
         return IngestResult(self._admitted, self._known, len(self._parking), tuple(self._refusals))
+
+    def erase(self) -> None:
+        """Leave out what was erased, also since it was decided: it never comes back from a peer who does not know yet.
+
+        The last thing before the frame is built.
+        """
+        for place, run in enumerate(self.runs):
+            if self._erasures.concerns(run.seal.chain):
+                records = erase_records(self._erasures, run.records)
+                self.runs[place] = _sealed(records, build_seal_line(run.seal), run.seal, run.repeated)
 
     def _take(self, waiting: ParkedRun) -> list[Missing]:
         """Decide one run; what somebody may have waited for is returned."""
@@ -214,10 +224,7 @@ class Ingest:
         fresh.held.add((row.first_previous_id, row.last_id))
         fresh.continued.add(row.first_previous_id)
         self._admitted += len(verified.records) - len(repeated)
-        if self._erasures.concerns(chain):
-            # What was erased never comes back from a peer who does not know yet.
-            verified = verified._replace(records=erase_records(self._erasures, verified.records))
-        self.runs.append(_sealed(verified, repeated))
+        self.runs.append(_sealed(verified.records, verified.seal_line, verified.seal, repeated))
 
     def _find_repeated(self, verified: VerifiedRun, row: RunRow, fresh: _Fresh) -> frozenset[int]:
         """The places of facts that are held under another seal, or were before their bytes were damaged. Nothing is
@@ -263,7 +270,7 @@ def _row_of(run: IncomingRun, seal: Seal) -> RunRow:
     return RunRow(run.info.chain, run.first_seq, run.last_seq, run.first_previous_id, seal.to_id, 0, 0, 0)
 
 
-def _sealed(run: VerifiedRun, repeated: frozenset[int]) -> SealedRun:
-    text = b"\n".join([*(record.line for record in run.records), run.seal_line, b""])
-    entries = (*(record.fact_id for record in run.records), line_hash(run.seal_line))
-    return SealedRun(run.records, text, entries, run.seal, repeated)
+def _sealed(records: tuple[FactRecord, ...], seal_line: bytes, seal: Seal, repeated: frozenset[int]) -> SealedRun:
+    text = b"\n".join([*(record.line for record in records), seal_line, b""])
+    entries = (*(record.fact_id for record in records), line_hash(seal_line))
+    return SealedRun(records, text, entries, seal, repeated)

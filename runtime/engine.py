@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -103,6 +103,10 @@ NOTE_BYTES = 256
 NOTE_ITEM_BYTES = 68
 # Reading so many runs takes less than a window; more are read in a thread.
 RUNS_READ_INLINE_MAX = 4
+# Of a peer's facts so many are verified at a time, 1 ms of work; a run is never cut.
+FACTS_A_TURN_MAX = 200
+# While this journal commits without a pause, a peer has its turn after so many writes: neither waits for ever.
+WRITES_FIRST = 4
 # A person reads the first few; a view that fails on everything must not fill the memory with sentences.
 PROBLEMS_MAX = 100
 
@@ -510,7 +514,7 @@ class JournalEngine:
             await self._read_what_may_repeat(runs)
             in_flight = [chain.info.chain for chain in self._own.values()]
             ingest = Ingest(self.index, self._parking, in_flight, peer=peer, erasures=self.erasures)
-            result = ingest.take(runs)
+            result = await self._take_in_turns(ingest, runs)
             self._refused += len(result.refused)
             for evidence in ingest.evidence:
                 self.quarantine.keep_run(peer, evidence)
@@ -525,6 +529,15 @@ class JournalEngine:
         if self.acks is None or not durable:
             return result
         return result._replace(acks=self.acks.acks_for(_of_runs(runs, durable)))
+
+    async def _take_in_turns(self, ingest: Ingest, runs: Sequence[IncomingRun]) -> IngestResult:
+        """Decide *runs* a millisecond's worth at a time; windows that are on their way to the disk go first."""
+        result = ingest.take(())
+        for part in _in_turns(runs):
+            await self._commits.give_way(writes_max=WRITES_FIRST)
+            result = ingest.take(part)
+        ingest.erase()
+        return result
 
     def _yield_rolled_back_chains(self, runs: Sequence[IncomingRun]) -> None:
         """Freeze own chains of which a peer holds more than this journal does: a disk was rolled back under us."""
@@ -1225,6 +1238,20 @@ class JournalEngine:
             raise LocalViolation("this journal belongs to another event loop; open it on the loop that uses it")
         if self._is_closed:
             raise JournalClosed(f"journal {self.folder.path.name} is closed; open it again")
+
+
+def _in_turns(runs: Sequence[IncomingRun]) -> Iterator[list[IncomingRun]]:
+    """The runs in order, in parts of few facts."""
+    part: list[IncomingRun] = []
+    fact_count = 0
+    for run in runs:
+        if part and fact_count + len(run.lines) > FACTS_A_TURN_MAX:
+            yield part
+            part, fact_count = [], 0
+        part.append(run)
+        fact_count += len(run.lines)
+    if part:
+        yield part
 
 
 def _of_runs(runs: Sequence[IncomingRun], facts: Iterable[Fact | FactRecord]) -> list[Fact | FactRecord]:

@@ -82,6 +82,17 @@ class GroupCommit(Generic[T]):
         while self.pending_count >= PENDING_FRAMES_MAX:
             await self._change()
 
+    async def give_way(self, *, writes_max: int) -> None:
+        """For work that is not urgent: return when nothing is on its way to the disk, or after so many writes.
+
+        Whoever waited for a write has had a turn of the loop then, and may have begun the next one.
+        """
+        for _ in range(writes_max):
+            await asyncio.sleep(0)
+            if not self.pending_count:
+                return
+            await self._change()
+
     async def drain(self) -> None:
         """Return when nothing is pending."""
         while self.pending_count:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.facts import AfterLink, ChainId, FactId
+from antiphon.facts import AfterLink, ChainId, ErasedFact, FactId, FactsErased
 from antiphon.journal import Draft, JournalIndex
+from antiphon.journal.erasure import ErasureBook
 from antiphon.journal.ingest import Ingest
 from antiphon.journal.parking import PARKED_BYTES_MAX, PARKED_BYTES_TOTAL_MAX, PARKED_FACTS_MAX, Parking
 from antiphon.journal.sync.messages import IncomingRun, IngestResult
@@ -306,3 +307,24 @@ def test_any_deliveries_lost_doubled_or_reordered_end_in_one_root_once_all_is_se
     replica.take(*STORY)
     assert replica.index.fingerprint() == reference.index.fingerprint()
     assert replica.index.fact_count == reference.index.fact_count == 8
+
+
+def test_what_is_erased_while_a_batch_is_decided_never_comes_in() -> None:
+    ada = ChainWriter("ada")
+    run = ada.say(said("kept"), said("swordfish"), said("kept too"))
+    book = ErasureBook(lambda by, target, record: True)
+    ingest = Ingest(JournalIndex(), Parking(), erasures=book)
+    ingest.take([run])
+    secret = next(record for record in ingest.runs[0].records if b"swordfish" in record.line)
+    named = ErasedFact(chain=secret.chain.text, fact_id=secret.fact_id.hex(), kind=secret.kind, seq=secret.seq)
+    book.take(secret, FactsErased(facts=(named,), namespace=secret.chain.namespace))
+    before = ingest.runs[0]
+    ingest.erase()
+    (after,) = ingest.runs
+    assert b"swordfish" not in after.text
+    assert b"kept too" in after.text
+    assert [record.payload is None for record in after.records] == [False, False, True, False]
+    assert (after.entries, after.seal) == (before.entries, before.seal), "ids and seal stay"
+    assert after.text.splitlines()[-1] == run.seal_line
+    ingest.erase()
+    assert ingest.runs == [after], "once more changes nothing"
