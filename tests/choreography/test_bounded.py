@@ -2,7 +2,9 @@
 
 import pytest
 
+from antiphon.choreography import compile_choreography, explore, project_all
 from antiphon.choreography.bounded import until_label, with_actions_at_most, with_fuel
+from antiphon.choreography.core import End
 from antiphon.choreography.local import (
     LocalBranch,
     LocalEnd,
@@ -67,3 +69,45 @@ def test_what_is_negative_is_no_bound() -> None:
         with_fuel(LOOP, -1)
     with pytest.raises(ValueError, match="from 0, got -1"):
         with_actions_at_most(LOOP, -1)
+
+
+WATCHED = """
+protocol Watched =
+  roles A, B, C
+  rec Again
+    choice A at
+      | More =>
+        A -> B : More
+        A -> C : Note
+        loop repeat 2
+          B -> A : Ack
+        continue Again
+      | Stop =>
+        A -> B : Stop
+        A -> C : End
+"""
+
+
+@pytest.mark.parametrize("fuel", range(4))
+def test_a_bounded_protocol_ends_for_every_role_at_the_same_place(fuel: int) -> None:
+    bounded = with_fuel(compile_choreography(WATCHED).global_type, fuel)
+    projections = project_all(bounded, ("A", "B", "C"))
+    assert projections.is_projectable
+    assert explore(projections.local).is_safe
+    alone = compile_choreography(WATCHED).local["A"]
+    assert show_local(projections.local["A"]) == show_local(with_fuel(alone, fuel))
+
+
+def test_a_protocol_may_be_cut_after_so_many_messages_or_at_one() -> None:
+    root = compile_choreography(WATCHED).global_type
+    assert with_actions_at_most(root, 0) == End()
+    two = project_all(with_actions_at_most(root, 2)).local
+    assert show_local(two["C"]) == "?A{End: end, Note: end}"
+    once = project_all(until_label(root, "Note")).local
+    assert show_local(once["A"]) == "!B{More: !C{Note: end}, Stop: !C{End: end}}"
+
+
+def test_who_could_not_know_that_it_is_over_has_no_view_of_a_bounded_protocol() -> None:
+    text = "protocol P =\n  roles A, B, C\n  loop decide by A\n    A -> B : More\n  A -> C : Bye\n"
+    root = compile_choreography(text).global_type
+    assert project_all(with_fuel(root, 1)).refusals.keys() == {"C"}
