@@ -95,6 +95,27 @@ class ValueType(CoreNode):
     text: str = field(default="", compare=False)
 
 
+_SORTS: Mapping[str, ValueKind] = {
+    **dict.fromkeys(("u8", "u16", "u32", "u64", "usize", "nat"), "nat"),
+    **dict.fromkeys(("String", "str", "string"), "string"),
+    "bool": "bool",
+    "Unit": "unit",
+}
+# How a sort is written when nobody kept how it was.
+SORT_NAMES: Mapping[ValueKind, str] = {"nat": "nat", "string": "string", "bool": "bool", "unit": "Unit"}
+
+
+def value_type_of(text: str) -> ValueType:
+    """The value type that a canonical source text means; whoever has only the text gets what lowering got.
+
+    A payload's fields stand in parentheses, which no name of a type has. Example: `u32` is a `nat`.
+    """
+    sort = _SORTS.get(text)
+    if sort is not None:
+        return ValueType(sort, None, text)
+    return ValueType("product" if "(" in text or text.startswith("{") else "named", text, text)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class End(CoreNode):
     """Nothing more happens."""

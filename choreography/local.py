@@ -21,7 +21,7 @@ from typing import ClassVar, Self, TypeAlias
 
 from .annotations import MessageAnnotations
 from .ast import Guard, Message, Statement
-from .core import CoreNode, ValueType
+from .core import SORT_NAMES, CoreNode, ValueType, value_type_of
 from .node import JsonValue
 
 
@@ -688,9 +688,9 @@ def _json_node(node: LocalType, after: list[dict[str, JsonValue]]) -> dict[str, 
 
 def type_text(payload: ValueType | None) -> str | None:
     """What travels, as it was written; None when nothing does."""
-    if payload is None or payload.kind == "unit":
+    if payload is None:
         return None
-    return payload.text or payload.name or payload.kind
+    return payload.text or payload.name or SORT_NAMES[payload.kind]
 
 
 def local_from_json(data: Mapping[str, JsonValue]) -> LocalType:
@@ -699,7 +699,8 @@ def local_from_json(data: Mapping[str, JsonValue]) -> LocalType:
     waiting: list[JsonValue] = [dict(data)]
     while waiting:
         value = waiting.pop()
-        if not isinstance(value, dict) or value.get("kind") not in _PARTS:
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(kind, str) or kind not in _PARTS:
             raise ValueError(f"expected a local type with a known 'kind', got {str(value)[:80]}")
         order.append(value)
         waiting.extend(_json_parts(value))
@@ -778,20 +779,6 @@ def _number(value: Mapping[str, JsonValue], name: str) -> int:
     if not isinstance(found, int) or isinstance(found, bool):
         raise ValueError(f"expected a whole number at {name!r}, got {found!r}")
     return found
-
-
-_NATURAL = frozenset({"u8", "u16", "u32", "u64", "usize", "nat"})
-
-
-def value_type_of(text: str) -> ValueType:
-    """The value type a source text means."""
-    if text in _NATURAL:
-        return ValueType("nat", None, text)
-    if text == "bool":
-        return ValueType("bool", None, text)
-    if text in ("String", "str"):
-        return ValueType("string", None, text)
-    return ValueType("product" if text.startswith(("(", "{")) else "named", text, text)
 
 
 # A nested form of more nodes than this is read by nobody and fills memory: a graph or the role's machine says the same.

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 from . import ast, core
 from .annotations import MessageAnnotations, read_annotations
 from .ast import Block, Choreography, RoleRef, Send, Statement
-from .core import Branch, Comm, End, GlobalType, Local, ValueType, Var
+from .core import Branch, Comm, End, GlobalType, Local, ValueType, Var, value_type_of
 from .dsl.diagnostics import did_you_mean, problem
 from .dsl.format import format_expression, format_payload, format_type, summarise
 from .dsl.layout import NESTING_MAX
@@ -743,10 +743,6 @@ def _construct(statement: Statement) -> str:
     return f"`{type(statement).__name__.lower() if not isinstance(statement, ast.Parallel) else 'par'}`"
 
 
-_NATURAL = frozenset({"u8", "u16", "u32", "u64", "usize", "nat"})
-_TEXTUAL = frozenset({"String", "str", "string"})
-
-
 def value_type(message: ast.Message) -> ValueType | None:
     """What a message carries, from `of` or its payload; None when it carries nothing."""
     fields = message.payload.fields if message.payload else ()
@@ -758,21 +754,12 @@ def value_type(message: ast.Message) -> ValueType | None:
         return None
     text = format_payload(message.payload) if message.payload else ""
     shown = f"{format_type(message.type)} {text}".strip() if message.type is not None else text
-    return ValueType("product", shown, shown)
+    return value_type_of(shown)
 
 
 def type_value(kind: ast.TypeExpression) -> ValueType:
     """The core type of a written type: numbers, texts and truths by kind, everything else by its text."""
-    text = format_type(kind)
-    if text in _NATURAL:
-        return ValueType("nat", None, text)
-    if text in _TEXTUAL:
-        return ValueType("string", None, text)
-    if text == "bool":
-        return ValueType("bool", None, text)
-    if text == "Unit":
-        return ValueType("unit", None, text)
-    return ValueType("product" if isinstance(kind, ast.RecordType) else "named", text, text)
+    return value_type_of(format_type(kind))
 
 
 def is_boolean(expression: ast.Expression) -> bool:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.choreography.ast import Publish
+from antiphon.choreography.compiled import compile_choreography
 from antiphon.choreography.core import ValueType
 from antiphon.choreography.duality import dual, is_dual
 from antiphon.choreography.local import (
@@ -34,6 +35,7 @@ from antiphon.choreography.local import (
     without_actions,
     written_size,
 )
+from antiphon.choreography.node import JsonValue
 
 END = LocalEnd()
 NAMES = st.sampled_from(("X", "Y", "Z"))
@@ -202,3 +204,29 @@ def test_depth_is_no_limit() -> None:
     assert is_dual(local, dual(local))
     assert len(local_json_text(local)) > 5_000
     assert hash(local) == hash(local_from_json(local.to_json()))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "of Unit",
+        "of string",
+        "of str",
+        "of u8",
+        "(u8)",
+        "of T (x : u8)",
+        "of {x : u8}",
+        "of List<{x : u8}>",
+        "(a, b)",
+        "",
+    ],
+)
+def test_a_local_type_is_read_back_with_what_its_messages_carry(message: str) -> None:
+    for view in compile_choreography(f"protocol P =\n  roles A, B\n  A -> B : M {message}\n").local.values():
+        assert local_from_json(json.loads(json.dumps(view.to_json()))) == view
+
+
+@pytest.mark.parametrize("kind", [[], {}, None, 3, "act", ["rec"]])
+def test_a_kind_that_is_none_is_refused_whatever_it_is(kind: JsonValue) -> None:
+    with pytest.raises(ValueError, match="known 'kind'"):
+        local_from_json({"kind": "rec", "name": "X", "body": {"kind": kind}})
