@@ -17,6 +17,9 @@ from antiphon.facts import AntiphonError, AuthorityId, Clock, Fact, FactId, Loca
 from antiphon.reactive import ReactiveError, ReactiveScheduler, SignalHub
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.entropy import system_random
+from antiphon.runtime.guards.commands import GuardRefused, SendRequest
+from antiphon.runtime.guards.grants import intent_request
+from antiphon.runtime.guards.guard import EffectGuard, OwnerCapabilities
 from antiphon.runtime.services.acks import AckEvent, AckReceived
 from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
 from antiphon.runtime.transports.transport import TransportError
@@ -27,7 +30,7 @@ from antiphon.views.chat_state import Message
 from .acknowledged import ACKNOWLEDGED_SIGNAL, Acknowledged, own_shown
 from .intent_errors import IntentError, as_intent_error
 from .journal import Journal
-from .runtime_bridge import LinkOutcome, Rows, Standing, Started, Stopped, SyncOutcome
+from .runtime_bridge import Judgement, LinkOutcome, Rows, Standing, Started, Stopped, SyncOutcome
 
 T = TypeVar("T")
 
@@ -63,7 +66,9 @@ class _Kept(Generic[T]):
 class JournalBridge:
     """A bridge over *journal*, inside ``async with``; leave it before the journal's block.
 
-    *clock*, *random_bytes* and *meeting* are for tests, and must be those of the journal.
+    Every intent passes *guard*: its own process's owner may do everything, unless another guard is given, with the
+    capabilities of a token or with policies. *clock*, *random_bytes* and *meeting* are for tests, and must be those of
+    the journal.
     """
 
     def __init__(
@@ -73,8 +78,10 @@ class JournalBridge:
         clock: Clock | None = None,
         random_bytes: Callable[[int], bytes] = system_random,
         meeting: Meeting | None = None,
+        guard: EffectGuard | None = None,
     ) -> None:
         self._journal = journal
+        self._guard = guard or EffectGuard(journal.engine, capabilities=OwnerCapabilities())
         self._clock = clock or SystemClock()
         self._random = random_bytes
         self._meeting: Meeting = meeting or journal
@@ -152,9 +159,34 @@ class JournalBridge:
             found = found.only(own_shown(self.hub.read(CHAT_SIGNAL)))
         self.hub.emit(ACKNOWLEDGED_SIGNAL, found)
 
-    async def commit(self, facts: Sequence[Fact], /) -> tuple[str, ...]:
-        """Make facts durable, in one window when they fit."""
+    async def commit(self, facts: Sequence[Fact], /, *, operation: str = "") -> tuple[str, ...]:
+        """Make facts durable, in one window when they fit; what an operation asks for, when every guard allows it."""
+        if operation:
+            for request in self._requests(facts, operation):
+                try:
+                    await self._guard.permit(request)
+                except GuardRefused as problem:
+                    text = f"{problem}; whoever wires the application decides who may do that"
+                    raise IntentError("unauthorised", text, move="application", operation=operation) from problem
         return (await self._journal.commit_all(facts)).fact_ids
+
+    async def judge(self, facts: Sequence[Fact], /, *, operation: str) -> Judgement:
+        """What the guards would say."""
+        for request in self._requests(facts, operation):
+            found = (await self._guard.explain(request)).outcome.violation
+            if found is not None:
+                return Judgement(False, found.stage, found.public(), found.text)
+        return Judgement(True)
+
+    def _requests(self, facts: Sequence[Fact], operation: str) -> list[SendRequest]:
+        """What the chain is asked: once for each context that the facts are about."""
+        about: dict[str, list[Fact]] = {}
+        for fact in facts:
+            about.setdefault(fact.fact_type.context_of(fact) or self.namespace, []).append(fact)
+        return [
+            intent_request(operation, group, authority=str(self.authority), context=context)
+            for context, group in about.items()
+        ]
 
     async def flush(self) -> None:
         """Return when all that was committed is durable and shown."""

@@ -41,7 +41,7 @@ from .intent_errors import IntentError, as_intent_error
 from .intents import Intent
 from .offline_bridge import OfflineBridge
 from .planning import Plan, Situation, plan
-from .runtime_bridge import RuntimeBridge
+from .runtime_bridge import Judgement, RuntimeBridge
 
 T = TypeVar("T")
 
@@ -231,7 +231,7 @@ class AppCore:
             fact_ids: tuple[str, ...] = ()
             if planned.facts:
                 async with asyncio.timeout(self.config.operation_timeout_s):
-                    fact_ids = await self.runtime.commit(planned.facts)
+                    fact_ids = await self.runtime.commit(planned.facts, operation=operation)
         progress = _PROGRESS[intent.category()] if fact_ids else "nothing_to_do"
         return Outcome(operation, intent.category(), progress, fact_ids, planned.subject)
 
@@ -243,6 +243,13 @@ class AppCore:
         except IntentError as problem:
             return problem
         return None
+
+    async def explain(self, intent: Intent) -> Judgement:
+        """What the guards would say to an intent just now; nothing happens. Raises ``IntentError`` as `check` says."""
+        operation = _operation_of(intent)
+        with self._told(operation):
+            planned = self._plan(intent)
+            return await self.runtime.judge(planned.facts, operation=operation)
 
     def _plan(self, intent: Intent) -> Plan:
         self._check_open(intent.operation)

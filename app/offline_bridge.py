@@ -33,7 +33,7 @@ from antiphon.views import APP_VIEWS, ChatSignalView, Message
 
 from .acknowledged import ACKNOWLEDGED_SIGNAL, Acknowledged
 from .intent_errors import NoAgent
-from .runtime_bridge import Rows, Standing, Started, Stopped, SyncOutcome
+from .runtime_bridge import Judgement, Rows, Standing, Started, Stopped, SyncOutcome
 
 
 @dataclass(slots=True)
@@ -128,9 +128,15 @@ class OfflineBridge:
             self._chat = view if isinstance(view, ChatSignalView) else self._chat
             self._scheduler.register_view(view, app_view.empty)
 
-    async def commit(self, facts: Sequence[Fact], /) -> tuple[str, ...]:
-        """Seal facts, keep them in memory, and show them."""
+    async def commit(self, facts: Sequence[Fact], /, *, operation: str = "") -> tuple[str, ...]:
+        """Seal facts, keep them in memory, and show them. Nothing leaves from here, so no guard is asked."""
+        del operation
         return self._say(self._owner, facts)
+
+    async def judge(self, facts: Sequence[Fact], /, *, operation: str) -> Judgement:
+        """Allowed: nothing leaves from here."""
+        del facts, operation
+        return Judgement(True)
 
     async def commit_as(self, persona: str, facts: Sequence[Fact], /) -> tuple[str, ...]:
         """As ``commit``, by somebody else of that name, for demos and tests; see ``authority_of``."""

@@ -60,6 +60,15 @@ class Standing:
     problems: tuple[str, ...]
 
 
+class Judgement(NamedTuple):
+    """What the guards say to an operation: the guard that refuses it and why, in a word and in a sentence; or none."""
+
+    is_allowed: bool
+    refusing_guard: str = ""
+    reason: str = ""
+    text: str = ""
+
+
 class RuntimeBridge(Protocol):
     """What stands behind an `AppCore`. Belongs to one event loop; errors are ``IntentError`` or a journal's own."""
 
@@ -100,8 +109,15 @@ class RuntimeBridge(Protocol):
         """Fold what is there into the signals that ship; waking twice is free."""
         ...
 
-    async def commit(self, facts: Sequence[Fact], /) -> tuple[str, ...]:
-        """Keep facts as surely as this bridge can; when it returns their signals show them. The ids, in hex."""
+    async def commit(self, facts: Sequence[Fact], /, *, operation: str = "") -> tuple[str, ...]:
+        """Keep facts as surely as this bridge can; when it returns their signals show them. The ids, in hex.
+
+        What an *operation* asks for has to pass the guards, where there are any; ``unauthorised`` says that it did not.
+        """
+        ...
+
+    async def judge(self, facts: Sequence[Fact], /, *, operation: str) -> Judgement:
+        """What the guards would say to that, and nothing happens; without guards everything is allowed."""
         ...
 
     async def flush(self) -> None:

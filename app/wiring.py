@@ -12,6 +12,7 @@ from pathlib import Path
 from antiphon.journal.delivery import ChatDeliveryPolicy, PolicyAlreadyRegistered
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.entropy import system_random
+from antiphon.runtime.guards.guard import EffectGuard
 
 from .bridge import JournalBridge
 from .core import AppCore, CoreConfig
@@ -24,9 +25,12 @@ def demo_core(author: str = "me", *, config: CoreConfig | None = None) -> AppCor
 
 
 @asynccontextmanager
-async def core_of(journal: Journal, *, config: CoreConfig | None = None) -> AsyncIterator[AppCore]:
+async def core_of(
+    journal: Journal, *, config: CoreConfig | None = None, guard: EffectGuard | None = None
+) -> AsyncIterator[AppCore]:
     """A core over a journal that is open: ``async with core_of(journal) as core``. Leave it before the journal.
 
+    *guard* judges what its intents may do; without one they are the owner's own, and may do everything.
     Peers that do so as well acknowledge messages, unless the journal has a delivery policy for chat already.
     """
     clock = SystemClock()
@@ -34,7 +38,7 @@ async def core_of(journal: Journal, *, config: CoreConfig | None = None) -> Asyn
         with suppress(PolicyAlreadyRegistered):  # one that wants no acknowledgements
             journal.register_delivery_policy("chat", ChatDeliveryPolicy())
     async with (
-        JournalBridge(journal, clock=clock) as bridge,
+        JournalBridge(journal, clock=clock, guard=guard) as bridge,
         AppCore.with_runtime(bridge, config, clock=clock, random_bytes=system_random) as core,
     ):
         yield core

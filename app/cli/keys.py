@@ -156,7 +156,7 @@ async def _revoke(folder: Path, root: bytes, ids: tuple[str, ...], reason: str) 
 def explain_guard(
     journal: JournalOption,
     operation: Annotated[str, typer.Option("--operation", metavar="MODULE:VERB", help="What would be done.")],
-    peer: Annotated[str, typer.Option("--peer", metavar="NAME", help="Towards whom.")],
+    peer: Annotated[str, typer.Option("--peer", metavar="NAME", help="Towards whom; oneself, if left out.")] = "self",
     context: Annotated[str, typer.Option("--context", metavar="NAME", help="In which context.")] = "antiphon.default",
     capability: Annotated[
         str | None,
@@ -170,6 +170,9 @@ def explain_guard(
         str | None, typer.Option("--token", metavar="TOKEN", help="The token to go by; else the owner's own right.")
     ] = None,
     root: Annotated[str | None, typer.Option("--root", metavar="HEX", help="The token's issuer.")] = None,
+    is_intent: Annotated[
+        bool, typer.Option("--intent", help="As an intent of a front end: it stays here, and begins its ceremony.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what would happen to a guarded send, which guard would refuse it and what is left, and change nothing.
@@ -178,6 +181,7 @@ def explain_guard(
     code is 0 when it would be allowed, else 1.
     """
     from antiphon.runtime.guards.commands import SendRequest
+    from antiphon.runtime.guards.grants import intent_request
 
     request = SendRequest(
         operation,
@@ -189,6 +193,9 @@ def explain_guard(
         leaks=tuple(map(_read_leak, leak or ())),
         envelope=b"",
     )
+    if is_intent:
+        asked = intent_request(operation, (), authority="", context=context, cost=cost)
+        request = asked._replace(peer=peer, leaks=request.leaks, capability=request.capability)
     found = asyncio.run(_explain(journal, request, token, root))
     if as_json:
         violation = found.outcome.violation

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from antiphon.facts import DEFAULT_NAMESPACE, AntiphonError, Fact
+from antiphon.facts import DEFAULT_NAMESPACE, AntiphonError, Fact, OperationCategory, operation_category
 from antiphon.reactive.access import Capability
 
 from .capabilities import TokenCapabilities
@@ -48,6 +48,20 @@ def intent_request(
 ) -> SendRequest:
     """What the chain is asked about a screen's intent: the facts it would commit, and no envelope.
 
-    The capability is that of the operation's name, as in ``chat:send-message``.
+    The capability is that of the operation's name, as in ``chat:send-message``. The facts of a ceremony's intent do not
+    make it so, they begin it or take part in it: that is an operation of its own, ``invitation:send.begin``.
+
+    >>> intent_request("invitation:send", (), authority="ada").operation
+    'invitation:send.begin'
     """
-    return SendRequest(operation, context, SELF, authority, operation, cost=cost, facts=tuple(facts), proposal=proposal)
+    is_ceremony = operation_category(operation) is OperationCategory.CEREMONY
+    return SendRequest(
+        f"{operation}.begin" if is_ceremony else operation,
+        context,
+        SELF,
+        authority,
+        operation,
+        cost=cost,
+        facts=tuple(facts),
+        proposal=proposal,
+    )

@@ -218,6 +218,20 @@ class EffectGuard:
         self._tell(request, outcome)
         return await self.execute(snapshot, request, outcome)
 
+    async def permit(self, request: SendRequest) -> GuardOutcome:
+        """Let a request pass that costs, reveals and sends nothing, so that there is nothing to write but its facts.
+
+        For whoever commits those facts itself, right after. Raises ``GuardRefused``, and ``LocalViolation`` for a
+        request that the account or the outbox has to know of: that is for ``guarded``.
+        """
+        if request.cost or request.leaks or request.extra or request.plan_id or request.envelope is not None:
+            raise LocalViolation(f"{request.operation} costs, reveals or sends something; guard it with `guarded`")
+        outcome = evaluate(await self.prepare(request), request)
+        self._tell(request, outcome)
+        if outcome.violation is not None:
+            raise GuardRefused(outcome.violation)
+        return outcome
+
     async def guarded_all(
         self, requests: Sequence[SendRequest], *, flush: bool = False
     ) -> list[Guarded | GuardRefused | InterpreterError]:

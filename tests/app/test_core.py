@@ -213,7 +213,7 @@ def test_every_bridge_has_every_member_with_its_signature(bridge: type) -> None:
         assert inspect.iscoroutinefunction(getattr(bridge, name)) == inspect.iscoroutinefunction(member), name
 
 
-LOCAL = {"authority", "label", "namespace", "hub", "scheduler", "now_ms", "new_id", "wake", "commit", "flush"}
+LOCAL = {"authority", "label", "namespace", "hub", "scheduler", "now_ms", "new_id", "wake", "commit", "judge", "flush"}
 LOCAL |= {"find_message"}
 
 

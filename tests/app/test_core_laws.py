@@ -236,7 +236,7 @@ def test_a_disk_that_refuses_is_told_as_storage_and_nothing_shows(tmp_path: Path
 class Stuck(JournalBridge):
     """A bridge that never comes back."""
 
-    async def commit(self, facts: Sequence[Fact], /) -> tuple[str, ...]:
+    async def commit(self, facts: Sequence[Fact], /, *, operation: str = "") -> tuple[str, ...]:
         await asyncio.get_running_loop().create_future()
         return ()
 
