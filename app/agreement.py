@@ -28,7 +28,7 @@ from antiphon.runtime.engine import JournalEngine
 from antiphon.runtime.services.acks import AckAccount
 from antiphon.views import ChatSignalView, Message
 
-_WORDS: Final = (ChannelEpochCommitted, ConvergenceCertified, OperationReverted, OperationFinalized)
+AGREEMENT_WORDS: Final = (ChannelEpochCommitted, ConvergenceCertified, OperationReverted, OperationFinalized)
 
 
 async def agreements_of(engine: JournalEngine, facts: Sequence[Fact]) -> ConsistencyMap:
@@ -36,7 +36,7 @@ async def agreements_of(engine: JournalEngine, facts: Sequence[Fact]) -> Consist
 
     Reads the protocol facts from DuckDB, and the channels' foundings when there are any: O(those).
     """
-    words = [fact for model in _WORDS for fact in await _facts_of(engine, model)]
+    words = [fact for model in AGREEMENT_WORDS for fact in await _facts_of(engine, model)]
     if not words or not facts:
         return ConsistencyMap()
     view = ChatSignalView(engine.authority)

@@ -21,7 +21,7 @@ from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, erase_records
 from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.log import LogDamage, LogFrame, part_paths
-from antiphon.journal.stores.tables import FactTables, Parameters, connect, create_tables
+from antiphon.journal.stores.tables import Among, FactTables, Parameters, connect, create_tables
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.fork_judge import VOID_CODE
 
@@ -381,13 +381,17 @@ def open_history(path: str | Path, *, types: Iterable[type[Fact]] = (), clock: C
     return history
 
 
-def query_owner(database: DuckdbFollower, query: str, parameters: Parameters = None) -> Result:
+def query_owner(
+    database: DuckdbFollower, query: str, parameters: Parameters = None, *, among: Among | None = None
+) -> Result:
     """Ask the table of an open journal, on the thread that owns it; the result may be read by another thread.
+
+    With *among* only that part of the facts is there.
 
     Raises ``HistoryError`` as ``History.sql`` does, and ``StoreUnavailable`` when DuckDB is at fault.
     """
     with told():
-        return Result.of_kept_rows(database.ask(query, parameters))
+        return Result.of_kept_rows(database.ask(query, parameters, among=among))
 
 
 def _size_of(path: Path) -> int:

@@ -35,7 +35,9 @@ class ReadUncommitted:
 class ReadCommitted:
     """Only facts that reached an agreement, after waiting for *wait_for* (fact ids) to reach it.
 
-    Costs a fold of the members of the view's kinds, in a thread.
+    What is agreed is said by the facts of the journal (a channel's epochs, certificates and consensus: durable, and the
+    same on every replica), and by what the application noted in the handler's book. Costs a read of those facts, and a
+    fold of the members of the view's kinds in a thread, or one pass of DuckDB over them for SQL.
     """
 
     wait_for: tuple[str, ...] = ()
@@ -80,6 +82,10 @@ class QueryStats:
     isolation: Isolation
     wait_us: float
     consistency: Mapping[str, Consistency]
+
+
+HISTORY_PIN = "the history"
+"""Under which a pin holds how far the history went, for SQL."""
 
 
 class PinnedSnapshots:

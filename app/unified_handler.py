@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 from antiphon import views
 from antiphon.facts import Fact, LocalViolation
 from antiphon.facts.registry import registration_of
-from antiphon.journal.stores.typed_views import build_view, quote_name
+from antiphon.journal import AgreementLevel
+from antiphon.journal.stores.tables import Among, CannotNarrow
+from antiphon.journal.stores.typed_views import quote_name, select_kind
 from antiphon.reactive import (
     ALLOW_ALL,
     DENY_ALL,
@@ -40,13 +42,15 @@ from antiphon.reactive import (
 from antiphon.reactive.hub import check_key
 from antiphon.reactive.subscription import CAPACITY
 from antiphon.runtime.clock import monotonic_seconds
-from antiphon.runtime.consistency_book import ConsensusTimeout, ConsistencyBook, ConsistencySource
+from antiphon.runtime.consistency_book import ConsistencyBook, ConsistencySource
 from antiphon.views.datalog_query import DatalogQuery, FactRows, FactRowsView
 from antiphon.views.fold import FoldView
 from antiphon.views.queries import APP_QUERIES, ViewQuery
 
+from .agreed_reads import AgreedReads
 from .isolation import (
     EVERYTHING_HERE,
+    HISTORY_PIN,
     AtSnapshot,
     Isolation,
     PinnedSnapshots,
@@ -58,8 +62,10 @@ from .isolation import (
 
 if TYPE_CHECKING:
     from antiphon.facts import FactRecord
+    from antiphon.journal.stores.duckdb import DuckdbFollower
     from antiphon.reactive import View
 
+    from .history import Result
     from .journal import Journal, Receipt
 
 R = TypeVar("R")
@@ -116,6 +122,7 @@ class UnifiedHandler:
         self._scheduler = journal.engine.views.scheduler
         self._capabilities = capabilities
         self.consistency: ConsistencySource = consistency if consistency is not None else ConsistencyBook()
+        self._agreed = AgreedReads(journal.engine, self.consistency)
         self._monotonic = monotonic
         self._bound: dict[str, BoundSignal[Any]] = {}
         self._by_query: dict[str, str] = {}
@@ -193,7 +200,7 @@ class UnifiedHandler:
         """
         self._check(query, token)
         if isinstance(query, SqlQuery):
-            return await self._ask_sql(query, isolation)
+            return await self._ask_sql(query, await self._among(query, isolation))
         return self._evaluate(_snapshot_query(query), await self._inputs(_snapshot_query(query), isolation))[0]
 
     async def authorized_query(self, token: Grants, query: Query[R], *, isolation: Isolation = EVERYTHING_HERE) -> R:
@@ -207,9 +214,11 @@ class UnifiedHandler:
         self._check(query, token)
         asked_at = self._monotonic()
         if isinstance(query, SqlQuery):
-            value = await self._ask_sql(query, isolation)
+            among = await self._among(query, isolation)
+            started_at = self._monotonic()
+            value = await self._ask_sql(query, among)
             count = len(value) if isinstance(value, tuple | list) else 1
-            done_at, started_at, is_hit, matched = self._monotonic(), asked_at, False, Matched(count, ())
+            done_at, is_hit, matched = self._monotonic(), False, Matched(count, ())
         else:
             plain = _snapshot_query(query)
             inputs = await self._inputs(plain, isolation)
@@ -235,12 +244,16 @@ class UnifiedHandler:
     async def take_snapshot(self, *queries: Query[Any]) -> AtSnapshot:
         """Pin the present of what these queries read, for ``isolation=``; the newest hundred pins are kept.
 
-        Costs a dictionary: snapshots are immutable and shared.
+        Costs a dictionary: snapshots are immutable and shared, and of a history a pin holds how far it went. What is
+        erased or retired later is gone from pinned histories too.
         """
         pinned: dict[str, object] = {}
         for query in queries:
             self._check(query, None)
-            pinned |= await self._inputs(_snapshot_query(query), EVERYTHING_HERE)
+            if isinstance(query, SqlQuery):
+                pinned[HISTORY_PIN] = await self._engine.follower.run(lambda database: database.position.fact_count)
+            else:
+                pinned |= await self._inputs(_snapshot_query(query), EVERYTHING_HERE)
         return self._pinned.pin(self._journal.fingerprint, pinned)
 
     def drop_snapshot(self, at: AtSnapshot) -> None:
@@ -267,18 +280,22 @@ class UnifiedHandler:
         return {signal_id: snapshots[view_id] for signal_id, view_id in view_ids.items()}
 
     async def _agreed_inputs(self, query: SnapshotQuery[Any], isolation: ReadCommitted) -> Mapping[str, object]:
-        source, level = self.consistency, isolation.level
-        try:
-            async with asyncio.timeout(isolation.timeout_s):
-                await source.wait_for(isolation.wait_for, level=level)
-        except TimeoutError as problem:
-            missing = [each for each in isolation.wait_for if source.consistency_of(each).agreement.level < level]
-            raise ConsensusTimeout(missing, wanted=level, timeout_s=isolation.timeout_s) from problem
+        agreed = await self._agreed_ids(query, isolation)
+        if agreed is None:
+            return await self._inputs(query, EVERYTHING_HERE)
 
         def is_agreed(record: FactRecord) -> bool:
-            return source.consistency_of(record.fact_id.hex()).agreement.level >= level
+            return record.fact_id.hex() in agreed
 
         return {signal.signal_id: (await self._fold_agreed(query, signal, is_agreed))[1] for signal in query.reads()}
+
+    async def _agreed_ids(self, query: Query[Any], isolation: ReadCommitted) -> frozenset[str] | None:
+        """The facts that a query may see, once those that it waits for are among them; None for all of them."""
+        level = isolation.level
+        await self._agreed.wait_for(isolation.wait_for, level=level, timeout_s=isolation.timeout_s)
+        if level <= AgreementLevel.PROVISIONAL:
+            return None
+        return await self._agreed.agreed_among({each.kind for each in query.dependencies()}, level)
 
     async def _fold_agreed(
         self, query: SnapshotQuery[Any], signal: Signal[Any], accept: Callable[[FactRecord], bool]
@@ -341,16 +358,34 @@ class UnifiedHandler:
             del self._cache[next(iter(self._cache))]
         return answer, is_hit
 
-    async def _ask_sql(self, query: SqlQuery[R], isolation: Isolation) -> R:
-        if isinstance(isolation, ReadCommitted | AtSnapshot):
-            raise UnsupportedIsolation(
-                f"{query.query_id} is SQL over the whole history; {type(isolation).__name__} is for queries over views"
-            )
+    async def _among(self, query: SqlQuery[Any], isolation: Isolation) -> Among | None:
+        """The part of the facts that SQL may see at this level; None for all of them."""
+        _check_isolation(isolation)
+        if isinstance(isolation, AtSnapshot):
+            position = self._pinned.get(isolation, frozenset({HISTORY_PIN}))[HISTORY_PIN]
+            assert isinstance(position, int), "a pin holds how far the history went"
+            return Among(position=position)
+        if isinstance(isolation, ReadCommitted):
+            agreed = await self._agreed_ids(query, isolation)
+            return None if agreed is None else Among(fact_ids=tuple(map(bytes.fromhex, agreed)))
         if isinstance(isolation, ReadLatest):
             async with asyncio.timeout(isolation.timeout_s):
                 await self._journal.flush()
+        return None
+
+    async def _ask_sql(self, query: SqlQuery[R], among: Among | None = None) -> R:
+        from .history import query_owner
+
         plan = query.compile()
-        result = await self._journal.sql(self._with_unseen_kinds(query, plan.text), plan.parameters)
+
+        def ask(database: DuckdbFollower) -> Result:
+            try:
+                text = plan.text if among is None else database.narrow(plan.text, among)
+            except CannotNarrow as problem:
+                raise UnsupportedIsolation(f"{query.query_id}: {problem}") from problem
+            return query_owner(database, self._with_unseen_kinds(query, text), plan.parameters, among=among)
+
+        result = await self._engine.follower.run(ask)
         columns = result.columns
         return query.parse([dict(zip(columns, row, strict=True)) for row in result.fetchall()])
 
@@ -360,7 +395,7 @@ class UnifiedHandler:
         kinds = dict.fromkeys(each.kind for each in query.dependencies())
         unseen = [self._engine.registry.get(kind) for kind in kinds if kind not in recorded]
         views_of = [
-            f"{quote_name(each.sql_name)} AS ({build_view('', each.kind, registration_of(each)).partition(' AS ')[2]})"
+            f"{quote_name(each.sql_name)} AS ({select_kind(each.kind, registration_of(each))})"
             for each in unseen
             if each is not None
         ]
@@ -412,7 +447,7 @@ class UnifiedHandler:
             )
         bound = query.bind_to(signal)
         node: SqlNode[R] = SqlNode(signal, query, lambda: self._ask_again(bound))
-        first = await self._ask_sql(query, EVERYTHING_HERE)
+        first = await self._ask_sql(query)
         self._scheduler.register_view(node, first)
         self._nodes.add(node.view_id)
         self._sql_nodes[signal.signal_id] = node
@@ -439,7 +474,7 @@ class UnifiedHandler:
             self._asking[signal_id].is_again = True
             while self._asking[signal_id].is_again:
                 self._asking[signal_id].is_again = False
-                answer = await self._ask_sql(query, EVERYTHING_HERE)
+                answer = await self._ask_sql(query)
                 node = self._sql_nodes.get(signal_id)
                 if node is not None:
                     node.bring(answer)

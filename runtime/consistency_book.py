@@ -6,8 +6,7 @@ outside identity, and a lattice: noting twice, or in another order, ends the sam
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from antiphon.facts import AntiphonError
@@ -32,8 +31,11 @@ class ConsistencySource(Protocol):
     def consistency_of(self, fact_id: str, /) -> Consistency:
         """What is known about a fact (64 hex digits); the bottom of the lattice when nothing is."""
 
-    async def wait_for(self, fact_ids: Iterable[str], *, level: AgreementLevel) -> None:
-        """Return when all of them have at least this agreement."""
+    def agreed(self, level: AgreementLevel) -> Collection[str]:
+        """The facts (64 hex digits) that are known to have at least this agreement."""
+
+    def on_change(self, callback: Callable[[], object], /) -> Callable[[], None]:
+        """Call *callback* whenever more is known; the result ends that."""
 
 
 class ConsistencyBook:
@@ -41,16 +43,18 @@ class ConsistencyBook:
 
     def __init__(self) -> None:
         self._entries: dict[str, Consistency] = {}
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._agreed: dict[AgreementLevel, dict[str, None]] = {level: {} for level in AgreementLevel}
+        self._callbacks: dict[object, Callable[[], object]] = {}
 
     def note(self, fact_id: str, consistency: Consistency) -> None:
         """Join what was learned with what is known, and tell who waits."""
         known = self._entries.get(fact_id)
-        self._entries[fact_id] = consistency if known is None else known.join(consistency)
-        waiting, self._waiting = self._waiting, set()
-        for each in waiting:
-            if not each.done():
-                each.set_result(None)
+        joined = self._entries[fact_id] = consistency if known is None else known.join(consistency)
+        for level, facts in self._agreed.items():
+            if joined.agreement.level >= level:
+                facts[fact_id] = None
+        for callback in tuple(self._callbacks.values()):
+            callback()
 
     def note_all(self, entries: Mapping[str, Consistency]) -> None:
         """Note many."""
@@ -61,13 +65,12 @@ class ConsistencyBook:
         """What is known about a fact."""
         return self._entries.get(fact_id) or Consistency()
 
-    async def wait_for(self, fact_ids: Iterable[str], *, level: AgreementLevel) -> None:
-        """Return when all of them have at least this agreement."""
-        missing = set(fact_ids)
-        while missing := {each for each in missing if self.consistency_of(each).agreement.level < level}:
-            told = asyncio.get_running_loop().create_future()
-            self._waiting.add(told)
-            try:
-                await told
-            finally:
-                self._waiting.discard(told)
+    def agreed(self, level: AgreementLevel) -> Collection[str]:
+        """The facts that were noted with at least this agreement."""
+        return self._agreed[level].keys()
+
+    def on_change(self, callback: Callable[[], object], /) -> Callable[[], None]:
+        """Call *callback* after every note; the result ends that, twice is fine."""
+        token = object()
+        self._callbacks[token] = callback
+        return lambda: (self._callbacks.pop(token, None), None)[1]

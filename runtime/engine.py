@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -583,13 +583,17 @@ class JournalEngine:
         self.quarantine.keep(peer, reason, data)
 
     async def read_kind(self, kind: str) -> list[FactRecord]:
-        """Every member of one kind, from DuckDB, or from the log while that is not to be had."""
+        """Every member of one kind; see ``read_kinds``."""
+        return await self.read_kinds((kind,))
+
+    async def read_kinds(self, kinds: Collection[str]) -> list[FactRecord]:
+        """Every member of these kinds, from DuckDB, or from the log while that is not to be had."""
         try:
-            return await self.follower.run(lambda database: list(database.facts_of([kind])))
+            return await self.follower.run(lambda database: list(database.facts_of(kinds)))
         except StoreUnavailable:
             placed, read = self.read_history(0)
             return await asyncio.to_thread(
-                lambda: list(read_members(placed, read, kinds=frozenset({kind}), on_damage=self._on_damage))
+                lambda: list(read_members(placed, read, kinds=frozenset(kinds), on_damage=self._on_damage))
             )
 
     def decode_fact(self, record: FactRecord) -> object:

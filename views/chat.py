@@ -191,12 +191,16 @@ class ChatSignalView(KeptView):
         return next((found for log in logs if (found := log.find(message_id)) is not None), None)
 
     def agreement_of(self, fact: Fact) -> Agreement:
-        """How sure a message is, by what was folded so far; provisional for what is no message of a known channel."""
-        if not isinstance(fact, MessageSent | MessageSentSealed | MessageImported):
+        """How sure a fact of a channel is, by what was folded so far; provisional for what is about no known channel.
+
+        A founding belongs to the first epoch, a message to the one that it names; the rest is certified one by one.
+        """
+        channel_id = getattr(fact, "channel_id", None)
+        if not isinstance(channel_id, str):
             return Agreement()
         record = get_record(fact)
-        fold = self._folds.get((record.chain.namespace, fact.channel_id))
-        epoch = None if isinstance(fact, MessageImported) else fact.epoch_hint
+        fold = self._folds.get((record.chain.namespace, channel_id))
+        epoch = 0 if isinstance(fact, ChannelCreated) else getattr(fact, "epoch_hint", None)
         return Agreement() if fold is None else fold.log.finality.value_of(record.fact_id, epoch)
 
     def statistics(self) -> FoldStatistics:

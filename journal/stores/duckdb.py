@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
@@ -43,6 +44,7 @@ from .accounts import (
 from .position import LOG_START, LogPosition, RunRow
 from .tables import (
     RESULT_TABLE,
+    Among,
     FactTables,
     Parameters,
     QueryRows,
@@ -375,15 +377,16 @@ class DuckdbFollower:
                 cursor.close()
         return QueryRows(tuple(item[0] for item in described), tuple(str(item[1]) for item in described), rows)
 
-    def ask(self, sql: str, parameters: Parameters = None) -> duckdb.DuckDBPyConnection:
+    def ask(self, sql: str, parameters: Parameters = None, *, among: Among | None = None) -> duckdb.DuckDBPyConnection:
         """Run a query as ``query`` does, and leave its rows in DuckDB: a cursor whose ``RESULT_TABLE`` holds them.
 
-        The rows no longer move, so another thread may fetch them while this one follows the log.
+        The rows no longer move, so another thread may fetch them while this one follows the log. What ``narrow`` made
+        is asked with the same *among*.
         """
         self._refuse_own_file(sql)
         try:
             with self._guarded():
-                return ask(self._connection, sql, parameters, on_cursor=self._note_asking)
+                return ask(self._connection, sql, parameters, on_cursor=partial(self._begin_asking, among))
         finally:
             self._asking = None
 
@@ -393,8 +396,14 @@ class DuckdbFollower:
         if asking is not None:
             asking.interrupt()
 
-    def _note_asking(self, cursor: duckdb.DuckDBPyConnection) -> None:
+    def narrow(self, sql: str, among: Among) -> str:
+        """*sql* over a part of the facts; see ``FactTables.narrow``."""
+        return self._tables.narrow(sql, among)
+
+    def _begin_asking(self, among: Among | None, cursor: duckdb.DuckDBPyConnection) -> None:
         self._asking = cursor
+        if among is not None:
+            among.prepare(cursor)
 
     def checkpoint_if_idle(self) -> bool:
         """Move a write-ahead log worth moving into the database; call it when nothing waits (~0.7 µs a pending fact).

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from binascii import hexlify
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -33,7 +33,7 @@ from antiphon.facts import (
 from ..frame import LocalNote
 from .accounts import apply_notes
 from .position import LOG_START, LogPosition, RunRow
-from .typed_views import KnownKind, build_view, quote_name, quote_text, sql_names
+from .typed_views import KnownKind, build_view, quote_name, quote_text, select_kind, sql_names
 
 Parameters = Sequence[object] | Mapping[str, object] | None
 Row = tuple[object, ...]
@@ -94,6 +94,7 @@ FROM read_csv({spool}, delim = '\x1f', quote = '', escape = '', header = false, 
     new_line = '\\n', max_line_size = {row_bytes}, columns = {{{columns}}})
 """
 
+_AMONG_TABLE = "antiphon_among"
 _IDS = "SELECT unhex(f) FROM (SELECT unnest(from_json(?::JSON, '[\"VARCHAR\"]')) AS f)"
 _ERASE = f"""
 UPDATE internal.facts SET digest = unhex(sha256(encode(to_base64(salt)) || coalesce(raw, encode(payload), ''::BLOB))),
@@ -115,6 +116,30 @@ FROM (
 )
 ORDER BY at_ms, hlc, fact_id
 """
+
+
+class CannotNarrow(LocalViolation):
+    """A query that cannot be asked of a part of the facts: it cannot be told, or changed, what it reads."""
+
+
+class Among(NamedTuple):
+    """A part of the facts: those that the log held up to a *position*, or those of these ids; exactly one is given."""
+
+    position: int | None = None
+    fact_ids: Collection[bytes] | None = None
+
+    @property
+    def condition(self) -> str:
+        """The part, over the columns of ``internal.facts``."""
+        if self.position is not None:
+            return f"position <= {self.position:d}"
+        return f"fact_id IN (FROM {_AMONG_TABLE})"
+
+    def prepare(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Give the cursor what ``condition`` names."""
+        if self.fact_ids is not None:
+            given = _json([each.hex() for each in self.fact_ids])
+            cursor.execute(f"CREATE TEMP TABLE {_AMONG_TABLE} AS {_IDS}", [given]).fetchall()
 
 
 class StoredChain(NamedTuple):
@@ -519,6 +544,29 @@ class FactTables:
                 self._execute(build_view(names[item.kind], item.kind, item.registration))
         self._views = names
 
+    def narrow(self, query: str, among: Among) -> str:
+        """*query* over a part of the facts: each typed view that it names, and ``history``, shows only those.
+
+        Raises ``CannotNarrow`` for a query that reads our own tables, or of which it cannot be told what it reads.
+        """
+        facts = f"(SELECT * FROM internal.facts WHERE {among.condition})"
+        kinds = {name.lower(): kind for kind, name in self._views.items()}
+        known = {item.kind: item.registration for item in self._known_kinds()}
+        parts: list[str] = []
+        for name in sorted(_names_in(self._connection, query)):
+            if "." in name:
+                raise CannotNarrow(
+                    f"a query over a part of the facts names {name}; expected plain names of typed views or history: "
+                    "leave the schema out"
+                )
+            kind = kinds.get(name.lower())
+            if kind is not None:
+                parts.append(f"{quote_name(name)} AS ({select_kind(kind, known[kind], among=facts)})")
+            elif name.lower() == "history":
+                ids = f"SELECT lower(hex(fact_id)) FROM {facts}"
+                parts.append(f"{quote_name(name)} AS (SELECT * FROM main.history WHERE fact_id IN ({ids}))")
+        return f"WITH {', '.join(parts)} FROM (\n{query.strip().rstrip(';')}\n)" if parts else query
+
     def _known_kinds(self) -> list[KnownKind]:
         return [
             KnownKind(kind, versions[max(versions)] if versions else None)
@@ -695,6 +743,32 @@ def check_readable(connection: duckdb.DuckDBPyConnection, query: str) -> None:
         raise LocalViolation(
             f"history is read-only: expected one SELECT, got {', '.join(names) or 'no or several statements'}"
         )
+
+
+# What reads a table that its argument names.
+_NAMING_FUNCTIONS = frozenset({"query", "query_table"})
+
+
+def _names_in(connection: duckdb.DuckDBPyConnection, query: str) -> frozenset[str]:
+    """The tables and views that a query names, with the schema where it names one; told by its syntax alone."""
+    row = connection.execute("SELECT json_serialize_sql(?)", [query.strip().rstrip(";")]).fetchone()
+    tree = orjson.loads(row[0]) if row else {"error": True}
+    if tree.get("error"):
+        problem = tree.get("error_message", "it is none")
+        raise CannotNarrow(f"cannot tell which facts the query reads: {problem}; write one plain SELECT")
+    names: set[str] = set()
+    waiting: list[object] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting.extend(node)
+        elif isinstance(node, dict):
+            waiting.extend(node.values())
+            if node.get("type") == "BASE_TABLE":
+                names.add(".".join(filter(None, (node["catalog_name"], node["schema_name"], node["table_name"]))))
+            elif node.get("type") == "TABLE_FUNCTION" and node["function"].get("function_name") in _NAMING_FUNCTIONS:
+                raise CannotNarrow("cannot tell which facts a query in a query reads; name the tables plainly")
+    return frozenset(names)
 
 
 def _read_only(cursor: duckdb.DuckDBPyConnection, query: str, parameters: Parameters) -> list[Row]:

@@ -90,12 +90,17 @@ def sql_names(known: Sequence[KnownKind]) -> dict[str, str]:
 
 def build_view(name: str, kind: str, registration: Registration | None) -> str:
     """The statement that creates the view of *kind*: its fields, then the envelope; only facts that views may show."""
+    return f"CREATE OR REPLACE VIEW main.{quote_name(name)} AS {select_kind(kind, registration)}"
+
+
+def select_kind(kind: str, registration: Registration | None, *, among: str = "internal.facts") -> str:
+    """What the view of *kind* selects, from all facts or *among* a part of them (SQL)."""
     fields = _payload_columns(registration) if registration else {"payload": "f.payload::JSON"}
     columns = ", ".join(
         f"{expression} AS {quote_name(column)}" for column, expression in (*fields.items(), *ENVELOPE.items())
     )
     return (
-        f"CREATE OR REPLACE VIEW main.{quote_name(name)} AS SELECT {columns} FROM internal.facts AS f "
+        f"SELECT {columns} FROM {among} AS f "
         f"JOIN internal.chains AS c ON c.chain_number = f.chain_number "
         f"WHERE f.kind = {quote_text(kind)} AND f.hidden IS NULL AND f.payload IS NOT NULL"
     )

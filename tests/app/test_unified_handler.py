@@ -15,7 +15,8 @@ from antiphon import CHAT_SIGNAL, CONTACTS_SIGNAL, Fact, Journal, LocalViolation
 from antiphon.app.isolation import AtSnapshot, ReadCommitted, ReadLatest, SnapshotNotFound, UnsupportedIsolation
 from antiphon.app.unified_handler import UnifiedHandler, register_app_signals_with_queries
 from antiphon.facts import ChannelCreated, ContactAdded, MessageSent
-from antiphon.journal import Agreement, Consistency
+from antiphon.facts.protocol import ChannelEpochCommitted, channel_transition_id
+from antiphon.journal import Agreement, AgreementLevel, Consistency
 from antiphon.reactive import (
     ALLOW_ALL,
     ERROR_SIGNAL,
@@ -81,6 +82,45 @@ class CountVotes(SqlQuery[dict[str, object]]):
         return {row["choice"]: row["votes"] for row in rows}
 
 
+@dataclass(frozen=True)
+class CountVotesBy(CountVotes):
+    """The same by another statement."""
+
+    text: str
+
+    def compile(self) -> SqlPlan:
+        return SqlPlan(self.text)
+
+
+@dataclass(frozen=True)
+class CountMessages(CountVotes):
+    """Messages, in SQL."""
+
+    def dependencies(self) -> tuple[FactPredicate, ...]:
+        return (FactPredicate.of("chat.message_sent"),)
+
+    def compile(self) -> SqlPlan:
+        return SqlPlan("SELECT count(*) AS messages FROM chat_message_sent")
+
+    def parse(self, rows: Any, /) -> dict[str, object]:
+        return dict(rows[0])
+
+
+@dataclass(frozen=True)
+class CountTallest(CountVotes):
+    """Of the choices the one with most votes, and how many facts the history has of votes: common tables and all."""
+
+    def compile(self) -> SqlPlan:
+        return SqlPlan(
+            "WITH tallies AS (SELECT choice, count(*) AS votes FROM Handler_Voted WHERE choice <> ? GROUP BY choice) "
+            "SELECT max(votes) AS votes, (SELECT count(*) FROM history WHERE kind = ?) AS facts FROM tallies;",
+            ("water", "handler.voted"),
+        )
+
+    def parse(self, rows: Any, /) -> dict[str, object]:
+        return dict(rows[0])
+
+
 class Spy(SnapshotQuery[int]):
     """A query that counts how often it runs."""
 
@@ -119,7 +159,7 @@ def opened(journal: Journal, channel: str) -> ChannelCreated:
     )
 
 
-def said(journal: Journal, channel: str, text: str, at: int = 1) -> MessageSent:
+def said(journal: Journal, channel: str, text: str, at: int = 1, *, epoch: int | None = None) -> MessageSent:
     return MessageSent(
         context_id=CONTEXT,
         channel_id=channel,
@@ -128,6 +168,22 @@ def said(journal: Journal, channel: str, text: str, at: int = 1) -> MessageSent:
         sender_name="Ada",
         text=text,
         sent_at=at,
+        epoch_hint=epoch,
+    )
+
+
+def epoch_committed(journal: Journal, channel: str, parent: int) -> ChannelEpochCommitted:
+    """The channel's creator says that all of epoch *parent* is final."""
+    about = {"context_id": CONTEXT, "channel_id": channel, "parent_epoch": parent, "successor_epoch": parent + 1}
+    return ChannelEpochCommitted(
+        **about,
+        actor_id=journal.authority,
+        commitment="a",
+        transition_id=channel_transition_id(**about, commitment="a"),
+        certificate_digest="d",
+        threshold=1,
+        witnesses=(journal.authority,),
+        committed_at=2,
     )
 
 
@@ -357,11 +413,67 @@ async def test_the_latest_read_includes_what_is_on_its_way(journal: Journal, han
     await committing
 
 
-async def test_sql_refuses_levels_that_it_cannot_keep(handler: UnifiedHandler) -> None:
-    pinned = await handler.take_snapshot(ChatQuery())
+async def test_sql_at_a_pin_gives_the_same_rows_however_many_commits_follow(handler: UnifiedHandler) -> None:
+    await handler.commit_fact(Voted(choice="tea"))
+    pinned = await handler.take_snapshot(CountVotes(), CountTallest())
+    assert await handler.query(CountVotes(), isolation=pinned) == {"tea": 1}
+    for _ in range(3):
+        await handler.commit_fact(Voted(choice="tea"))
+        await handler.commit_fact(Voted(choice="coffee"))
+    assert await handler.query(CountVotes(), isolation=pinned) == {"tea": 1}
+    assert await handler.query(CountTallest(), isolation=pinned) == {"votes": 1, "facts": 1}
+    assert await handler.query(CountVotes()) == {"tea": 4, "coffee": 3}
+    assert await handler.query(CountTallest()) == {"votes": 4, "facts": 7}
+    answer = await handler.query_with_stats(CountVotes(), isolation=pinned)
+    assert (answer.value, answer.stats.isolation) == ({"tea": 1}, pinned)
+    views_only = await handler.take_snapshot(ChatQuery())
+    with pytest.raises(SnapshotNotFound, match="does not hold the history"):
+        await handler.query(CountVotes(), isolation=views_only)
+
+
+async def test_sql_at_a_pin_before_the_first_vote_counts_none(handler: UnifiedHandler) -> None:
+    pinned = await handler.take_snapshot(CountVotes())
+    assert await handler.query(CountVotes(), isolation=pinned) == {}
+    await handler.commit_fact(Voted(choice="tea"))
+    assert await handler.query(CountVotes(), isolation=pinned) == {}
+
+
+async def test_sql_reads_only_what_was_agreed_and_waits_for_it(journal: Journal) -> None:
+    book = ConsistencyBook()
+    async with UnifiedHandler(journal, capabilities=ALLOW_ALL, consistency=book) as handler:
+        receipts = [await handler.commit_fact(Voted(choice=choice)) for choice in ("tea", "coffee", "tea")]
+        assert await handler.query(CountVotes(), isolation=ReadCommitted()) == {}
+        book.note(receipts[1].fact_id, Consistency(agreement=Agreement().finalized("round 1")))
+        assert await handler.query(CountVotes(), isolation=ReadCommitted()) == {"coffee": 1}
+        isolation = ReadCommitted(wait_for=(receipts[0].fact_id,))
+        waiting = asyncio.ensure_future(handler.query(CountVotes(), isolation=isolation))
+        book.note(receipts[0].fact_id, Consistency(agreement=Agreement().finalized("round 2")))
+        assert await waiting == {"tea": 1, "coffee": 1}
+        never = ReadCommitted(wait_for=(receipts[2].fact_id,), timeout_s=0.0)
+        with pytest.raises(ConsensusTimeout, match=receipts[2].fact_id[:12]):
+            await handler.query(CountVotes(), isolation=never)
+        everything = ReadCommitted(level=AgreementLevel.PROVISIONAL, wait_for=(receipts[2].fact_id,))
+        assert await handler.query(CountVotes(), isolation=everything) == {"tea": 2, "coffee": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 'x' AS choice, count(*) AS votes FROM internal.facts",
+        "SELECT choice, count(*) AS votes FROM main.handler_voted GROUP BY choice",
+        "SELECT 'x' AS choice, count(*) AS votes FROM query_table('handler_voted')",
+        "PIVOT handler_voted ON choice USING count(*)",
+    ],
+)
+async def test_sql_that_would_look_past_its_level_is_refused(handler: UnifiedHandler, text: str) -> None:
+    await handler.commit_fact(Voted(choice="tea"))
+    pinned = await handler.take_snapshot(CountVotes())
     for isolation in (pinned, ReadCommitted()):
-        with pytest.raises(UnsupportedIsolation, match="SQL"):
-            await handler.query(CountVotes(), isolation=isolation)
+        with pytest.raises(UnsupportedIsolation, match="CountVotesBy"):
+            await handler.query(CountVotesBy(text), isolation=isolation)
+
+
+async def test_a_view_of_no_facts_cannot_be_read_as_agreed(handler: UnifiedHandler) -> None:
     handler.register_signal(Signal("app:theme", str), "dark")
     with pytest.raises(UnsupportedIsolation, match="app:theme"):
         await handler.query(_OfTheme(), isolation=ReadCommitted())
@@ -382,6 +494,26 @@ async def test_a_committed_read_of_the_chat_folds_the_views_below_it_from_the_sa
         assert [channel.id for channel in chat.channels.values()] == ["lobby"]
         assert chat.messages_in("lobby") == ()
         assert await handler.query(UnreadQuery(), isolation=ReadCommitted()) == 0
+
+
+async def test_what_the_facts_of_a_channel_agree_upon_is_committed_without_any_book(
+    journal: Journal, handler: UnifiedHandler
+) -> None:
+    founded = await handler.commit_fact(opened(journal, "lobby"))
+    early = await handler.commit_fact(said(journal, "lobby", "early", epoch=0))
+    await handler.commit_fact(said(journal, "lobby", "late", epoch=1))
+    assert (await handler.query(ChatQuery(), isolation=ReadCommitted())).channels == {}
+    wait = ReadCommitted(wait_for=(founded.fact_id, early.fact_id), timeout_s=PATIENCE_S)
+    waiting = asyncio.ensure_future(handler.query(ChatQuery(), isolation=wait))
+    await asyncio.sleep(0)
+    await handler.commit_fact(epoch_committed(journal, "lobby", 0))
+    chat = await waiting
+    assert [message.content for message in chat.messages_in("lobby")] == ["early"]
+    assert await handler.query(CountMessages(), isolation=ReadCommitted()) == {"messages": 1}
+    assert await handler.query(CountMessages()) == {"messages": 2}
+    async with UnifiedHandler.for_owner(journal) as another:
+        again = await another.query(ChatQuery(), isolation=ReadCommitted(level=AgreementLevel.FINALIZED))
+        assert [message.content for message in again.messages_in("lobby")] == ["early"]
 
 
 # Statistics
