@@ -264,6 +264,7 @@ class _Printer:
         self._comments = sorted(comments, key=lambda comment: comment.span.start)
         self._next = 0
         self._lines: list[str] = []
+        self._comment_line = 0  # the source line on which the last written comment ended
         self._line_of: int | None = None  # the source line the last written line came from
         self._depth = 0
 
@@ -293,8 +294,20 @@ class _Printer:
         while self._next < len(self._comments) and self._comments[self._next].span.start < start:
             self._write_comment(self._comments[self._next])
 
+    def _comments_at_end(self, column: int, line: int) -> None:
+        """Comments right below a block's last line, and no further left than the block, belong to it."""
+        line = max(line, self._comment_line)
+        while self._next < len(self._comments):
+            comment = self._comments[self._next]
+            is_below = not comment.is_trailing and comment.span.line == line + 1 and comment.span.column >= column
+            if not is_below and not (comment.is_trailing and comment.span.line == line):
+                return
+            self._write_comment(comment)
+            line = self._comment_line
+
     def _write_comment(self, comment: ast.Comment) -> None:
         self._next += 1
+        self._comment_line = comment.span.end_line
         shown = _comment_text(comment)
         if comment.is_trailing and comment.span.line == self._line_of and "\n" not in shown:
             self._lines[-1] += f"  {shown}"
@@ -391,6 +404,8 @@ class _Printer:
     def _items(self, block: Block) -> None:
         for statement in block.items:
             self._statement(statement)
+        if block.items:
+            self._comments_at_end(block.items[0].span.column, block.items[-1].span.end_line)
 
     def _statement(self, statement: Statement) -> None:
         if isinstance(statement, ast.Extension):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from antiphon.choreography import ast
 from antiphon.choreography.ast import Block, Choreography, Message, RoleRef, Send
 from antiphon.choreography.dsl.format import format_choreography
-from antiphon.choreography.dsl.parse import parse
+from antiphon.choreography.dsl.parse import parse, parse_choreography_str
 from antiphon.choreography.node import Node
 
 NAMES = st.sampled_from(["x", "Ask", "when", "of", "at", "T9", "call", "m_1"])
@@ -235,3 +235,23 @@ def test_a_message_that_is_too_wide_stands_below_its_record_with_its_comment_bes
     assert same == tree
     assert same is not None
     assert format_choreography(same) == LONG
+
+
+def test_a_comment_at_the_end_of_a_block_stays_in_it() -> None:
+    text = """\
+protocol P =
+  roles A, B
+  choice A at
+    | x =>
+      A -> B : x
+      -- the end of x
+    | y =>
+      A -> B : y  -- trails
+      {- the end
+      of y -}
+      -- and its last word
+  A -> B : z
+  -- the end of all
+-- after it
+"""
+    assert format_choreography(parse_choreography_str(text)) == text
