@@ -72,6 +72,9 @@ class Process:
         self.is_dead = False
         self.frozen: list[asyncio.Handle] = []
         """What it would have run since it was killed."""
+        self.step_count = 0
+        """How many steps of the loop were its own."""
+        self._steps_max: int | None = None
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._context = copy_context()
         self._context.run(PROCESS.set, self)
@@ -95,9 +98,22 @@ class Process:
         """Nothing of it runs from now on, not even a ``finally``."""
         self.is_dead = True
 
+    def die_after(self, steps: int) -> None:
+        """Let it die between two steps, when it has taken so many from its beginning."""
+        self._steps_max = steps
+
+    def take_step(self) -> bool:
+        """Count a step that is about to be taken; False when it died before that."""
+        if self.step_count == self._steps_max:
+            self.kill()
+        if not self.is_dead:
+            self.step_count += 1
+        return not self.is_dead
+
     def revive(self) -> None:
         """Let it go on where it was killed: only so can its tasks be ended."""
         self.is_dead = False
+        self._steps_max = None
         frozen, self.frozen = self.frozen, []
         for handle in frozen:
             if not handle.cancelled():
@@ -277,7 +293,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             handle, process = self._ready_now.popleft()
             if handle.cancelled():
                 continue
-            if process is not None and process.is_dead:
+            if process is not None and not process.take_step():
                 process.frozen.append(handle)
                 continue
             self.step_count += 1

@@ -121,7 +121,7 @@ class World:
     def run(self) -> Outcome:
         """From the first start to the verdict."""
         small_files = patch("antiphon.journal.stores.log.FILE_BYTES_MAX", self.swarm.log_file_bytes)
-        with small_files, _memory_folder() as folder, asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+        with small_files, memory_folder() as folder, asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             try:
                 runner.run(self._live(folder))
             except Violation as problem:
@@ -707,7 +707,7 @@ COMMANDS = {
 
 
 @contextmanager
-def _memory_folder() -> Iterator[Path]:
+def memory_folder() -> Iterator[Path]:
     """A folder on a memory file system where the machine has one, gone afterwards."""
     where = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="antiphon-sim-", dir=where) as folder:

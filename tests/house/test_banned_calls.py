@@ -77,6 +77,7 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "testing/simulation/loop.py:run_later.run": "a thread would end here: what broke is handed to who awaits it",
     "testing/simulation/threads.py:InlineExecutor.submit.run": "as every executor: handed to who asks the future",
     "testing/simulation/world.py:World.run": "a simulated world ends here: whatever broke is its outcome",
+    "testing/simulation/guarded.py:run_guarded": "a simulated run ends here: whatever broke is its outcome",
     "app/cli/__init__.py:main": "the process ends here: what an interrupt hides behind is told as an interrupt",
     "runtime/resilience/compensation.py:Saga.run": "a step ends here: what was done is undone, then it is raised on",
     "runtime/resilience/compensation.py:Saga._undo": "an undo ends here: told beside the first cause, others go on",
