@@ -6,7 +6,7 @@ Reads and resolves names; does nothing. The same lines work in every front end t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,9 +14,10 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from antiphon.facts import LocalViolation, home_owner
+from antiphon.facts.contacts import ReadReceiptPolicy
 from antiphon.views.chat_state import ChannelKey, ChatState, Message
 from antiphon.views.contacts_state import ContactsState
-from antiphon.views.invitations_state import InvitationsState
+from antiphon.views.invitations_state import Invitation, InvitationsState
 
 from . import intents as ask
 from .intent_errors import IntentError
@@ -106,7 +107,16 @@ def _who(text: str, place: Place) -> str:
 
 def _invitation(text: str, place: Place) -> str:
     """The invitation whose id begins so; without a text the only one that waits."""
-    known = [each for each in (*place.invitations.pending, *place.invitations.sent) if each.id.startswith(text)]
+    return _one_of((*place.invitations.pending, *place.invitations.sent), text)
+
+
+def _accepted(text: str, place: Place) -> str:
+    """The accepted invitation whose id begins so; without a text the only one."""
+    return _one_of([each for each in place.invitations.history if each.status == "accepted"], text)
+
+
+def _one_of(invitations: Iterable[Invitation], text: str) -> str:
+    known = [each for each in invitations if each.id.startswith(text)]
     if len(known) != 1:
         raise IntentError("validation", f"{len(known)} invitations begin with {text!r}; give more of the id")
     return known[0].id
@@ -133,6 +143,46 @@ def _delete(_: str, place: Place) -> Intent:
 def _read(_: str, place: Place) -> Intent:
     channel = _open_channel(place)
     return ask.MarkRead(channel_id=channel["channel_id"], context_id=channel["context_id"])
+
+
+def _reacting(*, is_taken_back: bool) -> Callable[[str, Place], Intent]:
+    def read(text: str, place: Place) -> Intent:
+        channel = _open_channel(place)
+        return ask.ReactToMessage(
+            channel_id=channel["channel_id"],
+            context_id=channel["context_id"],
+            message_id=_last(place, is_own=False),
+            reaction=text,
+            is_taken_back=is_taken_back,
+        )
+
+    return read
+
+
+def _merge(text: str, place: Place) -> Intent:
+    channel = _open_channel(place)
+    here = [each for key, each in place.chat.channels.items() if key.context_id == channel["context_id"]]
+    named = [each.id for each in here if text in (each.id, each.name)]
+    if len(named) != 1:
+        raise IntentError("validation", f"{len(named)} channels here are called {text!r}; give the id of one")
+    return ask.MergeChannel(**channel, into=named[0])
+
+
+def _receipts(text: str, place: Place) -> Intent:
+    who, _, wanted = text.rpartition(" ")
+    if wanted not in _RECEIPTS:
+        raise IntentError("validation", "/receipts WHO on|off says whether somebody is told what you read")
+    return ask.SetReadReceipts(contact_id=_who(who, place), policy=_RECEIPTS[wanted])
+
+
+_RECEIPTS: Mapping[str, ReadReceiptPolicy] = MappingProxyType({"on": "enabled", "off": "disabled"})
+
+
+def _of_ceremony(intent: type[ask.AboutInvitation]) -> Callable[[str, Place], Intent]:
+    def read(text: str, place: Place) -> Intent:
+        return intent(invitation_id=_accepted(text, place))
+
+    return read
 
 
 def _add(text: str, place: Place) -> Intent:
@@ -231,6 +281,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "reply": Command("TEXT", "answer what was said last", _reply),
         "edit": Command("TEXT", "replace what you said last", _edit),
         "delete": Command("", "take back what you said last", _delete),
+        "react": Command("SIGN", "put a sign to what somebody else said last", _reacting(is_taken_back=False)),
+        "unreact": Command("SIGN", "take that back", _reacting(is_taken_back=True)),
+        "merge": Command("CHANNEL", "make this channel part of another one", _merge),
         "read": Command("", "mark this channel as read", _read),
         "notes": Command("", "open your own notes", lambda _, __: ask.OpenNotes()),
         "dm": Command(
@@ -239,6 +292,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "add": Command("AUTHORITY [NAME]", "add a contact", _add),
         "call": Command("WHO NAME", "name a contact", _call),
         "remove": Command("WHO", "drop a contact", lambda text, place: ask.RemoveContact(contact_id=_who(text, place))),
+        "receipts": Command("WHO on|off", "tell a contact what you read, or not", _receipts),
         "guardian": Command(
             "WHO", "make somebody a guardian", lambda text, place: ask.BindGuardian(contact_id=_who(text, place))
         ),
@@ -264,6 +318,10 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "take back an invitation",
             lambda text, place: ask.CancelInvitation(invitation_id=_invitation(text, place)),
         ),
+        "begin": Command("INVITATION", "begin to make an accepted invitation binding", _of_ceremony(ask.BeginCeremony)),
+        "agree": Command("INVITATION", "agree to that", _of_ceremony(ask.AgreeToCeremony)),
+        "finish": Command("INVITATION", "make it binding, when all have agreed", _of_ceremony(ask.CommitCeremony)),
+        "abort": Command("INVITATION", "end its ceremony without a result", _of_ceremony(ask.AbortCeremony)),
         "home": Command("NAME", "found a home", _home),
         "room": Command("CONTEXT NAME", "open a channel in the home of that context", _room),
         "welcome": Command("WHO", "invite somebody to this home", _welcome),

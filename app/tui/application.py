@@ -13,6 +13,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 
+from antiphon.app.acknowledged import ACKNOWLEDGED_SIGNAL
 from antiphon.app.core import AppCore
 from antiphon.app.intent_errors import IntentError
 from antiphon.app.intents import Intent
@@ -20,12 +21,20 @@ from antiphon.app.runtime_bridge import RuntimeBridge
 from antiphon.app.typed_lines import Errand, Help, Place, read_line
 from antiphon.reactive import ERROR_SIGNAL, SYNC_STATUS_SIGNAL
 from antiphon.views.chat_state import ChannelKey, ChatState, Message
-from antiphon.views.signals import CHAT_SIGNAL, CONTACTS_SIGNAL, INVITATIONS_SIGNAL, UNREAD_COUNT_SIGNAL
+from antiphon.views.homes_state import HomesState
+from antiphon.views.signals import (
+    CHAT_SIGNAL,
+    CONTACTS_SIGNAL,
+    HOMES_SIGNAL,
+    INVITATIONS_SIGNAL,
+    UNREAD_COUNT_SIGNAL,
+)
 
 from .drawing import (
     channel_lines,
     contact_lines,
     error_line,
+    home_lines,
     invitation_lines,
     key_text,
     message_items,
@@ -37,7 +46,7 @@ from .drawing import (
 )
 from .panes import LinesPane, SignalChoice, SignalPane, plain
 
-TABS = ("chat", "contacts", "invitations", "inspector")
+TABS = ("chat", "contacts", "invitations", "homes", "inspector")
 
 
 class _Errand(Protocol):
@@ -45,7 +54,7 @@ class _Errand(Protocol):
 
 
 class TerminalApp(App[None]):
-    """Chat, contacts, invitations and the inspector in a terminal."""
+    """Chat, contacts, invitations, homes and the inspector in a terminal."""
 
     TITLE = "antiphon"
     ENABLE_COMMAND_PALETTE = False
@@ -76,7 +85,7 @@ class TerminalApp(App[None]):
         return next((key for key in self._core.read(CHAT_SIGNAL).channels if key_text(key) == chosen), None)
 
     def compose(self) -> ComposeResult:
-        """The four tabs, the status, the answer to what was typed, and the line to type in."""
+        """The five tabs, the status, the answer to what was typed, and the line to type in."""
         core = self._core
         self._messages: LinesPane[ChatState] = LinesPane(
             core.subscribe(CHAT_SIGNAL), self._items_of, message_line, keeps_end=True, id="messages"
@@ -89,6 +98,8 @@ class TerminalApp(App[None]):
                 yield SignalPane(core.subscribe(CONTACTS_SIGNAL), contact_lines, id="contact-list")
             with TabPane("Invitations", id="invitations"), VerticalScroll():
                 yield SignalPane(core.subscribe(INVITATIONS_SIGNAL), invitation_lines, id="invitation-list")
+            with TabPane("Homes", id="homes"), VerticalScroll():
+                yield SignalPane(core.subscribe(HOMES_SIGNAL), self._home_lines, id="home-list")
             with TabPane("Inspector", id="inspector"):
                 yield LinesPane(core.subscribe(core.inspect()), window_items, window_lines, id="windows")
         with Horizontal(id="status"):
@@ -103,6 +114,11 @@ class TerminalApp(App[None]):
     def on_mount(self) -> None:
         """Begin where one types."""
         self.action_focus_line()
+        self._unfollow = self._core.on(ACKNOWLEDGED_SIGNAL, lambda _: self._messages.redraw())
+
+    def on_unmount(self) -> None:
+        """Follow no more."""
+        self._unfollow()
 
     def action_show_tab(self, tab: str) -> None:
         """Show a tab; typing goes on."""
@@ -174,7 +190,17 @@ class TerminalApp(App[None]):
         self._messages.redraw()
 
     def _items_of(self, state: ChatState) -> list[Message | str]:
-        return message_items(state, self.query_one("#channels", SignalChoice).chosen)
+        acknowledged = self._core.read(ACKNOWLEDGED_SIGNAL)
+        return message_items(state, self.query_one("#channels", SignalChoice).chosen, acknowledged)
+
+    def _home_lines(self, state: HomesState) -> Text:
+        return home_lines(state, self._name_of)
+
+    def _name_of(self, person: str) -> str:
+        if person == self._core.authority:
+            return f"{self._core.author} (you)"
+        contact = self._core.read(CONTACTS_SIGNAL).contacts.get(person)
+        return person[:8] if contact is None else contact.effective_name
 
 
 def _told(result: object) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.text import Text
 
+from antiphon.app.acknowledged import Acknowledged
 from antiphon.app.inspection import InspectorState, SeenWindow
 from antiphon.app.printable import clean, show_time
+from antiphon.facts import CeremonyStatus
 from antiphon.reactive import AppError, SyncStatus
 from antiphon.views.chat_state import ChannelKey, ChatState, Message
 from antiphon.views.contacts_state import ContactsState
+from antiphon.views.homes_state import Home, HomesState
 from antiphon.views.invitations_state import Invitation, InvitationsState
 
 _SYNC_MARKS = {"idle": "○ offline", "syncing": "◐ syncing", "synced": "● in sync", "failed": "⚠ sync failed"}
+_OFFERS = {"contact": "contact", "guardian": "guardian", "channel": "home", "device": "device"}
 _RELATIONS = {"contact": "", "pending_outbound": "friendship offered", "pending_inbound": "offers friendship"}
 
 
@@ -41,8 +45,10 @@ def channel_lines(state: ChatState) -> list[tuple[str, Text]]:
 NO_CHANNEL = "No channel is open. /create NAME makes one, /help lists what else there is."
 
 
-def message_items(state: ChatState, channel_key: str | None) -> list[Message | str]:
-    """The chosen channel: a line about it, and what is shown of what was said."""
+def message_items(
+    state: ChatState, channel_key: str | None, acknowledged: Acknowledged | None = None
+) -> list[Message | str]:
+    """The chosen channel: a line about it, and what is shown of what was said, with what peers acknowledged."""
     key = next((each for each in state.channels if key_text(each) == channel_key), None)
     if key is None:
         return [NO_CHANNEL]
@@ -50,7 +56,7 @@ def message_items(state: ChatState, channel_key: str | None) -> list[Message | s
     title = f"{channel.name} · {channel.topic}" if channel.topic else channel.name
     if channel.has_more:
         title += f" · {channel.message_count - len(messages):,} earlier messages"
-    return [title, *messages]
+    return [title, *(messages if acknowledged is None else map(acknowledged.marked, messages))]
 
 
 def message_line(item: object) -> Text:
@@ -70,7 +76,12 @@ def _message_line(message: Message) -> Text:
         (f"{clean(message.sender_name)}: ", "bold" if message.is_own else "bold cyan"),
         clean(message.content),
         (f"  ({clean(', '.join(notes))})" if notes else "", "dim"),
+        (_reactions_of(message), "yellow"),
     )
+
+
+def _reactions_of(message: Message) -> str:
+    return "".join(f"  {clean(sign)} {len(people)}" for sign, people in message.reactions)
 
 
 def contact_lines(state: ContactsState) -> Text:
@@ -104,11 +115,53 @@ def _invitation_line(invitation: Invitation) -> Text:
     other = f"from {invitation.from_name}" if invitation.direction == "received" else f"to {to}"
     return Text.assemble(
         (f"  {clean(invitation.id[:8])}  ", "dim"),
-        f"{invitation.type} {clean(other)}",
+        f"{_OFFERS[invitation.offer]} {clean(other)}",
         (f"  {invitation.status}", "yellow" if invitation.status == "pending" else "dim"),
         (f"  until {show_time(invitation.expires_at)}" if invitation.expires_at is not None else "", "dim"),
         f"  {clean(invitation.message)}" if invitation.message else "",
+        *(("\n      " + _ceremony_line(each), "dim") for each in invitation.ceremonies),
     )
+
+
+def _ceremony_line(ceremony: CeremonyStatus) -> str:
+    agreed = "" if ceremony.required is None else f", {ceremony.received} of {ceremony.required} agreed"
+    reason = f": {clean(ceremony.reason)}" if ceremony.reason else ""
+    return f"ceremony {clean(ceremony.ceremony_id[:8])} {ceremony.phase.value.replace('_', ' ')}{agreed}{reason}"
+
+
+def home_lines(state: HomesState, name_of: Callable[[str], str]) -> Text:
+    """Every home: its people by role, what is laid on whom, and what is held up."""
+    if not state.homes:
+        return Text("No home yet. /home NAME founds one, /welcome WHO invites somebody.", style="dim")
+    return Text("\n").join(
+        Text("\n").join(_home_lines(home, name_of)) for home in sorted(state.homes.values(), key=_name_and_context)
+    )
+
+
+def _name_and_context(home: Home) -> tuple[str, str]:
+    return home.name.casefold(), home.context_id
+
+
+def _home_lines(home: Home, name_of: Callable[[str], str]) -> list[Text]:
+    def named(person: str) -> str:
+        return clean(name_of(person))
+
+    lines = [Text.assemble((clean(home.name or home.context_id), "bold"), (f"  {clean(home.context_id)}", "dim"))]
+    for person in sorted({home.owner_id, *home.members}, key=lambda each: (each != home.owner_id, each)):
+        lines.append(Text.assemble(f"  {named(person)}", (f"  {home.role_of(person) or ''}", "cyan")))
+    for title, sanctions in (("banned", home.bans), ("muted", home.mutes)):
+        for each in sanctions:
+            place = "" if each.channel_id is None else f" in {clean(each.channel_id)}"
+            until = "" if each.expires_at is None else f" until {show_time(each.expires_at)}"
+            reason = f": {clean(each.reason)}" if each.reason else ""
+            told = f"  {named(each.target_id)} is {title}{place}{until} by {named(each.actor_id)}{reason}"
+            lines.append(Text(told, style="yellow"))
+    for pin in home.pins:
+        lines.append(Text(f"  pinned in {clean(pin.channel_id)}: message {clean(pin.message_id[:8])}", style="dim"))
+    for kick in home.kicks:
+        told = f"  {named(kick.target_id)} was put out of {clean(kick.channel_id)} {show_time(kick.kicked_at)}"
+        lines.append(Text(told, style="dim"))
+    return lines
 
 
 def window_items(state: InspectorState) -> Sequence[SeenWindow | str]:

@@ -10,11 +10,14 @@ const MARKS = {
   delivered: ["✓✓", "delivered"],
   read: ["✓✓", "read"],
 };
+const SIGNS = ["👍", "❤️", "😂", "🎉", "😮", "😢"];
 const AGREEMENTS = { soft_safe: ["⚠", "certified, may still be taken back"], finalized: ["◆", "final"] };
 
 export class Chat {
-  constructor(tell) {
+  constructor(tell, world) {
     this.tell = tell;
+    this.world = world;
+    this.held = new Map(); // id of a message -> it with who acknowledged it, one object while neither changes
     this.state = { channels: {}, messages: {}, total_unread: 0 };
     this.chosen = null; // the key of a channel: JSON of [context, id]
     this.outbox = []; // messages and changes that the server has not taken: on their way, or refused
@@ -41,7 +44,7 @@ export class Chat {
   show(state) {
     this.state = state;
     // What was being written for a channel that is gone must not be sent to another one.
-    if (!this.channel) this.turnTo(this.keys()[0] ?? null);
+    if (!this.channel) this.turnTo(this.successor(this.chosen) ?? this.keys()[0] ?? null);
     this.draw();
   }
 
@@ -88,6 +91,15 @@ export class Chat {
     return make("li", {}, button);
   }
 
+  // The channel that a provisional one became part of: what was being written for it goes along.
+  successor(key) {
+    if (key === null) return undefined;
+    const [context_id, id] = JSON.parse(key);
+    const found = this.keys().find((each) => this.state.channels[each].context_id === context_id && this.state.channels[each].merged_ids.includes(id));
+    if (found && !this.drafts.get(found)) this.drafts.set(found, $("composer-text").value);
+    return found;
+  }
+
   turnTo(key) {
     if (this.about?.kind !== "edit") this.drafts.set(this.chosen, $("composer-text").value);
     this.writeAbout(null);
@@ -114,12 +126,24 @@ export class Chat {
     else if (isShown && this.wasShown) this.isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
     this.wasShown = isShown;
     this.channelOf = this.chosen;
-    const shown = new Set(this.messages.map((message) => message.id));
+    const messages = this.messages.map((message) => this.withPeers(message));
+    const shown = new Set(messages.map((message) => message.id));
     this.outbox = this.outbox.filter((each) => !shown.has(each.id));
-    this.items = [...this.messages, ...this.outbox.filter((each) => each.key === this.chosen && (each.about?.kind !== "edit" || each.delivery_status === "failed"))];
+    this.items = [...messages, ...this.outbox.filter((each) => each.key === this.chosen && (each.about?.kind !== "edit" || each.delivery_status === "failed"))];
     this.byId = new Map(this.items.map((message) => [message.id, message]));
     reconcile(list, this.items, (message) => message.id, (message) => this.drawMessage(message));
     if (this.isAtEnd) list.scrollTop = list.scrollHeight;
+  }
+
+  // As delivered, when somebody acknowledged it and nothing more is known.
+  withPeers(message) {
+    const peers = this.world.acknowledged[message.fact_id];
+    if (!peers || !message.is_own || message.delivery_status !== "sent") return message;
+    const held = this.held.get(message.id);
+    if (held && held.message === message && held.peers === peers) return held.item;
+    const item = { ...message, delivery_status: "delivered", acknowledged_by: peers };
+    this.held.set(message.id, { message, peers, item });
+    return item;
   }
 
   drawMessage(message) {
@@ -135,10 +159,11 @@ export class Chat {
       }
     } else if (message.is_own) {
       who.append(make("span", { class: "actions" },
+        this.reactAction(message),
         this.action("Edit", message, () => this.writeAbout({ kind: "edit", message })),
         this.action("Delete", message, () => this.remove(message))));
     } else if (!message.is_own) {
-      who.append(make("span", { class: "actions" }, this.action("Reply", message, () => this.writeAbout({ kind: "reply", message }))));
+      who.append(make("span", { class: "actions" }, this.reactAction(message), this.action("Reply", message, () => this.writeAbout({ kind: "reply", message }))));
     }
     who.append(this.marks(message));
     const item = make("li", { class: message.is_own ? "message own" : "message", "data-message": message.id }, who);
@@ -147,7 +172,32 @@ export class Chat {
       item.append(make("div", { class: "reply quiet" }, isolated(original ? `${original.sender_name}: ${original.content}` : "a message that is not shown")));
     }
     item.append(isolated(message.content, { class: "said", dir: "auto" }));
+    if (message.reactions?.length) {
+      item.append(make("div", { class: "reactions", role: "group", "aria-label": "Reactions" }, ...message.reactions.map(([sign, by]) => this.reaction(message, sign, by))));
+    }
     return item;
+  }
+
+  // A sign with how many put it there; pressing it puts one's own there or takes it back.
+  reaction(message, sign, by) {
+    const isOwn = by.includes(this.world.me.authority);
+    const names = by.map((who) => (who === this.world.me.authority ? "you" : this.world.nameOf(who))).join(", ");
+    return make("button", { type: "button", title: names, "aria-pressed": String(isOwn), "aria-label": `${sign}, ${by.length}: ${names}`,
+      on: { click: () => this.react(message, sign, isOwn) } }, isolated(sign), ` ${by.length}`);
+  }
+
+  reactAction(message) {
+    const button = this.action("React", message, () => {
+      const signs = SIGNS.map((sign) => make("button", { type: "button", "aria-label": `React with ${sign}`, on: { click: () => { signs[0].parentElement.replaceChildren(button); this.react(message, sign, false); } } }, sign));
+      button.replaceWith(make("span", { class: "signs", role: "group", "aria-label": "Signs" }, ...signs));
+      signs[0].focus();
+    });
+    return button;
+  }
+
+  react(message, reaction, is_taken_back) {
+    const { context_id, channel_id } = this.place;
+    return this.tell.of(intend("react_to_message", { context_id, channel_id, message_id: message.id, reaction, is_taken_back }));
   }
 
   action(name, message, act) {
@@ -157,7 +207,9 @@ export class Chat {
   marks(message) {
     const marks = make("span", { class: `mark ${message.delivery_status}` });
     const add = ([sign, meaning]) => marks.append(make("span", { role: "img", "aria-label": meaning, title: meaning }, sign));
-    if (message.is_own) add(MARKS[message.delivery_status] ?? MARKS.sent);
+    const [sign, meaning] = MARKS[message.delivery_status] ?? MARKS.sent;
+    const peers = (message.acknowledged_by ?? []).map((who) => this.world.nameOf(who)).join(", ");
+    if (message.is_own) add([sign, peers ? `${meaning} to ${peers}` : meaning]);
     if (AGREEMENTS[message.agreement]) add(AGREEMENTS[message.agreement]);
     return marks;
   }

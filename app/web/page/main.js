@@ -1,14 +1,15 @@
 // The page: one stream of what is, intents for what one wants, and a view for each tab.
 
 import { Chat } from "./chat.js";
-import { Contacts } from "./contacts.js";
-import { $, make } from "./dom.js";
+import { Contacts, nameOf } from "./contacts.js";
+import { $, make, shortId } from "./dom.js";
 import { Feed } from "./feed.js";
+import { Homes } from "./homes.js";
 import { Inspector } from "./inspector.js";
 import { Refused } from "./intents.js";
 import { Invitations } from "./invitations.js";
 
-const TABS = ["chat", "contacts", "invitations", "inspector"];
+const TABS = ["chat", "contacts", "invitations", "homes", "inspector"];
 const SYNC = { idle: "no peer yet", syncing: "syncing …", synced: "in sync", failed: "sync failed" };
 
 // Says something that went wrong, until the next thing is done.
@@ -28,9 +29,21 @@ tell.of = async (intent) => {
   }
 };
 
-const chat = new Chat(tell);
+// What each part may know of the others.
+const world = {
+  me: { author: "", authority: "" },
+  chat: { channels: {}, messages: {} },
+  contacts: {},
+  homes: {},
+  acknowledged: {},
+  nameOf(who) { return this.contacts[who] ? nameOf(this.contacts[who]) : this.names[who] ?? shortId(who); },
+  names: {}, // as people sign what they say
+};
+
+const chat = new Chat(tell, world);
 const contacts = new Contacts(tell);
-const invitations = new Invitations(tell);
+const invitations = new Invitations(tell, world);
+const homes = new Homes(tell, world);
 const inspector = new Inspector();
 
 function badge(id, count) {
@@ -58,12 +71,18 @@ const SHOW = {
     $("me-name").textContent = state.author;
     $("me-id").textContent = state.authority;
   },
+  homes: (state) => homes.show(state),
+  acknowledged: () => chat.draw(),
   error: (state) => { if (state) tell(state.text); },
 };
 
 new Feed("events", {
   changed: (topics, documents) => {
+    Object.assign(world, { me: documents.me, chat: documents.chat, contacts: documents.contacts.contacts, homes: documents.homes.homes, acknowledged: documents.acknowledged.by });
+    if (topics.has("chat")) for (const message of Object.values(world.chat.messages).flat()) if (!message.imported_by) world.names[message.sender_id] = message.sender_name;
     for (const topic of topics) SHOW[topic]?.(documents[topic]);
+    if (topics.has("contacts") || topics.has("chat")) homes.redraw();
+    if (topics.has("contacts")) invitations.redraw();
   },
   linked: (isLinked) => { $("link-state").textContent = isLinked ? "live" : "not connected, trying again …"; },
 });
@@ -77,6 +96,7 @@ function choose(name, { focus = true } = {}) {
   }
   if (focus) $(`tab-${name}`).focus();
   if (name === "inspector") inspector.open(); else inspector.close();
+  if (name === "homes") homes.redraw();
   if (name === "chat") chat.draw();
   else chat.wasShown = false;
 }

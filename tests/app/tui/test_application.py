@@ -166,7 +166,7 @@ async def test_contacts_invitations_and_the_inspector_have_their_tabs() -> None:
         await until(pilot, lambda: "Waiting for you" in text_of(app, "invitation-list"))
         await type_in(pilot, "/accept i1")
         await until(pilot, lambda: "Ended" in text_of(app, "invitation-list"))
-        await pilot.press("f4")
+        await pilot.press("f5")
         assert app.query_one(TabbedContent).active == "inspector"
         await until(pilot, lambda: "invitation.accepted" in text_of(app, "windows"))
         assert "→ app:invitations: 1 × invitation.accepted" in text_of(app, "windows")
@@ -251,6 +251,42 @@ async def test_a_home_is_founded_and_moderated_by_typing() -> None:
         home = core.read(HOMES_SIGNAL).homes[context_id]
         assert [(ban.target_id, ban.reason) for ban in home.bans] == [(ben, "too loud")]
         assert len(home.pins) == 1
+        await pilot.press("f4")
+        await until(pilot, lambda: "is banned" in text_of(app, "home-list"))
+        shown = text_of(app, "home-list")
+        assert "ada (you)  owner" in shown
+        assert f"{ben[:8]} is banned by ada (you): too loud" in shown
+        assert "pinned in" in shown
+
+
+@pytest.mark.asyncio
+async def test_reactions_and_the_ceremony_of_an_invitation_are_typed_and_shown() -> None:
+    async with demo_core("ada") as core, terminal(core) as (app, pilot):
+        ben = core.offline.authority_of("ben")
+        await type_in(pilot, "/create Hall")
+        await until(pilot, lambda: "Hall" in text_of(app, "messages"))
+        hall = app.channel
+        assert hall is not None
+        said = {"message_id": "m1", "sender_id": ben, "sender_name": "ben", "text": "cake?", "sent_at": 5}
+        await core.offline.commit_as("ben", [MessageSent(**hall._asdict(), **said)])
+        await until(pilot, lambda: "cake?" in text_of(app, "messages"))
+        await type_in(pilot, "/react +1")
+        await until(pilot, lambda: "+1 1" in text_of(app, "messages"))
+        await type_in(pilot, "/unreact +1")
+        await until(pilot, lambda: "+1 1" not in text_of(app, "messages"))
+        about = {"context_id": core.offline.namespace, "invitation_id": "i1"}
+        offer = InvitationSent(
+            **about, sender_id=ben, receiver_id=core.authority, invitation_type=ContactInvitation(), sent_at=1
+        )
+        await core.offline.commit_as("ben", [offer])
+        await type_in(pilot, "/accept i1")
+        await type_in(pilot, "/begin i1")
+        await pilot.press("f3")
+        await until(pilot, lambda: "pending epoch, 1 of 2 agreed" in text_of(app, "invitation-list"))
+        await type_in(pilot, "/finish i1")
+        await until(pilot, lambda: "1 have agreed" in answer_of(app))
+        await type_in(pilot, "/abort i1")
+        await until(pilot, lambda: "aborted" in text_of(app, "invitation-list"))
 
 
 @pytest.mark.asyncio

@@ -21,7 +21,7 @@ from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from antiphon import CHAT_SIGNAL, Journal
 from antiphon.app.core import AppCore
-from antiphon.app.intents import CloseChannel, CreateChannel, SendMessage
+from antiphon.app.intents import AddContact, CloseChannel, CreateChannel, SendInvitation, SendMessage
 from antiphon.app.web import WebServer, serve_web
 from antiphon.app.wiring import core_of, demo_core
 from antiphon.reactive import diff
@@ -207,7 +207,7 @@ async def test_everything_is_reached_by_keyboard(chromium: Browser) -> None:
         await page.keyboard.press("Escape")
         await expect(page.get_by_text("You are changing a message.")).to_be_hidden()
         await page.get_by_role("tab", name="Chat").focus()
-        for name in ("Contacts", "Invitations", "Inspector", "Chat"):
+        for name in ("Contacts", "Invitations", "Homes", "Inspector", "Chat"):
             await page.keyboard.press("ArrowRight")
             await expect(page.get_by_role("tab", name=name)).to_be_focused()
             await expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
@@ -498,7 +498,7 @@ async def test_a_phone_shows_all_of_it_without_scrolling_sideways(chromium: Brow
         ):
             await core.submit(SendMessage(channel_id="hall", text=text))
         await expect(page.locator("#messages .said")).to_have_count(3, timeout=20_000)
-        for name in ("Chat", "Contacts", "Invitations", "Inspector"):
+        for name in ("Chat", "Contacts", "Invitations", "Homes", "Inspector"):
             await page.get_by_role("tab", name=name).tap()
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
             await shoot(page, f"phone_{scheme}_{name.lower()}")
@@ -548,3 +548,89 @@ async def test_the_inspector_shows_what_arrives_and_why_views_ran(chromium: Brow
         await expect(newest).to_contain_text("looked at", timeout=20_000)
         await expect(newest).to_contain_text("signals:chat was recomputed because of", timeout=20_000)
         await shoot(page, "inspector")
+
+
+async def test_a_home_is_founded_and_moderated_on_the_page(chromium: Browser, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        ada = await enter(Journal.open(tmp_path / "ada", author="ada"))
+        ben = await enter(Journal.open(tmp_path / "ben", author="ben"))
+        pages = []
+        for journal in (ada, ben):
+            server = await enter(serve_web(await enter(core_of(journal)), "127.0.0.1:0"))
+            pages.append(await enter(looking(chromium, server)))
+        one, other = pages
+        peer = await enter(ada.serve())
+        await enter(ben.link(peer.address))
+        await one.get_by_role("tab", name="Homes").click()
+        await one.get_by_label("Found a home", exact=True).last.fill("Open House")
+        await one.get_by_role("button", name="Found", exact=True).click()
+        home = one.locator("#homes > li")
+        await expect(home).to_contain_text("You are its owner.", timeout=20_000)
+        await home.get_by_label("New channel").last.fill("Porch")
+        await home.get_by_role("button", name="Open").click()
+        await home.get_by_label("Invite (authority)").last.fill(ben.authority)
+        await home.get_by_role("button", name="Invite").click()
+        await other.get_by_role("tab", name="Invitations").click()
+        await other.get_by_role("button", name="Accept the invitation").click()
+        await expect(home.get_by_role("list", name="Members").get_by_role("listitem")).to_have_count(2, timeout=20_000)
+        await other.get_by_role("tab", name="Chat").click()
+        await write(other, "good evening")
+        await one.get_by_role("tab", name="Chat").click()
+        said = one.locator("#messages > li", has_text="good evening")
+        await expect(said).to_be_visible(timeout=20_000)
+        # Ben's replica says that a message of Ada's is durable there, whether or not anybody looks at it.
+        await other.get_by_role("tab", name="Homes").click()
+        await write(one, "come in")
+        held = one.locator("#messages > li", has_text="come in").get_by_role("img", name="delivered to")
+        await expect(held).to_be_visible(timeout=20_000)
+        await said.hover()
+        await said.get_by_role("button", name="React").click()
+        await said.get_by_role("button", name="React with", exact=False).first.click()
+        await other.get_by_role("tab", name="Chat").click()
+        theirs = other.locator("#messages > li", has_text="good evening").get_by_role("group", name="Reactions")
+        await expect(theirs).to_contain_text("1", timeout=20_000)
+        await theirs.get_by_role("button").click()
+        await expect(theirs).to_contain_text("2", timeout=20_000)
+        await shoot(one, "reactions")
+        await one.get_by_role("tab", name="Homes").click()
+        await home.get_by_role("button", name="Make moderator").click()
+        await expect(home.get_by_role("list", name="Members")).to_contain_text("moderator", timeout=20_000)
+        one.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept("too loud")))
+        await home.get_by_role("button", name="Mute", exact=False).click()
+        await expect(home.get_by_role("list", name="Muted")).to_be_visible(timeout=20_000)
+        await home.get_by_role("button", name="Ban", exact=False).click()
+        await expect(home.get_by_role("list", name="Banned")).to_contain_text("too loud", timeout=20_000)
+        await shoot(one, "homes")
+        await home.get_by_role("button", name="Lift the ban").click()
+        await home.get_by_role("button", name="Lift the mute").click()
+        await expect(home.get_by_role("list", name="Banned")).to_have_count(0, timeout=20_000)
+        await expect(home.get_by_role("list", name="Members")).to_contain_text("ben", timeout=20_000)
+
+
+async def test_an_accepted_invitation_is_made_binding_on_two_pages(chromium: Browser, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        ada = await enter(Journal.open(tmp_path / "ada", author="ada"))
+        ben = await enter(Journal.open(tmp_path / "ben", author="ben"))
+        pages, cores = [], []
+        for journal in (ada, ben):
+            cores.append(await enter(core_of(journal)))
+            server = await enter(serve_web(cores[-1], "127.0.0.1:0"))
+            pages.append(await enter(looking(chromium, server)))
+        one, other = pages
+        peer = await enter(ada.serve())
+        await enter(ben.link(peer.address))
+        await cores[0].submit(AddContact(contact_id=ben.authority, nickname="Ben"))
+        await cores[0].submit(SendInvitation(offer="guardian", receiver_id=ben.authority))
+        for page in pages:
+            await page.get_by_role("tab", name="Invitations").click()
+        await other.get_by_role("button", name="Accept the invitation").click()
+        await one.get_by_role("button", name="Make binding").click()
+        await expect(one.locator("#history")).to_contain_text("1 of 2 agreed", timeout=20_000)
+        await other.get_by_role("button", name="Agree").click()
+        await one.get_by_role("button", name="Finish").click()
+        await expect(other.locator("#history")).to_contain_text("binding", timeout=20_000)
+        await shoot(one, "ceremony")
+        await one.get_by_role("tab", name="Contacts").click()
+        await expect(one.locator("#contacts")).to_contain_text("your guardian", timeout=20_000)

@@ -90,7 +90,7 @@ async def test_a_newcomer_gets_everything_at_once_and_then_what_changes(page: Pa
     browser = page.browser()
     async with browser.follow() as events:
         first = await anext(events)
-        assert set(first) == {"me", "chat", "contacts", "invitations", "homes", "sync", "error"}
+        assert set(first) == {"me", "chat", "contacts", "invitations", "homes", "acknowledged", "sync", "error"}
         assert first["me"] == {"author": "ada", "authority": page.core.authority}
         await page.core.submit(SendMessage(channel_id="hall", text="hello"))
         second = await anext(events)
