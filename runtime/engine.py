@@ -884,13 +884,19 @@ class JournalEngine:
         return hlc_ms(hlc) <= (self._clock.now_ms() if wall_ms is None else wall_ms) + SKEW_MS_MAX
 
     def _freeze(self, *chains: OwnChain) -> None:
-        """End own chains where they are; what is committed next opens new ones that name them as predecessors."""
+        """End own chains where they are; what is committed next opens new ones that name them as predecessors.
+
+        The lock file hears of it at once (one small sync, seldom): a kill may follow, and the log does not show it.
+        """
         for chain in chains:
             namespace = chain.info.namespace
             self._own.pop(namespace, None)
             self.folder.ended.add(chain.info.chain)
             if self.index.head_of(chain.info.chain).seq:
                 self._frozen[namespace] = chain.info.chain
+        if chains and self.is_left_open:
+            with suppress(StoreUnavailable):  # a disk that takes nothing: closing tries again
+                self.folder.mark_open(self._writer.synced.frame_hash)
 
     def _submit(self, cargo: Cargo) -> None:
         frame = build_frame(
