@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,10 @@ from antiphon.journal import DeliveryPolicies, DeliveryPolicy, Disk, LogDamaged,
 from antiphon.journal.erasure import ErasureBook
 from antiphon.journal.retention import KindRetention, RetentionItem, RetentionPlan, plan_retention
 from antiphon.journal.stores.log import file_path, log_files
-from antiphon.journal.stores.reader import read_closed_file
+from antiphon.journal.stores.reader import read_closed_file, read_run_bytes
 from antiphon.journal.stores.segments import SealedFile, SegmentStore, write_segment
 from antiphon.runtime.clock import SystemClock
+from antiphon.runtime.services.snapshots import plan_collapse
 
 from .offline import OfflineJournal, open_offline
 
@@ -41,6 +43,8 @@ class Compaction(NamedTuple):
     kinds: tuple[KindShare, ...]
     damaged: tuple[tuple[int, str], ...]
     retired: tuple[KindRetention, ...] = ()
+    collapsed_count: int = 0
+    """Facts of which only ids were left, and that are passed over from now on."""
 
     @property
     def log_bytes(self) -> int:
@@ -70,6 +74,7 @@ class Compaction(NamedTuple):
                 for each in self.kinds
             ],
             "retired": [each._asdict() for each in self.retired],
+            "collapsed": self.collapsed_count,
             "damaged": [{"file": number, "reason": reason} for number, reason in self.damaged],
             "log_bytes": self.log_bytes,
             "segment_bytes": self.segment_bytes,
@@ -77,7 +82,11 @@ class Compaction(NamedTuple):
 
 
 def plan_compaction(
-    folder: Path, policies: Mapping[str, DeliveryPolicy] | None = None, *, clock: Clock | None = None
+    folder: Path,
+    policies: Mapping[str, DeliveryPolicy] | None = None,
+    *,
+    clock: Clock | None = None,
+    is_collapsing: bool = False,
 ) -> Compaction:
     """Try it in a folder of its own and say what it wins; reads the journal as any reader may, and changes nothing.
 
@@ -109,7 +118,9 @@ def plan_compaction(
             files.append(SealedFile(number, count, file_path(folder, number).stat().st_size, path.stat().st_size))
             shares.extend(_shares_of(contents.frames))
             path.unlink()
-    return Compaction(False, tuple(files), _sum_up(shares), tuple(damaged), retention.kinds)
+    bases = plan_collapse(offline.index.chains(), partial(read_run_bytes, folder)) if is_collapsing else []
+    collapsed = sum(base.seal.to_seq - base.collapsed_from + 1 for base in bases)
+    return Compaction(False, tuple(files), _sum_up(shares), tuple(damaged), retention.kinds, collapsed)
 
 
 def plan_offline(journal: OfflineJournal, policies: DeliveryPolicies, *, now_ms: int) -> RetentionPlan:
@@ -143,19 +154,28 @@ def plan_offline(journal: OfflineJournal, policies: DeliveryPolicies, *, now_ms:
 
 
 async def compact_journal(
-    folder: Path, policies: Mapping[str, DeliveryPolicy] | None = None, *, clock: Clock | None = None
+    folder: Path,
+    policies: Mapping[str, DeliveryPolicy] | None = None,
+    *,
+    clock: Clock | None = None,
+    is_collapsing: bool = False,
 ) -> Compaction:
-    """Open the journal, let go of what *policies* say is too old, close its current log file, and seal what can be."""
+    """Open the journal, let go of what *policies* say is too old, pass over what is only ids when that is asked for,
+    close its current log file, and seal what can be."""
     from .journal import Journal
 
     async with Journal.open(folder, may_create=False, clock=clock) as journal:
         for domain, policy in (policies or {}).items():
             journal.register_delivery_policy(domain, policy)
         retired = (await journal.retire()).kinds if policies else ()
+        before = journal.fact_count
+        if is_collapsing:
+            await journal.collapse()
+        collapsed_count = before - journal.fact_count
         await journal.engine.start_file()
         plan = plan_compaction(folder, clock=clock)
         sealed = await journal.engine.keeper.seal()
-        return plan._replace(is_done=True, files=sealed, retired=retired)
+        return plan._replace(is_done=True, files=sealed, retired=retired, collapsed_count=collapsed_count)
 
 
 def _shares_of(frames: Iterable[LogFrame]) -> tuple[KindShare, ...]:

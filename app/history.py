@@ -18,6 +18,7 @@ from antiphon.facts import AuthorityId, Clock, Fact, FactProblem, FactRecord, Fa
 from antiphon.facts.catalog import build_fact_registry
 from antiphon.facts.encoding import is_canonical
 from antiphon.facts.time import SKEW_MS_MAX
+from antiphon.journal.bases import BASE_NOTE
 from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, erase_records
 from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.log import LogDamage, LogFrame, part_paths
@@ -255,7 +256,9 @@ class History:
         self.close()
 
     def __repr__(self) -> str:
-        state = f"{self._tables.position.fact_count} facts" if self._is_open else "closed"
+        state = (
+            f"{self._tables.position.fact_count - self._tables.collapsed_count} facts" if self._is_open else "closed"
+        )
         return f"History({str(self.folder)!r}, {state})"
 
     def _repr_html_(self) -> str:
@@ -295,6 +298,7 @@ class History:
             hidden=self._hidden(records),
             registrations=[registration for frame in frames for registration in frame.registrations],
             chains=[info for frame in frames for info in frame.chains],
+            notes=[note for frame in frames for note in frame.notes if note.kind == BASE_NOTE],
         )
         self._forget(records)
 

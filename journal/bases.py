@@ -30,6 +30,9 @@ class ChainBase(NamedTuple):
     line: bytes
     seal: Seal
     hlc: int
+    collapsed_from: int = 0
+    """On the replica that collapsed the chain itself: from this number on up to the base nothing is held here any more.
+    0 when the base came from a peer; it never leaves the node."""
 
     @property
     def head(self) -> Head:
@@ -42,17 +45,17 @@ class ChainBase(NamedTuple):
 
     def note(self) -> LocalNote:
         """What a log keeps of it."""
-        return LocalNote(
-            BASE_NOTE,
-            {
-                "line": self.line.decode(),
-                "namespace": self.info.namespace,
-                "nonce": self.info.nonce.hex(),
-                "previous": self.previous_id.hex(),
-                "public_key": self.info.public_key.hex(),
-                "seal": build_seal_line(self.seal).decode(),
-            },
-        )
+        value: dict[str, object] = {
+            "line": self.line.decode(),
+            "namespace": self.info.namespace,
+            "nonce": self.info.nonce.hex(),
+            "previous": self.previous_id.hex(),
+            "public_key": self.info.public_key.hex(),
+            "seal": build_seal_line(self.seal).decode(),
+        }
+        if self.collapsed_from:
+            value["collapsed_from"] = self.collapsed_from
+        return LocalNote(BASE_NOTE, value)
 
 
 def build_base(info: ChainInfo, *, previous_id: bytes, line: bytes, seal: Seal) -> ChainBase:
@@ -91,6 +94,7 @@ def base_of_note(note: LocalNote) -> ChainBase | None:
             namespace=value["namespace"],
         )
         previous_id = bytes.fromhex(value["previous"])
-        return read_base(info, previous_id, value["line"].encode(), value["seal"].encode())
+        base = read_base(info, previous_id, value["line"].encode(), value["seal"].encode())
+        return base._replace(collapsed_from=int(value.get("collapsed_from", 0)))
     except (KeyError, ValueError) as problem:
         raise UnsealedBytes(f"a local line that keeps no base: {problem}") from problem

@@ -85,8 +85,6 @@ class ChainState:
     base: ChainBase | None = None
     """Where the chain goes on when what came before was collapsed; None when nothing was. Runs below it may be held
     (its opening is), and are neither heads nor waited for."""
-    collapsed_seq: int = 0
-    """Up to this number nothing but ids is left here, behind the opening run: whoever asks is told the base instead."""
     _ends: dict[bytes, RunRow] = field(default_factory=dict)
     _twins: dict[bytes, list[RunRow]] = field(default_factory=dict)
     _waiting: dict[bytes, list[RunRow]] = field(default_factory=dict)
@@ -187,7 +185,7 @@ class ChainState:
 
     def _again(self, runs: Sequence[RunRow], stranded: set[bytes]) -> ChainState:
         """The chain of these runs, of which those that end in *stranded* wait for facts that they name."""
-        state = ChainState(self.info, links=self.links, collapsed_seq=self.collapsed_seq)
+        state = ChainState(self.info, links=self.links)
         state._lost, state._stranded = {*self._lost}, stranded
         if self.base is not None:
             state._begin_at(self.base)
@@ -299,6 +297,7 @@ class JournalIndex:
         self._named: dict[tuple[bytes, bytes], tuple[AfterLink, ...]] = {}
         self.read_run = read_run
         self.fact_count = 0
+        self.collapsed_count = 0
         self.repeated_count = 0
         self.hlc_seen = 0
 
@@ -329,9 +328,11 @@ class JournalIndex:
     def set_base(self, base: ChainBase) -> ChainState:
         """Let a chain go on from *base*, whether its facts are held or not; one that lies further back changes nothing.
 
-        Runs below it stay where they are held; they are offered to nobody as a difference any more.
+        Runs below it stay where they are held; they are offered to nobody as a difference any more. Where this replica
+        collapsed the chain itself they are not held from now on, and counted in ``collapsed_count``.
         """
         state = self.introduce(base.info)
+        self._drop(state, base)
         if base.seal.to_seq <= state.start.seq:
             return state
         joined = state._begin_at(base)
@@ -350,6 +351,24 @@ class JournalIndex:
         if self._missed:
             self.settle_causes()
         return state
+
+    def _drop(self, state: ChainState, base: ChainBase) -> None:
+        """Hold nothing any more of what this replica collapsed; O(runs of the chain)."""
+        dropped = collapsed_runs(state, base)
+        if not dropped:
+            return
+        if state.start.seq <= base.seal.to_seq:
+            state.base = base
+        gone = set(dropped)
+        count = sum(run.last_seq - run.first_seq + 1 for run in dropped)
+        self._become(state, state._again([run for run in state.runs if run not in gone], state._stranded))
+        self.fact_count -= count
+        self.collapsed_count += count
+
+    @property
+    def position(self) -> int:
+        """How many facts were ever taken in: what a place in the log counts, whatever was collapsed since."""
+        return self.fact_count + self.collapsed_count
 
     def classify(self, run: RunRow) -> Continuation:
         """Say whether a run continues its chain, is already held, leaves a gap, or contradicts what is held. O(1)."""
@@ -704,6 +723,13 @@ class JournalIndex:
         except (InvalidLine, IndexError) as problem:
             raise LogDamaged(f"log file {row.file_number}, bytes {row.offset}..: {problem}") from problem
         return lines
+
+
+def collapsed_runs(state: ChainState, base: ChainBase) -> list[RunRow]:
+    """The held runs that lie in what *base* says this replica collapsed; none for a peer's base."""
+    if not base.collapsed_from:
+        return []
+    return [run for run in state.runs if run.first_seq >= base.collapsed_from and run.last_seq <= base.seal.to_seq]
 
 
 def _root_of(chain: ChainId, state: ChainState) -> Iterator[bytes]:

@@ -71,7 +71,7 @@ from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, ErasureClaim
 from antiphon.journal.forks import ForkProof
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.guard_book import GuardBook
-from antiphon.journal.index import Hole
+from antiphon.journal.index import Hole, collapsed_runs
 from antiphon.journal.ingest import Ingest
 from antiphon.journal.parking import Parking
 from antiphon.journal.retention import RetentionItem, RetentionPlan
@@ -343,6 +343,7 @@ class JournalEngine:
             erase_rows=follower.erase,
             erasures=self.erasures,
             chains=lambda: [state.info for state in index.chains()],
+            collapsed=self._collapsed,
             on_problem=self.note_problem,
             file_number=writer.synced.file_number,
             runs_of=self._runs_of,
@@ -950,8 +951,10 @@ class JournalEngine:
         for base in cargo.bases:
             self.index.set_base(base)
             own = self._own.get(base.info.namespace)
-            if own is not None:
+            if own is not None and not base.collapsed_from:
                 own.fresh.add(base.info.chain)
+        if any(base.collapsed_from for base in cargo.bases):
+            self.views.fold_waking_anew()  # what was kept of them was counted with what is gone
         for commit, committed in cargo.commits:
             commit.take(committed)
         if cargo.done is not None and not cargo.done.done():
@@ -1032,17 +1035,30 @@ class JournalEngine:
         self.forget_retired(await self.follower.run(lambda database: database.load_unretired()))
         await self.forgotten()
 
-    async def collapse(self, bases: Sequence[ChainBase]) -> None:
-        """Let chains begin at *bases*, durably: what lies below stays where it is and is offered to nobody any more."""
+    async def collapse(self, find: Callable[[], Awaitable[Sequence[ChainBase]]]) -> tuple[ChainBase, ...]:
+        """Let chains begin at the bases that *find* says, durably, as on a replica that was sent them: what lies below
+        is not held any more, neither here nor, when this returns, in log files, segments and DuckDB.
+
+        Nothing comes in meanwhile. What a crash leaves in the files is passed over by every reader, and goes with the
+        next call.
+        """
         self._check_open()
-        done = asyncio.get_running_loop().create_future()
-        notes = tuple(base.note() for base in bases)
-        self._submit(Cargo((), (), [], {}, notes=notes, bases=tuple(bases), done=done))
-        await done
-        for base in bases:
-            state = self.index.chain(base.info.chain)
-            assert state is not None, "a chain with a base is known"
-            state.collapsed_seq = max(base.seal.to_seq, state.collapsed_seq)
+        async with self._ingesting:
+            bases = tuple(await find())
+            states = [state for base in bases if (state := self.index.chain(base.info.chain)) is not None]
+            runs = [run for base, state in zip(bases, states, strict=True) for run in collapsed_runs(state, base)]
+            if bases:
+                done = asyncio.get_running_loop().create_future()
+                notes = tuple(base.note() for base in bases)
+                self._submit(Cargo((), (), [], {}, notes=notes, bases=bases, done=done))
+                await done
+        await asyncio.shield(self.keeper.drop_collapsed({run.file_number for run in runs}))
+        return bases
+
+    def _collapsed(self) -> dict[ChainId, tuple[int, int]]:
+        """By chain, the numbers that this journal collapsed."""
+        bases = ((state.info.chain, state.base) for state in self.index.chains())
+        return {chain: (base.collapsed_from, base.seal.to_seq) for chain, base in bases if base and base.collapsed_from}
 
     def forget_retired(self, items: Iterable[RetentionItem]) -> None:
         """Begin to forget what was let go because of its age."""
@@ -1158,6 +1174,7 @@ class JournalEngine:
     async def load_checkpoint(self, key: CheckpointKey) -> ViewCheckpoint | None:
         """A view's kept state, when it was made from a beginning of this very log; None without one or without
         DuckDB."""
+        collapsed_count = self.index.collapsed_count
         try:
             found = await self.follower.run(
                 lambda database: database.load_checkpoint(
@@ -1167,6 +1184,7 @@ class JournalEngine:
         except StoreUnavailable:
             return None
         is_unsound = self._has_unerased or self.index.forked() or self.index.repeated_count
+        is_unsound = is_unsound or collapsed_count != self.index.collapsed_count
         if found is None or found.position > self.index.fact_count or is_unsound:
             return None  # it may hold what is void since; and what stands in the log twice makes positions say little
         is_stale = found.position == self.index.fact_count and found.root.hex() != self.index.fingerprint()

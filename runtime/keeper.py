@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from antiphon.facts import ChainInfo, InvalidLine, Registration
+from antiphon.facts import ChainId, ChainInfo, InvalidLine, Registration
 from antiphon.journal import (
     CHAIN_START,
     Disk,
@@ -36,7 +36,7 @@ from antiphon.journal import (
 from antiphon.journal.chain import parse_seal_line
 from antiphon.journal.erasure import ErasureBook
 from antiphon.journal.frame import LocalNote
-from antiphon.journal.stores.log import file_path, log_files, part_numbers, segment_path
+from antiphon.journal.stores.log import file_path, log_files, part_numbers, segment_files, segment_path
 from antiphon.journal.stores.reader import ClosedFile, read_closed_file, read_file
 from antiphon.journal.stores.segments import (
     SealedFile,
@@ -114,6 +114,7 @@ class Keeper:
         erase_rows: Callable[[Sequence[bytes]], asyncio.Future[None]],
         erasures: ErasureBook,
         chains: Callable[[], list[ChainInfo]],
+        collapsed: Callable[[], Mapping[ChainId, tuple[int, int]]] = dict,
         on_problem: Callable[[str], None],
         file_number: int = 0,
         runs_of: Callable[[int], list[PlacedRun]] = lambda number: [],
@@ -129,6 +130,7 @@ class Keeper:
         self._erase_rows = erase_rows
         self._erasures = erasures
         self._chains = chains
+        self._collapsed = collapsed
         self._on_problem = on_problem
         self._loop = asyncio.get_running_loop()
         self._executor: Executor | None = None
@@ -188,6 +190,11 @@ class Keeper:
         DuckDB, whose rows go last, and is taken up when the journal is opened again.
         """
         return self._add(self._erase(erasing))
+
+    def drop_collapsed(self, numbers: Iterable[int] = ()) -> asyncio.Future[None]:
+        """Take what was collapsed out of log files and segments: those of these *numbers*, and whatever others still
+        hold of it (a look at two columns of each segment)."""
+        return self._add(self._drop_collapsed(set(numbers)))
 
     async def settle(self) -> None:
         """Do what waits for a lull, and return when nothing is being done."""
@@ -332,11 +339,27 @@ class Keeper:
         if numbers and max(numbers) >= self._file_number:
             yield self._start_file()
         for number in numbers:
-            if number in log_files(self._folder):
-                yield from self._seal_file(number)
-            else:
-                yield self._in_thread(partial(self._rewrite, number))
+            yield from self._write_anew(number)
         yield self._erase_rows(erasing.fact_ids)
+
+    def _drop_collapsed(self, numbers: set[int]) -> Chore:
+        collapsed = self._collapsed()
+        if not collapsed:
+            return
+        held = yield self._in_thread(partial(self._holding_collapsed, collapsed))
+        existing = set(part_numbers(self._folder))
+        for number in sorted((numbers | held) & existing):
+            if self._stop.is_set():
+                return
+            if number >= self._file_number:
+                yield self._start_file()
+            yield from self._write_anew(number)
+
+    def _write_anew(self, number: int) -> Chore:
+        if number in log_files(self._folder):
+            yield from self._seal_file(number)
+        else:
+            yield self._in_thread(partial(self._rewrite, number, self._collapsed()))
 
     def _seal_file(self, number: int, *, is_asked: bool = True) -> Chore:
         read = partial(read_closed_file, self._folder, number, self._chains(), on_frame=self._pause)
@@ -348,7 +371,7 @@ class Keeper:
             return
         if contents.registrations or contents.notes:
             yield self._copy_forward(contents.registrations, contents.notes)
-        self._sealed.append((yield self._in_thread(partial(self._write, number, contents))))
+        self._sealed.append((yield self._in_thread(partial(self._write, number, contents, self._collapsed()))))
 
     def _closed(self) -> list[int]:
         return [number for number in log_files(self._folder) if number < self._file_number]
@@ -366,12 +389,13 @@ class Keeper:
 
     # On the keeper's thread
 
-    def _write(self, number: int, contents: ClosedFile) -> SealedFile:
+    def _write(self, number: int, contents: ClosedFile, collapsed: Mapping[ChainId, tuple[int, int]]) -> SealedFile:
         size = file_path(self._folder, number).stat().st_size
+        frames = _without(contents.frames, collapsed)
         write_segment(
             self.segments,
             number,
-            contents.frames,
+            frames,
             description=contents.description,
             disk=self._disk,
             keep=self._erasures.keep if self._erasures else None,
@@ -380,7 +404,7 @@ class Keeper:
         self._pause()
         put_segment(self.segments, number, disk=self._disk)
         retire_file(self._folder, number, disk=self._disk)
-        count = sum(len(frame.records) for frame in contents.frames)
+        count = sum(len(frame.records) for frame in frames)
         return SealedFile(number, count, size, segment_path(self._folder, number).stat().st_size)
 
     def _check_part(self, number: int, chains: list[ChainInfo]) -> tuple[int, list[LogDamage]]:
@@ -438,8 +462,22 @@ class Keeper:
                 numbers.add(row.file_number)
         return sorted(numbers)
 
-    def _rewrite(self, number: int) -> None:
-        """Write a segment again without the payloads that were erased, and put it in the place of the old one."""
+    def _holding_collapsed(self, collapsed: Mapping[ChainId, tuple[int, int]]) -> set[int]:
+        """The segments that still hold facts that were collapsed."""
+        numbers: set[int] = set()
+        for number in segment_files(self._folder):
+            self._pause()
+            with suppress(LogDamaged):
+                for chain, seq in self.segments.run_ends(number):
+                    first, last = collapsed.get(chain, (0, 0))
+                    if first <= seq <= last:
+                        numbers.add(number)
+                        break
+        return numbers
+
+    def _rewrite(self, number: int, collapsed: Mapping[ChainId, tuple[int, int]]) -> None:
+        """Write a segment again without the payloads that were erased and what was collapsed, and put it in the place
+        of the old one."""
         info = self.segments.info(number)
         frames: list[LogFrame] = []
         for item in self._read_part(number, list(info.chains)):
@@ -449,10 +487,10 @@ class Keeper:
         write_segment(
             self.segments,
             number,
-            frames,
+            _without(frames, collapsed),
             description=info,
             disk=self._disk,
-            keep=self._erasures.keep,
+            keep=self._erasures.keep if self._erasures else None,
             on_frame=self._pause,
         )
         put_segment(self.segments, number, disk=self._disk)
@@ -461,6 +499,18 @@ class Keeper:
         """Let others have the interpreter, and stop here when the journal closes."""
         if self._stop.wait(PAUSE_S):
             raise Stopped("the journal is closing")
+
+
+def _without(frames: Iterable[LogFrame], collapsed: Mapping[ChainId, tuple[int, int]]) -> list[LogFrame]:
+    """*frames* without the runs that were collapsed."""
+    if not collapsed:
+        return list(frames)
+
+    def is_kept(row: RunRow) -> bool:
+        first, last = collapsed.get(ChainId(row.chain), (0, 0))
+        return not (first and first <= row.first_seq and row.last_seq <= last)
+
+    return [frame._replace(runs=tuple(run for run in frame.runs if is_kept(run.row))) for frame in frames]
 
 
 def choose_scrub(sizes: Mapping[int, int], *, at_s: float) -> tuple[int, float]:

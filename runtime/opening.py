@@ -219,7 +219,7 @@ def _continue_log(recovered: _Recovered, disk: Disk, *, continues: bool) -> LogW
     folder = recovered.folder
     was_left_clean = folder.leave is not None and folder.leave.is_clean
     # The count goes by members: frames that were left out (damage before them, a repair's copy) hold none.
-    position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
+    position = recovered.cursor.position._replace(fact_count=recovered.index.position)
     if not was_left_clean and file_path(folder.path, position.file_number).is_file():
         sync_existing(folder.path, position, disk)
     folder.mark_open(position.frame_hash)
@@ -319,11 +319,11 @@ def _resume(recovered: _Recovered) -> bool:
     if not _reaches(folder, position):
         return False
     index = _load_index(database)
-    if index.fact_count > position.fact_count and (index.forked() or index.holes()):
+    if index.position > position.fact_count and (index.forked() or index.holes()):
         # What two seals cover counts once.
-        index.repeated_count = index.fact_count - position.fact_count
-        index.fact_count = position.fact_count
-    if index.fact_count != position.fact_count:
+        index.repeated_count = index.position - position.fact_count
+        index.fact_count -= index.repeated_count
+    if index.position != position.fact_count:
         return False
     recovered.index = index
     index.read_run = partial(read_run_bytes, folder)
@@ -353,6 +353,7 @@ def _load_index(database: DuckdbFollower) -> JournalIndex:
             index.admit(row, hlc=0)
     for base in database.load_bases():
         index.set_base(base)
+    index.collapsed_count = database.collapsed_count
     for chain in stored:
         index.introduce(chain.info)
         index.set_clock(chain.info.chain, chain.last_hlc)
@@ -393,7 +394,7 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
         recovered.index.settle_causes()
     recovered.problems.extend(_tell_damage(damages, recovered.index))
     # What the log holds twice (a repair's copy) counts once, so that positions mean members everywhere.
-    position = recovered.cursor.position = recovered.cursor.position._replace(fact_count=recovered.index.fact_count)
+    position = recovered.cursor.position = recovered.cursor.position._replace(fact_count=recovered.index.position)
     if position.file_number:
         file = file_path(folder, position.file_number)
         recovered.has_tail = (

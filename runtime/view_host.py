@@ -185,6 +185,12 @@ class ViewHost:
         for view_id in (*self._awake, *self._waking):
             self._forget_in(view_id, kinds)
 
+    def fold_waking_anew(self) -> None:
+        """Fold views that are waking up from a kept state once more, from the beginning: places in the log moved."""
+        for view_id in self._waking:
+            wanted = self._wanted.get(view_id) or frozenset()
+            self._stale[view_id] = self._stale.get(view_id, frozenset()) | wanted
+
     def _forget_in(self, view_id: str, kinds: frozenset[str]) -> None:
         wanted = self._wanted[view_id] if view_id in self._wanted else self._kinds.get(view_id, frozenset())
         if wanted is not None and not wanted & kinds:

@@ -145,6 +145,12 @@ def load_bases(connection: duckdb.DuckDBPyConnection) -> list[ChainBase]:
     return [base for base in found if base is not None]
 
 
+def collapses_of(notes: Iterable[LocalNote]) -> list[ChainBase]:
+    """The bases among *notes* behind which this node collapsed the chain itself."""
+    bases = (base_of_note(note) for note in notes if note.value.get("collapsed_from"))
+    return [base for base in bases if base is not None]
+
+
 def _keep_guard_notes(connection: duckdb.DuckDBPyConnection, notes: Sequence[LocalNote]) -> None:
     """As they were written, in one statement: only the guards themselves know what they come to."""
     if not notes:

@@ -160,7 +160,7 @@ class DuckdbFollower:
             _check_identity(connection, journal_id)
             create_tables(connection)
             tables = FactTables(connection, _spool_of(path))
-            _check_whole(connection, tables.position)
+            _check_whole(connection, tables)
             return cls(path, connection, tables, opening="same", reason="")
         except BaseException as problem:
             if connection is not None:
@@ -202,6 +202,11 @@ class DuckdbFollower:
     def position(self) -> LogPosition:
         """How far the log was applied; kept in the same transaction as the rows."""
         return self._tables.position
+
+    @property
+    def collapsed_count(self) -> int:
+        """How many of the facts that the position counts were collapsed since, and are not in the table any more."""
+        return self._tables.collapsed_count
 
     @property
     def is_broken(self) -> bool:
@@ -504,11 +509,12 @@ def _check_identity(connection: duckdb.DuckDBPyConnection, journal_id: str) -> N
         raise _Unreadable(f"it belongs to journal {rows[0][0] if rows else 'unknown'}, not to {journal_id}")
 
 
-def _check_whole(connection: duckdb.DuckDBPyConnection, position: LogPosition) -> None:
+def _check_whole(connection: duckdb.DuckDBPyConnection, tables: FactTables) -> None:
     """The position was written with the facts, so any other number of them is DuckDB's loss."""
-    rows = connection.execute("SELECT count(*), coalesce(max(position), 0) FROM internal.facts").fetchall()
-    if rows != [(position.fact_count, position.fact_count)]:
-        raise _Unreadable(f"it holds {rows[0][0]} facts where its position says {position.fact_count}")
+    count, last = connection.execute("SELECT count(*), coalesce(max(position), 0) FROM internal.facts").fetchall()[0]
+    expected, collapsed = tables.position.fact_count, tables.collapsed_count
+    if count + collapsed != expected or last > expected or (not collapsed and last != expected):
+        raise _Unreadable(f"it holds {count} facts where its position says {expected - collapsed}")
 
 
 def _orphaned_wal(path: Path) -> str | None:

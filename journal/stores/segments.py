@@ -227,6 +227,17 @@ class SegmentStore:
                 gathered = []
                 is_torn = False
 
+    def run_ends(self, number: int) -> list[tuple[ChainId, int]]:
+        """The chain and the last number of each run, from two columns; ~5 ms. Raises ``SegmentDamaged``."""
+        info = self.info(number)
+        path = quote_text(str(segment_path(self.folder, number)))
+        rows = self._fetch(
+            f"SELECT chain_number, seq FROM read_parquet({path}) WHERE run_start IS NOT NULL", (), number
+        )
+        if any(not isinstance(chain, int) or not 1 <= chain <= len(info.chains) for chain, _ in rows):
+            raise SegmentDamaged(f"segment {number}: a run's chain is not what was written")
+        return [(info.chains[chain - 1].chain, seq) for chain, seq in rows]  # type: ignore[operator,misc]  # checked
+
     def read_run(self, row: RunRow) -> bytes:
         """The bytes of a run that was sealed into a segment, as the log file held them.
 

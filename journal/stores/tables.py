@@ -30,8 +30,9 @@ from antiphon.facts import (
     Registration,
 )
 
+from ..bases import ChainBase
 from ..frame import LocalNote
-from .accounts import apply_notes
+from .accounts import apply_notes, collapses_of
 from .position import LOG_START, LogPosition, RunRow
 from .typed_views import KnownKind, build_view, quote_name, quote_text, select_kind, sql_names
 
@@ -240,12 +241,13 @@ class FactTables:
             self._add_runs(runs)
             self._add_kinds(records, registrations)
             apply_notes(self._connection, notes)
+            kept_count = len(records) - self._collapse(collapses_of(notes), before)
             self._execute(
                 "UPDATE internal.applied SET file_number = ?, frame_end = ?, frame_hash = ?, fact_count = ?",
                 [*position],
             )
             self._execute("COMMIT")
-            self._check_count(before, len(records))
+            self._check_count(before, kept_count)
         except BaseException:
             self._roll_back()
             raise
@@ -391,6 +393,36 @@ class FactTables:
         # Sorted here: a sort in SQL copies every part once more.
         parts = self._rows("SELECT part, state FROM internal.view_checkpoint_parts WHERE view_name = ?", [view])
         return kept._replace(state=b"".join(_bytes(state) for _, state in sorted(parts)))
+
+    @property
+    def collapsed_count(self) -> int:
+        """How many facts were taken out again because their chains begin behind them; the position counts them on."""
+        rows = self._rows("SELECT value FROM internal.meta WHERE name = 'collapsed_count'")
+        return int(str(rows[0][0])) if rows else 0
+
+    def _collapse(self, bases: Sequence[ChainBase], before: int) -> int:
+        """Take out the skeletons before *bases*, within a transaction; how many of them had come after fact *before*.
+
+        The kept states of views go as well: they were counted with these facts.
+        """
+        count = fresh_count = 0
+        for base in bases:
+            place = [self._numbers.get(base.info.chain), base.collapsed_from, base.seal.to_seq]
+            gone = self._rows(
+                "DELETE FROM internal.facts WHERE chain_number = ? AND seq >= ? AND seq <= ? RETURNING position", place
+            )
+            self._execute(
+                "DELETE FROM internal.runs WHERE chain_number = ? AND first_seq >= ? AND last_seq <= ?", place
+            )
+            count += len(gone)
+            fresh_count += sum(int(str(position)) > before for (position,) in gone)
+        if not count:
+            return 0
+        total = self.collapsed_count + count
+        self._execute("DELETE FROM internal.meta WHERE name = 'collapsed_count'")
+        self._execute("INSERT INTO internal.meta VALUES ('collapsed_count', ?)", [str(total)])
+        self._drop_checkpoints()
+        return fresh_count
 
     def _drop_checkpoints(self) -> None:
         for table in _CHECKPOINT_TABLES:

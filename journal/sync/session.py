@@ -639,9 +639,8 @@ class SyncSession:
             base = state.base if state is not None else None
             if base is not None and one.first_seq <= base.seal.to_seq:
                 bases[one.chain] = base
-            collapsed_seq = state.collapsed_seq if state is not None else 0
             for row in self._index.runs_after(one.chain, one.first_seq - 1):
-                if row.first_seq <= one.last_seq and (row.first_seq == 1 or row.last_seq > collapsed_seq):
+                if row.first_seq <= one.last_seq:
                     is_below = base is not None and row.last_seq <= base.seal.to_seq
                     (before if is_below else behind)[run_item(row)] = row
         return [
@@ -918,7 +917,7 @@ class SyncSession:
         return [Send(self._local_root), *(self._compare() if self._remote_root else [])]
 
     def _build_root(self) -> Root:
-        return Root(self._fingerprint(), len(self._index.roots()), self._index.fact_count)
+        return Root(self._fingerprint(), len(self._index.roots()), self._index.position)
 
     def _fingerprint(self) -> bytes:
         return bytes.fromhex(self._index.fingerprint())

@@ -61,33 +61,51 @@ async def take_cut(engine: JournalEngine, fold: LatticeFold[S], *, namespace: Na
 
 
 async def collapse_chains(engine: JournalEngine) -> tuple[ChainBase, ...]:
-    """Let every chain begin behind the skeletons that lie between its opening run and its first fact that still counts.
+    """Let every chain begin behind the skeletons that lie between its opening run and its first fact that still counts;
+    done when they are gone from files and tables.
 
     A run counts when a fact of it has its payload, names causes (others' rights may be judged by them) or is of a kind
     that others hang on. Chains with two stories or a hole are left alone. ~3 µs a collapsed fact, in a thread.
     """
-    states = [state for state in engine.index.chains() if not state.is_forked and not state.has_hole]
-    found = await asyncio.to_thread(lambda: [_base_of(state, engine.read_run) for state in states])
-    bases = tuple(base for base in found if base is not None)
-    if bases:
-        await engine.collapse(bases)
-    return bases
+
+    async def find() -> list[ChainBase]:
+        return await asyncio.to_thread(plan_collapse, list(engine.index.chains()), engine.read_run)
+
+    return await engine.collapse(find)
+
+
+def plan_collapse(chains: Iterable[ChainState], read: Callable[[RunRow], bytes]) -> list[ChainBase]:
+    """Where chains may begin; what lies between the opening run and there may go. Changes nothing."""
+    found = (_base_of(state, read) for state in chains if not state.is_forked and not state.has_hole)
+    return [base for base in found if base is not None]
 
 
 def _base_of(state: ChainState, read: Callable[[RunRow], bytes]) -> ChainBase | None:
-    last: tuple[RunRow, bytes, tuple[FactRecord, ...]] | None = None
+    """Where a chain may begin, when anything may go; runs that lie on each other or behind a gap end the search."""
+    if not state.runs:
+        return None
+    gone: list[tuple[RunRow, bytes, tuple[FactRecord, ...]]] = []
+    reached = state.runs[0].last_seq
     for row in state.runs[1:]:
+        if row.first_seq - 1 not in (reached, state.start.seq or reached):
+            break
         data = read(row)
         records = parse_run(state.info, row, data)
         if any(each.payload is not None or each.after or is_protected(each.kind) for each in records):
             break
-        last = (row, data, records)
-    if last is None or last[0].last_seq <= state.collapsed_seq:
+        gone.append((row, data, records))
+        reached = row.last_seq
+    if not gone:
         return None
-    row, data, records = last
+    first = state.runs[0].last_seq + 1
+    if state.base is not None and reached <= state.start.seq:
+        below = sum(row.last_seq <= state.start.seq for row in state.runs[1:])
+        return state.base._replace(collapsed_from=first) if len(gone) == below else None
+    row, data, records = gone[-1]
     seal = parse_seal_line(data.rstrip(b"\n").rpartition(b"\n")[2])
     previous_id = records[-2].fact_id if len(records) > 1 else row.first_previous_id
-    return build_base(state.info, previous_id=previous_id, line=records[-1].line, seal=seal)
+    base = build_base(state.info, previous_id=previous_id, line=records[-1].line, seal=seal)
+    return base._replace(collapsed_from=first)
 
 
 async def _members(engine: JournalEngine, kind: str, namespace: Namespace) -> tuple[list[Fact], list[FactRecord]]:

@@ -61,10 +61,10 @@ class GatedIndex:
         return state is not None and self.may_see(state.info.namespace)
 
     @property
-    def fact_count(self) -> int:
-        """Facts that may be seen; O(chains) when not all may."""
+    def position(self) -> int:
+        """How many facts that may be seen were taken in; O(chains) when not all may be."""
         if self._allowed is None:
-            return self._index.fact_count
+            return self._index.position
         return sum(state.head.seq for state in self.chains())
 
     def chain(self, chain: ChainId) -> ChainState | None:

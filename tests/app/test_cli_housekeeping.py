@@ -95,6 +95,32 @@ def test_compact_lets_old_payloads_go_only_when_asked_and_says_what_it_would_win
     assert run("compact", "--journal", folder, "--retire", "test.uttered=0..0")[0] == 0
 
 
+def test_compact_passes_over_what_is_only_ids_when_asked_and_says_how_much_before(tmp_path: Path) -> None:
+    folder = str(tmp_path / "journal")
+    make_journal(tmp_path / "journal")
+    for _ in range(2):
+        asyncio.run(say_more(tmp_path / "journal"))
+    assert json.loads(run("compact", "--journal", folder, "--json")[1])["collapsed"] == 0
+    before = json.loads(run("stats", "--journal", folder, "--json")[1])
+    asked = ("compact", "--journal", folder, "--collapse", "--json")
+    retired = ("--retire", "test.uttered=0..0")
+    assert json.loads(run("compact", "--journal", folder, *retired, "--json")[1])["collapsed"] == 0
+    planned = json.loads(run(*asked, "--dry-run")[1])["collapsed"]
+    assert planned > 0
+    assert f"{planned} fact" in run(*asked[:-1], "--dry-run")[1]
+    assert json.loads(run(*asked)[1])["collapsed"] == planned
+    after = json.loads(run("stats", "--journal", folder, "--json")[1])
+    assert after["facts"] == before["facts"] - planned
+    assert after["fingerprint"] == before["fingerprint"]
+    assert run("verify", "--journal", folder)[0] == 0
+    assert json.loads(run(*asked)[1])["collapsed"] == 0
+
+
+async def say_more(folder: Path) -> None:
+    async with Journal.open(folder) as journal:
+        await journal.commit(Uttered(text="more"), flush=True)
+
+
 def test_compact_refuses_to_let_go_of_what_others_hang_on(tmp_path: Path) -> None:
     folder = str(tmp_path / "journal")
     make_journal(tmp_path / "journal")

@@ -7,6 +7,7 @@ import pytest
 
 from antiphon import Fact, Journal
 from antiphon.app.offline import open_offline, verify_log
+from antiphon.journal import LogCursor, LogFrame, read_log
 from antiphon.journal.lattices.sets import GSet
 from antiphon.journal.snapshot import LatticeFold
 
@@ -34,6 +35,12 @@ def payloads(folder: Path) -> int:
     )
 
 
+def held_on_disk(folder: Path) -> list[tuple[str, int]]:
+    """Kind and number of every fact that a log file or segment holds, members or not."""
+    frames = [frame for frame in read_log(folder, LogCursor.at_start()) if isinstance(frame, LogFrame)]
+    return sorted((record.kind, record.seq) for frame in frames for record in frame.records)
+
+
 async def test_chains_begin_behind_what_was_let_go_and_old_peers_bring_nothing_back(tmp_path: Path) -> None:
     async with (
         Journal.open(tmp_path / "a", author="ada", types=[Seen]) as ada,
@@ -52,14 +59,17 @@ async def test_chains_begin_behind_what_was_let_go_and_old_peers_bring_nothing_b
         whole = ada.fingerprint
         assert (await new.sync_with(ada)).is_success
         assert new.fact_count == 2 + 1 + 1, "the opening run, the snapshot, and what lies behind: no skeletons"
-        assert ada.fact_count == 10
+        assert ada.fact_count == new.fact_count, "nor are there any where they were collapsed"
+        assert held_on_disk(ada.path) == held_on_disk(new.path)
+        assert (await ada.sql("select count(*) from history where kind = 'snap.seen'")).fetchall() == [(1,)]
         for one, other in ((ada, old), (new, old), (ada, new)):
             assert (await one.sync_with(other)).is_success
         assert ada.fingerprint == old.fingerprint == new.fingerprint == whole
         for journal in (ada, old, new):
             assert await journal.fold(PAGES) == GSet(frozenset({*"abcdef", "behind"}))
             assert journal.problems == ()
-        assert new.fact_count == 4
+        assert new.fact_count == ada.fact_count == 4, "an old peer brings nothing back"
+        assert old.fact_count == 10
     for spoilt in ("nothing", "database"):
         for path in (tmp_path / "a").glob("journal.duckdb*") if spoilt == "database" else ():
             path.unlink()
