@@ -331,8 +331,8 @@ class Journal:
 
     async def collapse(self) -> int:
         """Let chains begin behind facts of which only ids are left, and return how many chains do that did not: the ids
-        go from log files, segments and DuckDB, ``fact_count`` falls, and the fingerprint stays. Peers that ask for these
-        facts are told one base instead.
+        go from log files, segments and DuckDB, ``fact_count`` falls, and the fingerprint stays. Peers that ask for
+        these facts are told one base instead.
 
         What names causes, and kinds that others hang on, is never passed over; nor are chains with two stories or a
         hole.

@@ -6,6 +6,7 @@ Reads the rules the views fold by, so that what a log shows as hidden is what no
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from types import MappingProxyType
 
 from antiphon.facts import Fact
@@ -21,6 +22,8 @@ _ACTORS: Mapping[str, ActorOf] = MappingProxyType(
         for kind, rule in rules.items()
         if rule[0] is not None
     }
+    # No screen shows these two; the journal's own reduction and an application's views go by the same rule.
+    | {"guardian.recovery_granted": attrgetter("guardian_id"), "protocol.leakage_recorded": attrgetter("actor_id")}
 )
 
 

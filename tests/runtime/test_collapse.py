@@ -1,4 +1,4 @@
-"""What was collapsed is gone here as well, and stays gone: through reopening, rebuilding, dying half-way, and old peers."""
+"""What was collapsed is gone here as well, and stays gone: through reopenings, deaths half-way and old peers."""
 
 import asyncio
 from pathlib import Path
