@@ -20,6 +20,7 @@ from antiphon.facts.encoding import is_canonical
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal.bases import BASE_NOTE
 from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, erase_records
+from antiphon.journal.stores.accounts import QUARANTINE_NOTE
 from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.log import LogDamage, LogFrame, part_paths
 from antiphon.journal.stores.tables import Among, FactTables, Parameters, connect, create_tables
@@ -298,7 +299,7 @@ class History:
             hidden=self._hidden(records),
             registrations=[registration for frame in frames for registration in frame.registrations],
             chains=[info for frame in frames for info in frame.chains],
-            notes=[note for frame in frames for note in frame.notes if note.kind == BASE_NOTE],
+            notes=[note for frame in frames for note in frame.notes if note.kind in (BASE_NOTE, QUARANTINE_NOTE)],
         )
         self._forget(records)
 

@@ -218,7 +218,8 @@ class Journal:
     def evidence(self) -> tuple[Quarantined, ...]:
         """The last 256 things that peers sent since the opening and that were refused: who, why, and the first bytes.
 
-        The first 64 are kept in the log as well (``OfflineJournal.evidence``); nothing of it leaves this node.
+        The first 64 are kept in the log as well: ``await journal.sql("select * from evidence")`` has those of all
+        lives, and the chains that were proven to tell two stories. Nothing of it leaves this node.
         """
         return self._engine.quarantine.kept
 

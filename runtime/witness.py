@@ -21,6 +21,7 @@ from antiphon.journal.chain import parse_seal_line
 from antiphon.journal.forks import ForkProof, prove_fork, read_proof
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.ingest import Evidence
+from antiphon.journal.stores.accounts import QUARANTINE_NOTE
 from antiphon.journal.stores.position import RunRow
 
 # A writer that reveals ever earlier forks is proven guilty after the first.
@@ -31,7 +32,6 @@ EVIDENCE_WRITTEN_MAX = 64
 EVIDENCE_BYTES = 96
 
 FORK_KIND = ForkProven.fact_type.kind
-QUARANTINE_KIND = "quarantine"
 
 
 class Quarantined(NamedTuple):
@@ -106,12 +106,12 @@ class Quarantine:
         if self.count <= EVIDENCE_WRITTEN_MAX:
             value: dict[str, object] = {**item._asdict(), "first_bytes": item.first_bytes.hex()}
             with suppress(AntiphonError):  # a journal that is closing keeps what it has
-                self._note(LocalNote(QUARANTINE_KIND, value))
+                self._note(LocalNote(QUARANTINE_NOTE, value))
 
 
 def read_quarantined(note: LocalNote) -> Quarantined | None:
     """A local line back as what it keeps; None when it is about something else."""
-    if note.kind != QUARANTINE_KIND:
+    if note.kind != QUARANTINE_NOTE:
         return None
     value = dict(note.value)
     return Quarantined(**{**value, "first_bytes": bytes.fromhex(str(value["first_bytes"]))})  # type: ignore[arg-type]  # what keep() wrote

@@ -57,6 +57,14 @@ class Choice(NamedTuple):
         first, last = moment_of(since), moment_of(until)
         return cls(pattern, author, None if first is None else to_ms(first), None if last is None else to_ms(last))
 
+    def takes_evidence(self, row: Mapping[str, Any]) -> bool:
+        """Whether a piece of evidence is listed."""
+        return (
+            (self.author is None or self.author in (row["author"], row["authority"]))
+            and (self.since_ms is None or row["at_ms"] >= self.since_ms)
+            and (self.until_ms is None or row["at_ms"] <= self.until_ms)
+        )
+
     def takes(self, record: FactRecord) -> bool:
         """Whether a fact is listed."""
         return (
@@ -130,6 +138,9 @@ def log(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Only facts that views do not show, each with the reason.")
     ] = False,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Instead: what peers and writers did that they must not do.")
+    ] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="The newest so many; 0 for all.")] = 50,
     kind: KindOption = "*",
     author: WhoOption = None,
@@ -140,8 +151,15 @@ def log(
     """List facts in the order in which this journal took them, the newest last.
 
     JSON: one object a line: fact_id, kind, version, namespace, chain, seq, at_ms, hlc, author, authority, payload; with
-    --hidden also hidden (a word) and reason, and payload is null when it was erased or is no JSON.
+    --hidden also hidden (a word) and reason, and payload is null when it was erased or is no JSON. With --evidence:
+    what (refused or forked), at_ms, peer, chain, first_seq, author, authority, reason, is_sender_at_fault, size,
+    digest, first_bytes (hex), as the SQL view evidence has them; --author, --since and --until choose there as well.
     """
+    if evidence:
+        if hidden or kind != "*":
+            raise typer.BadParameter("--evidence lists no facts, so it goes with neither --hidden nor --kind")
+        _list_evidence(journal, Choice.of(kind, author, since, until), limit, as_json=as_json)
+        return
     from antiphon.app.offline import open_offline
     from antiphon.app.troubles import find_void
     from antiphon.facts.catalog import build_fact_registry
@@ -160,6 +178,23 @@ def log(
     for line in chosen:
         _write_fact(line, as_json=as_json)
     _tell_damages(offline)
+
+
+def _list_evidence(journal: Path, choice: Choice, limit: int, *, as_json: bool) -> None:
+    with opened(journal) as history:
+        result = history.sql("SELECT * FROM evidence ORDER BY at_ms, digest")
+        rows = [dict(zip(result.columns, row, strict=True)) for row in result.fetchall()]
+    chosen: list[dict[str, Any]] = [row for row in rows if choice.takes_evidence(row)]
+    for row in chosen[newest(chosen, limit) :]:
+        if as_json:
+            write_json(row | {"first_bytes": row["first_bytes"].hex()}, is_line=True)
+            continue
+        whose = f" of chain {row['chain'][:8]} from number {row['first_seq']}" if row["chain"] else ""
+        fault = (row["peer"] or "the sender") if row["is_sender_at_fault"] else row["author"] or "the chain's writer"
+        write(
+            f"{show_time(row['at_ms'])}  {row['what']}  {row['size']} bytes{whose}; at fault: {clean(fault)}; "
+            f"{clean(row['reason'])}"
+        )
 
 
 def tail(

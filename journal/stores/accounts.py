@@ -22,6 +22,7 @@ from ..retention import RETIRED_NOTE, RetentionItem
 ACKS_NOTE = "acks"
 ACKS_DROPPED_NOTE = "acks_dropped"
 PEER_NOTE = "peer"
+QUARANTINE_NOTE = "quarantine"
 GUARD_PREFIX = "guard."
 GUARD_STATE_NOTE = "guard.state"
 """What guards write down begins with the prefix; their state takes the place of every line before it."""
@@ -43,6 +44,8 @@ _ADD_PEER = """
 _ADD_HORIZONS = """
     INSERT INTO internal.retired_upto SELECT key, value::BIGINT FROM json_each(?::JSON)
 """
+_REFUSED = ("at_ms", "peer", "chain", "first_seq", "reason", "is_sender_at_fault", "size", "digest", "first_bytes")
+_ADD_REFUSED = "INSERT INTO internal.refused SELECT ?, ?, ?, ?, ?, ?, ?, ?, unhex(?)"
 _ITEMS = """
     SELECT f.fact_id, unhex(c.chain), f.seq, f.kind, f.at_ms, coalesce(octet_length(f.raw), strlen(f.payload), 0),
         EXISTS (SELECT 1 FROM internal.acks_dropped AS d WHERE d.fact_id = f.fact_id)
@@ -125,6 +128,8 @@ def apply_notes(connection: duckdb.DuckDBPyConnection, notes: Sequence[LocalNote
                 connection.execute(f"INSERT INTO internal.retired_facts SELECT unhex(f) {_TEXTS}", [halves]).fetchall()
             case LocalNote("base"):
                 _add_base(connection, note)
+            case LocalNote("quarantine", value):
+                connection.execute(_ADD_REFUSED, [value[name] for name in _REFUSED]).fetchall()
 
 
 def _add_base(connection: duckdb.DuckDBPyConnection, note: LocalNote) -> None:

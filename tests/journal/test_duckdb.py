@@ -283,7 +283,8 @@ def test_a_damaged_write_ahead_log_gives_a_whole_prefix_or_a_new_database(
         assert opened.query("SELECT count(*), coalesce(max(seq), 0) FROM internal.facts").rows == [(count, count)]
         if opened.opening == "rebuilt":
             assert count == 0
-            assert path.with_name("journal.duckdb.set-aside-77.wal").exists()
+            # Torn while the tables were made, it is replayed into a database that holds no journal yet.
+            assert list(path.parent.glob("journal.duckdb.set-aside-77*"))
 
 
 HOLD = """

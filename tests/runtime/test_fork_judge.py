@@ -188,6 +188,14 @@ async def test_the_commands_that_look_name_forks_holes_and_evidence(tmp_path: Pa
     assert [orjson.loads(line)["hidden"] for line in hidden.splitlines()] == ["void", "void"]
     plain = await asyncio.to_thread(run_cli, "log", "--json", "--journal", folder, "--kind", "moderation.*")
     assert len(plain.splitlines()) == 3, "two grants and the ban of Ben's"
+    told = await asyncio.to_thread(run_cli, "log", "--evidence", "--json", "--journal", folder)
+    assert [(row["what"], row["peer"], row["author"]) for row in map(orjson.loads, told.splitlines())] == [
+        ("forked", "", "ada"),
+        ("refused", "tcp://mallory", ""),
+    ]
+    told = await asyncio.to_thread(run_cli, "log", "--evidence", "--journal", folder, "--author", "ada")
+    assert "from number 4; at fault: ada; its writer told two stories" in told
+    assert len(told.splitlines()) == 1
     with open_history(tmp_path / "j") as history:
         rows = history.sql("SELECT kind FROM history WHERE hidden = 'void'").fetchall()
     assert len(rows) == 2

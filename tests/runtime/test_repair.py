@@ -9,14 +9,14 @@ from pathlib import Path
 import orjson
 import pytest
 
-from antiphon import Journal
+from antiphon import Journal, open_history
 from antiphon.app.offline import open_offline, verify_log
 from antiphon.facts import DEFAULT_NAMESPACE, Fact, ForkProven
 from antiphon.journal import Draft
 from antiphon.journal.forks import read_proof
 from antiphon.journal.sync.messages import IncomingRun
 from antiphon.runtime.services.sync import sync_address, sync_in_process
-from antiphon.runtime.witness import PROOFS_A_CHAIN_MAX
+from antiphon.runtime.witness import PROOFS_A_CHAIN_MAX, Quarantined
 from antiphon.testing.records import ChainWriter
 
 LOOPBACK = "tcp://127.0.0.1:0"
@@ -236,6 +236,12 @@ async def test_an_own_chain_that_a_copied_folder_went_on_writing_is_frozen_and_b
         assert list(ada.forked_chains) == [state.info.text]
 
 
+def open_offline_evidence(folder: Path) -> list[Quarantined]:
+    offline = open_offline(folder)
+    assert sum(1 for _ in offline.read_records()) == 3
+    return offline.evidence
+
+
 @pytest.mark.asyncio
 async def test_what_was_refused_leaves_bounded_evidence_that_is_kept_in_the_log(tmp_path: Path) -> None:
     eve = ChainWriter("eve")
@@ -254,10 +260,21 @@ async def test_what_was_refused_leaves_bounded_evidence_that_is_kept_in_the_log(
         for _ in range(400):
             await ada.engine.ingest([forged._replace(seal_line=b"junk")])
         assert len(ada.evidence) == 256
-    offline = open_offline(tmp_path / "a")
-    assert sum(1 for _ in offline.read_records()) == 3
-    assert len(offline.evidence) == 64
-    assert offline.evidence[0] == first
+    distinct = len(set(open_offline_evidence(tmp_path / "a")))
+    query = "select peer, is_sender_at_fault, first_seq, reason, first_bytes from evidence order by at_ms, first_seq"
+    for spoilt in ("nothing", "database"):
+        for path in (tmp_path / "a").glob("journal.duckdb*") if spoilt == "database" else ():
+            path.unlink()
+        async with Journal.open(tmp_path / "a") as ada:
+            assert ada.evidence == (), "of this life"
+            rows = (await ada.sql(query)).fetchall()
+            assert (first.peer, True, first.first_seq, first.reason, first.first_bytes) in rows, spoilt
+            assert len(rows) == distinct, f"what is alike in every way is one row, with {spoilt} spoilt"
+    with open_history(tmp_path / "a") as history:
+        assert history.sql(query).fetchall() == rows
+    evidence = open_offline_evidence(tmp_path / "a")
+    assert len(evidence) == 64
+    assert evidence[0] == first
 
 
 @pytest.mark.asyncio
