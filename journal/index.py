@@ -539,6 +539,10 @@ class JournalIndex:
             for hole in state.holes()
         ]
 
+    def is_anything_missing(self) -> bool:
+        """Whether facts are known to be missing here: before others that are held, or lost behind all of them."""
+        return any(state.has_hole or state._lost for state in self._chains.values())
+
     def siblings(self, chain: ChainId) -> tuple[RunRow, RunRow] | None:
         """Two held runs that continue one fact: the earliest fork of *chain*, the smaller ids first; or None."""
         state = self._chains.get(chain)

@@ -347,6 +347,9 @@ class JournalEngine:
             on_problem=self.note_problem,
             file_number=writer.synced.file_number,
             runs_of=self._runs_of,
+            find_runs=self._find_runs,
+            late_openings=self._late_openings,
+            is_anything_missing=index.is_anything_missing,
             on_lost=self._lose,
             now_ms=clock.now_ms,
         )
@@ -573,6 +576,8 @@ class JournalEngine:
                     f"facts {hole.from_seq}..{hole.to_seq} of chain {hole.chain.hex()[:8]}, lost here, were repaired"
                     f"{source}"
                 )
+        if self.keeper.has_damage and not self.index.is_anything_missing():
+            self.keeper.mend()
 
     async def witness(self, proof: ForkProof) -> None:
         """Keep a peer's proof that a chain is forked, as a fact, unless one is kept already."""
@@ -1087,6 +1092,21 @@ class JournalEngine:
             for row in state.runs
             if row.file_number == file_number
         ]
+
+    def _late_openings(self) -> list[PlacedRun]:
+        """The runs that begin chains of which other runs lie further ahead in the log, as after a repair."""
+        found: list[PlacedRun] = []
+        for state in self.index.chains():
+            first, *others = state.runs or (None,)
+            if first is not None and first.first_seq == 1:
+                place = (first.file_number, first.offset)
+                if any((run.file_number, run.offset) < place for run in others):
+                    found.append(PlacedRun(state.info, first))
+        return found
+
+    def _find_runs(self, chain: ChainId, seq: int) -> list[RunRow]:
+        state = self.index.chain(chain)
+        return state.runs_with(seq) if state is not None else []
 
     def _lose(self, rows: Sequence[RunRow]) -> None:
         """Take it that these runs cannot be read any more: holes from now on, until a peer brings them again."""

@@ -37,10 +37,13 @@ from antiphon.journal.chain import parse_seal_line
 from antiphon.journal.erasure import ErasureBook
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.stores.log import file_path, log_files, part_numbers, segment_files, segment_path
+from antiphon.journal.stores.mending import Mended, mend_part
 from antiphon.journal.stores.reader import ClosedFile, read_closed_file, read_file
 from antiphon.journal.stores.segments import (
+    DAMAGED_SUFFIX,
     SealedFile,
     SegmentStore,
+    keep_aside,
     put_segment,
     read_segment,
     remove_staged,
@@ -118,6 +121,9 @@ class Keeper:
         on_problem: Callable[[str], None],
         file_number: int = 0,
         runs_of: Callable[[int], list[PlacedRun]] = lambda number: [],
+        find_runs: Callable[[ChainId, int], Sequence[RunRow]] = lambda chain, seq: (),
+        late_openings: Callable[[], list[PlacedRun]] = list,
+        is_anything_missing: Callable[[], bool] = lambda: False,
         on_lost: Callable[[Sequence[RunRow]], None] = lambda rows: None,
         now_ms: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -143,11 +149,17 @@ class Keeper:
         self._problems: list[str] = []
         self._given_up: set[int] = set()
         self._runs_of = runs_of
+        self._find_runs = find_runs
+        self._late_openings = late_openings
+        self._is_anything_missing = is_anything_missing
         self._on_lost = on_lost
         self._now_ms = now_ms
         self._scrub_timer: asyncio.TimerHandle | None = None
         self._scrubbed_bytes = 0
         self._told: set[LogDamage] = set()
+        # The part that an earlier life began and this one goes on with: what it holds can be read again as well.
+        self._continued = file_number
+        self._damaged: set[int] = set()
         self._arm_scrub_if_idle()
 
     def note_file(self, number: int) -> None:
@@ -173,11 +185,11 @@ class Keeper:
         return tuple(self._sealed[before:])
 
     async def scrub(self) -> Scrub:
-        """Read every closed log file and segment again and check each hash and link, in the background.
+        """Read every log file and segment again and check each hash and link, in the background.
 
         ~10 µs a fact on the keeper's thread, which gives way after each frame. Damage is told as a problem and named
-        in the result. Runs that it took become holes, which the next sync asks peers for first; the bytes stay where
-        they are, since what is whole around them is still read there. The same is done by itself for 1 % an hour.
+        in the result. Runs that it took become holes, which the next sync asks peers for first; when all of them are
+        back, ``mend`` writes the part anew. The same is done by itself for 1 % an hour.
         """
         found: list[Scrub] = []
         await asyncio.shield(self._add(self._scrub(found)))
@@ -190,6 +202,20 @@ class Keeper:
         DuckDB, whose rows go last, and is taken up when the journal is opened again.
         """
         return self._add(self._erase(erasing))
+
+    def mend(self, numbers: Iterable[int] = ()) -> asyncio.Future[None]:
+        """Write parts that are known to be damaged (and those of these *numbers*) anew as segments, once nothing of
+        them is missing; until then they stay as they are, since what is whole in them is read there.
+
+        The damaged original is kept beside the log, as ``….ndjson.damaged``, when something in it stays unexplained.
+        """
+        self._damaged.update(numbers)
+        return self._add(self._mend())
+
+    @property
+    def has_damage(self) -> bool:
+        """Whether a part is known to be damaged."""
+        return bool(self._damaged)
 
     def drop_collapsed(self, numbers: Iterable[int] = ()) -> asyncio.Future[None]:
         """Take what was collapsed out of log files and segments: those of these *numbers*, and whatever others still
@@ -284,14 +310,65 @@ class Keeper:
             except (LogDamaged, StoreUnavailable) as problem:
                 # It is tried again when the journal is opened the next time; the log file serves meanwhile.
                 self._given_up.add(number)
+                if isinstance(problem, LogDamaged):
+                    self._damaged.add(number)
                 text = f"log file {number} was not sealed: {problem}"
                 self._problems.append(text)
                 self._on_problem(text)
+        yield from self._mend()
+
+    def _mend(self) -> Chore:
+        for number in sorted(self._damaged):
+            if self._stop.is_set():
+                return
+            if number not in part_numbers(self._folder):
+                self._damaged.discard(number)
+                continue
+            if number >= self._file_number:
+                yield self._start_file()
+            try:
+                yield from self._mend_part(number)
+            except (LogDamaged, StoreUnavailable) as problem:
+                self._problems.append(f"part {number} of the log was not mended: {problem}")
+
+    def _mend_part(self, number: int) -> Chore:
+        is_log = number in log_files(self._folder)
+        work = partial(
+            mend_part,
+            self._folder,
+            number,
+            held=self._runs_of(number),
+            openings=self._late_openings(),
+            chains=self._chains(),
+            find_runs=self._find_runs,
+            segments=self.segments,
+            on_frame=self._pause,
+        )
+        self.segments.forget(number)  # what was decoded may be older than the damage
+        lost = yield self._in_thread(partial(self._unreadable, self._runs_of(number)))
+        if lost:
+            self._on_lost(lost)
+            return
+        mended: Mended = yield self._in_thread(work)
+        if mended.unexplained and self._is_anything_missing():
+            return  # what a peer still brings may explain it
+        if mended.registrations or mended.notes:
+            yield self._copy_forward(mended.registrations, mended.notes)
+        yield self._in_thread(partial(self._replace, number, mended, self._collapsed(), is_log=is_log))
+        self._damaged.discard(number)
+        self._given_up.discard(number)
+        self._told = {damage for damage in self._told if damage.file_number != number}
+        if mended.unexplained:
+            path = (file_path if is_log else segment_path)(self._folder, number)
+            self._on_problem(
+                f"log file {number} was written anew without {len(mended.unexplained)} damaged places that nothing "
+                f"explains; the original is kept as {path.parent.name}/{path.name}{DAMAGED_SUFFIX}"
+            )
 
     def _scrub(self, found: list[Scrub], numbers: Sequence[int] | None = None) -> Chore:
         fact_count, damages = 0, list[LogDamage]()
         if numbers is None:
-            numbers = [number for number in part_numbers(self._folder) if number < self._file_number]
+            numbers = part_numbers(self._folder)
         for number in numbers:
             count, damaged = yield self._in_thread(partial(self._check_part, number, self._chains()))
             fact_count += count
@@ -304,14 +381,20 @@ class Keeper:
             if damaged:
                 lost = yield self._in_thread(partial(self._unreadable, self._runs_of(number)))
                 self._on_lost(lost)
+                self._damaged.add(number)
         found.append(Scrub(fact_count, len(numbers), tuple(damages)))
+        yield from self._mend()
 
     # The scrub that runs by itself
 
     def _arm_scrub_if_idle(self) -> None:
         """One timer, and none while there is nothing to read again."""
-        if self._scrub_timer is None and any(part < self._file_number for part in part_numbers(self._folder)):
+        if self._scrub_timer is None and self._written_before():
             self._arm_scrub(FIRST_SCRUB_S)
+
+    def _written_before(self) -> list[int]:
+        """The parts that hold what was written a while ago: all but a file that this life began."""
+        return [part for part in part_numbers(self._folder) if part < self._file_number or part == self._continued]
 
     def _arm_scrub(self, delay_s: float) -> None:
         self._scrub_timer = self._loop.call_later(delay_s, self._scrub_due)
@@ -326,7 +409,7 @@ class Keeper:
         self._scrub_timer = None
         if self._stop.is_set():
             return
-        sizes = {part: _size_of(self._folder, part) for part in part_numbers(self._folder) if part < self._file_number}
+        sizes = {part: _size_of(self._folder, part) for part in self._written_before()}
         if not sizes:
             return
         number, delay_s = choose_scrub(sizes, at_s=self._now_ms() / 1_000)
@@ -406,6 +489,24 @@ class Keeper:
         retire_file(self._folder, number, disk=self._disk)
         count = sum(len(frame.records) for frame in frames)
         return SealedFile(number, count, size, segment_path(self._folder, number).stat().st_size)
+
+    def _replace(
+        self, number: int, mended: Mended, collapsed: Mapping[ChainId, tuple[int, int]], *, is_log: bool
+    ) -> None:
+        write_segment(
+            self.segments,
+            number,
+            _without(mended.frames, collapsed),
+            description=mended.description,
+            disk=self._disk,
+            keep=self._erasures.keep if self._erasures else None,
+            on_frame=self._pause,
+        )
+        if mended.unexplained:
+            keep_aside((file_path if is_log else segment_path)(self._folder, number), disk=self._disk)
+        put_segment(self.segments, number, disk=self._disk)
+        if is_log:
+            retire_file(self._folder, number, disk=self._disk)
 
     def _check_part(self, number: int, chains: list[ChainInfo]) -> tuple[int, list[LogDamage]]:
         count, damages = 0, list[LogDamage]()

@@ -85,6 +85,7 @@ class _Recovered:
     """The same for what was let go because of its age."""
     guard_notes: list[LocalNote] = field(default_factory=list)
     """What guards wrote down, in the order of the log."""
+    damaged_parts: set[int] = field(default_factory=set)
     is_damaged: bool = False
     """Whether the log lost something that was in it, so that its heads are not where this journal's chains end."""
 
@@ -192,6 +193,8 @@ async def open_engine(
     await engine.judge.settle()
     engine.forget([claim for claim in book.claims() if claim.fact_id in recovered.unerased])
     engine.forget_retired(recovered.unretired)
+    if recovered.damaged_parts:
+        engine.keeper.mend(recovered.damaged_parts)
     if engine.events.is_heard:
         engine.events.emit(RuntimeStarted(service="journal"))
     return engine
@@ -377,6 +380,7 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
     for frame in read_log(folder, recovered.cursor):
         if isinstance(frame, LogDamage):
             recovered.is_damaged = True
+            recovered.damaged_parts.add(frame.file_number)
             damages.append(frame)
             continue
         recovered.registrations.extend(frame.registrations)

@@ -219,14 +219,14 @@ def read_frames(
             cursor.position = cursor.position._replace(frame_hash=closing.previous)
             cursor.is_doubtful = False
             continue
-        frame, problem = _try_frame(data[at:end], base + at, number, cursor)
+        frame, problem = try_frame(data[at:end], base + at, number, cursor)
         if frame is None:
             _rescue_chains(data[at:end], cursor)
             # Damage to a closing line makes two frames look like one: the second is still whole.
             start = _start_of_last(data, at, end, closing)
             if start > at and closing.previous != expected_end:
                 cursor.position = cursor.position._replace(offset=base + start, frame_hash=closing.previous)
-                frame, _ = _try_frame(data[start:end], base + start, number, cursor)
+                frame, _ = try_frame(data[start:end], base + start, number, cursor)
             yield LogDamage(number, base + at, (end if frame is None else start) - at, problem)
         if frame is None:
             cursor.position = cursor.position._replace(offset=base + end, frame_hash=closing.frame_hash)
@@ -267,7 +267,8 @@ def _start_of_last(data: bytes, start: int, end: int, closing: Closing) -> int:
     return at + 1
 
 
-def _try_frame(data: bytes, offset: int, number: int, cursor: LogCursor) -> tuple[LogFrame | None, str]:
+def try_frame(data: bytes, offset: int, number: int, cursor: LogCursor) -> tuple[LogFrame | None, str]:
+    """The frame that *data* is, its closing line included, behind *cursor*; or None and what is wrong with it."""
     try:
         return _parse_frame(data, offset, number, cursor), ""
     except (InvalidLine, SealedViolation, LogDamaged) as problem:

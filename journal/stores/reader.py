@@ -69,6 +69,16 @@ def read_file(
     return header, read_frames(data[end:], number, cursor, _expected_end(files, number, header.journal))
 
 
+def read_behind_header(
+    folder: Path, number: int, chains: dict[ChainId, tuple[ChainInfo, Head]], *, journal: str, previous: str
+) -> Iterator[LogFrame | LogDamage]:
+    """Read one log file whose first line is damaged, knowing whose it is and the hash of the frame before it."""
+    data = _read_from(file_path(folder, number), 0)
+    end = data.find(b"\n") + 1
+    cursor = LogCursor(LogPosition(number, end, previous, 0), chains, journal)
+    return read_frames(data[end:], number, cursor, _expected_end(_Parts(folder, None), number, journal))
+
+
 class _Parts:
     """The log files and segments of a folder as they were listed."""
 
@@ -153,6 +163,15 @@ def _expected_end(files: _Parts, number: int, journal: str) -> str | None:
         if told is not None:
             return told[1] if told[0] <= number else None
     return None
+
+
+def expected_end(folder: Path, number: int, journal: str) -> str | None:
+    """The hash of the last acknowledged frame of part *number*, as the part behind it tells; None when none can."""
+    files = _Parts(folder, None)
+    try:
+        return _expected_end(files, number, journal)
+    finally:
+        files.close()
 
 
 class ClosedFile(NamedTuple):

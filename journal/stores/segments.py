@@ -7,6 +7,7 @@ files are sealed, and when, is not decided here, and local lines are not kept (t
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ from .typed_views import quote_text
 
 FORMAT_NUMBER = 1
 STAGED_SUFFIX = ".new"
+DAMAGED_SUFFIX = ".damaged"
 # What one damaged page takes with it, against what a column of short rows compresses to.
 ROW_GROUP_FACTS = 8_192
 # 44 bytes a short message instead of the usual level's 52, for 1.5 µs more, once, in the background.
@@ -575,6 +577,24 @@ def retire_file(folder: Path, number: int, *, disk: Disk) -> None:
         disk.sync_folder(path.parent)
     except OSError as problem:
         raise StoreUnavailable(f"log file {number} could not be removed: {problem.strerror}") from problem
+
+
+def keep_aside(path: Path, *, disk: Disk) -> None:
+    """Copy a damaged part to where nobody reads it as one, durably, before another takes its place."""
+    target = path.with_name(path.name + DAMAGED_SUFFIX)
+    try:
+        if target.exists():
+            return  # an earlier attempt was cut short; it may be all that is left of it
+        shutil.copyfile(path, target.with_suffix(".part"))
+        descriptor = disk.open_existing(target.with_suffix(".part"))
+        try:
+            disk.sync(descriptor)
+        finally:
+            disk.close(descriptor)
+        disk.rename(target.with_suffix(".part"), target)
+        disk.sync_folder(path.parent)
+    except OSError as problem:
+        raise StoreUnavailable(f"{path.name} could not be kept aside: {problem.strerror}") from problem
 
 
 def staged_path(folder: Path, number: int) -> Path:
