@@ -13,15 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from antiphon.facts import Clock
+from antiphon.facts import Clock, Fact, FactRecord
+from antiphon.facts.catalog import build_fact_registry
+from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import DeliveryPolicies, DeliveryPolicy, Disk, LogDamaged, LogFrame
 from antiphon.journal.erasure import ErasureBook
 from antiphon.journal.retention import KindRetention, RetentionItem, RetentionPlan, plan_retention
 from antiphon.journal.stores.log import file_path, log_files
 from antiphon.journal.stores.reader import read_closed_file, read_run_bytes
 from antiphon.journal.stores.segments import SealedFile, SegmentStore, write_segment
+from antiphon.journal.supersession import plan_supersession
 from antiphon.runtime.clock import SystemClock
-from antiphon.runtime.services.snapshots import plan_collapse
+from antiphon.runtime.services.snapshots import Trimmed, plan_collapse, trimmed_of
+from antiphon.views.superseded import SUPERSESSIONS
 
 from .offline import OfflineJournal, open_offline
 
@@ -43,6 +47,8 @@ class Compaction(NamedTuple):
     kinds: tuple[KindShare, ...]
     damaged: tuple[tuple[int, str], ...]
     retired: tuple[KindRetention, ...] = ()
+    trimmed: tuple[Trimmed, ...] = ()
+    """Payloads that went because later facts wrote all over them."""
     collapsed_count: int = 0
     """Facts of which only ids were left, and that are passed over from now on."""
 
@@ -74,6 +80,7 @@ class Compaction(NamedTuple):
                 for each in self.kinds
             ],
             "retired": [each._asdict() for each in self.retired],
+            "trimmed": {each.kind: each.fact_count for each in self.trimmed},
             "collapsed": self.collapsed_count,
             "damaged": [{"file": number, "reason": reason} for number, reason in self.damaged],
             "log_bytes": self.log_bytes,
@@ -86,6 +93,7 @@ def plan_compaction(
     policies: Mapping[str, DeliveryPolicy] | None = None,
     *,
     clock: Clock | None = None,
+    is_trimming: bool = False,
     is_collapsing: bool = False,
 ) -> Compaction:
     """Try it in a folder of its own and say what it wins; reads the journal as any reader may, and changes nothing.
@@ -120,7 +128,20 @@ def plan_compaction(
             path.unlink()
     bases = plan_collapse(offline.index.chains(), partial(read_run_bytes, folder)) if is_collapsing else []
     collapsed = sum(base.seal.to_seq - base.collapsed_from + 1 for base in bases)
-    return Compaction(False, tuple(files), _sum_up(shares), tuple(damaged), retention.kinds, collapsed)
+    trimmed = trimmed_of(_superseded(folder, clock)) if is_trimming else ()
+    return Compaction(False, tuple(files), _sum_up(shares), tuple(damaged), retention.kinds, trimmed, collapsed)
+
+
+def _superseded(folder: Path, clock: Clock | None) -> tuple[FactRecord, ...]:
+    offline, registry, kinds = open_offline(folder), build_fact_registry(), {rule.kind for rule in SUPERSESSIONS}
+    decoded = [registry.decode(record) for record in offline.read_records() if record.kind in kinds]
+    forked = offline.index.forked()
+    return plan_supersession(
+        SUPERSESSIONS,
+        [fact for fact in decoded if isinstance(fact, Fact)],
+        due_ms=(clock or SystemClock()).now_ms() + SKEW_MS_MAX,
+        is_settled=lambda record: record.chain.chain not in forked,
+    )
 
 
 def plan_offline(journal: OfflineJournal, policies: DeliveryPolicies, *, now_ms: int) -> RetentionPlan:
@@ -158,16 +179,18 @@ async def compact_journal(
     policies: Mapping[str, DeliveryPolicy] | None = None,
     *,
     clock: Clock | None = None,
+    is_trimming: bool = False,
     is_collapsing: bool = False,
 ) -> Compaction:
-    """Open the journal, let go of what *policies* say is too old, pass over what is only ids when that is asked for,
-    close its current log file, and seal what can be."""
+    """Open the journal, let go of what *policies* say is too old and (when that is asked for) of what was written all
+    over, pass over what is only ids, close its current log file, and seal what can be."""
     from .journal import Journal
 
     async with Journal.open(folder, may_create=False, clock=clock) as journal:
         for domain, policy in (policies or {}).items():
             journal.register_delivery_policy(domain, policy)
         retired = (await journal.retire()).kinds if policies else ()
+        trimmed = await journal.trim() if is_trimming else ()
         before = journal.fact_count
         if is_collapsing:
             await journal.collapse()
@@ -175,7 +198,9 @@ async def compact_journal(
         await journal.engine.start_file()
         plan = plan_compaction(folder, clock=clock)
         sealed = await journal.engine.keeper.seal()
-        return plan._replace(is_done=True, files=sealed, retired=retired, collapsed_count=collapsed_count)
+        return plan._replace(
+            is_done=True, files=sealed, retired=retired, trimmed=trimmed, collapsed_count=collapsed_count
+        )
 
 
 def _shares_of(frames: Iterable[LogFrame]) -> tuple[KindShare, ...]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from antiphon.journal.lattice import Join
     from antiphon.journal.retention import RetentionPlan
     from antiphon.journal.snapshot import LatticeFold
+    from antiphon.journal.supersession import Supersession
     from antiphon.reactive import View
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
     from antiphon.runtime.events import EventSink
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.services.gates import SyncGate
     from antiphon.runtime.services.room import Room
     from antiphon.runtime.services.session_driver import SyncSettings
-    from antiphon.runtime.services.snapshots import Cut
+    from antiphon.runtime.services.snapshots import Cut, Trimmed
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
     from antiphon.runtime.thread_bridge import ThreadBridge
     from antiphon.runtime.transports.tls import Tls
@@ -329,6 +330,19 @@ class Journal:
         self._check_open()
         _check_takes("cut", fold, "value_of", "a LatticeFold, which says how facts of a kind are folded")
         return await take_cut(self._engine, fold, namespace=namespace or self._engine.namespace)
+
+    async def trim(self, rules: Sequence[Supersession] | None = None) -> tuple[Trimmed, ...]:
+        """Let go, on this node, of what facts said that later ones wrote all over: older names, topics and edits.
+
+        What any view shows, of these and of whatever comes later, stays what all of the facts would show; what is left
+        are members, signed by who wrote them, so nobody is believed. *rules* say which facts replace each other, by
+        default for the kinds that ship (``antiphon.views.superseded.SUPERSESSIONS``). Returns how many went, by kind.
+        """
+        from antiphon.runtime.services.snapshots import trim_superseded
+        from antiphon.views.superseded import SUPERSESSIONS
+
+        self._check_open()
+        return await trim_superseded(self._engine, SUPERSESSIONS if rules is None else rules)
 
     async def collapse(self) -> int:
         """Let chains begin behind facts of which only ids are left, and return how many chains do that did not: the ids

@@ -15,6 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 import orjson
 
 from antiphon.facts import Fact, LocalViolation, Namespace, SnapshotBase, SnapshotTaken, canonical_bytes
+from antiphon.facts.fact import get_record
 
 from .delivery import is_protected
 from .errors import JournalError
@@ -99,6 +100,22 @@ def read_state(fold: LatticeFold[S], snapshot: SnapshotTaken) -> S:
         return fold.bottom.from_data(orjson.loads(text))
     except (ValueError, KeyError, TypeError) as problem:
         raise SnapshotMismatch(f"a snapshot of {snapshot.folded_kind} cannot be read: {problem}") from problem
+
+
+def claims_too_much(fold: LatticeFold[S], snapshot: SnapshotTaken, facts: Iterable[Fact]) -> bool:
+    """Whether a snapshot says more than the facts that it names amount to, where all of those are at hand.
+
+    *facts* are every fact of the kind in the snapshot's namespace; those behind its bases are passed over. It may well
+    say less: its author may have let go of something before. Raises ``SnapshotMismatch``.
+    """
+    upto = {base.chain: base.seq for base in snapshot.bases}
+    held = fold.fold(fact for fact in facts if _place_of(fact)[1] <= upto.get(_place_of(fact)[0], 0))
+    return held.join(read_state(fold, snapshot)) != held
+
+
+def _place_of(fact: Fact) -> tuple[str, int]:
+    record = get_record(fact)
+    return record.chain.text, record.seq
 
 
 def _hash_of(kind: str, lattice: str, text: bytes) -> str:

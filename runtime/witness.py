@@ -59,6 +59,7 @@ class Quarantine:
         self._note = note
         self._now_ms = now_ms
         self._kept: deque[Quarantined] = deque(maxlen=EVIDENCE_KEPT_MAX)
+        self._facts: set[bytes] = set()
         self.count = 0
 
     @property
@@ -78,6 +79,12 @@ class Quarantine:
             first_seq=evidence.first_seq,
             is_sender_at_fault=evidence.is_sender_at_fault,
         )
+
+    def keep_fact(self, record: FactRecord, reason: str) -> None:
+        """Keep a member that its writer should not have written; once."""
+        if record.fact_id not in self._facts:
+            self._facts.add(record.fact_id)
+            self.keep("", reason, record.line, chain=record.chain.text, first_seq=record.seq, is_sender_at_fault=False)
 
     def keep(
         self,

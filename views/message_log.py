@@ -29,7 +29,7 @@ from .packed_messages import Marks, PackedMessages
 from .registers import Register, newer
 
 _RANKS: tuple[DeliveryState, ...] = ("sending", "failed", "sent", "delivered", "read")
-_RANK_OF: Mapping[DeliveryStatus, int] = {"failed": 1, "sent": 2, "delivered": 3, "read": 4}
+RANK_OF: Mapping[DeliveryStatus, int] = {"failed": 1, "sent": 2, "delivered": 3, "read": 4}
 _SENT, _DELIVERED, _READ = 2, 3, 4
 
 # From here on one merge of the whole tail is cheaper than moving it once for each run of late messages.
@@ -265,7 +265,7 @@ class MessageLog:
 
     def deliver(self, message_id: str, status: DeliveryStatus) -> None:
         """Take a delivery status; it only rises."""
-        rank = _RANK_OF[status]
+        rank = RANK_OF[status]
         if message_id not in self._entries and (packed := self._find_packed(message_id)) is not None:
             assert self._packed is not None, "that is where it was found"
             marks = self._packed.marks_of(packed[0])

@@ -54,6 +54,12 @@ def compact(
             help="Let go of what old facts say, on this disk: chat after 30 to 90 days, or KIND after MIN to MAX.",
         ),
     ] = None,
+    trim: Annotated[
+        bool,
+        typer.Option(
+            "--trim", help="Let go of what facts said that later ones wrote all over: old names, edits, marks."
+        ),
+    ] = False,
     collapse: Annotated[
         bool, typer.Option("--collapse", help="Also pass over facts of which only ids are left: the ids go as well.")
     ] = False,
@@ -61,19 +67,21 @@ def compact(
 ) -> None:
     """Seal log files into Parquet, however small; --dry-run tries it elsewhere and says for each kind what is there.
 
-    Nothing is lost: facts, ids and seals are verified before a log file goes. Only --retire lets payloads go: always at
-    MAX days, never before MIN, in between once whoever is expected has acknowledged them; ids stay until --collapse. A
-    --dry-run works while an application writes; of files it looks at closed ones only. JSON: one object: done, files
-    [{file, facts, log_bytes, segment_bytes}], kinds [{kind, facts, erased, log_bytes}], retired [{kind, retired_count,
-    payload_bytes, young_count, needed_count}], collapsed (facts), damaged [{file, reason}], log_bytes, segment_bytes.
+    Nothing is lost: facts, ids and seals are verified before a log file goes. Only --retire and --trim let payloads go.
+    --trim: those that no view can ever show again. --retire: old ones, always at MAX days, never before MIN, in between
+    once whoever is expected has acknowledged them. Ids stay until --collapse. A --dry-run works while an application
+    writes; of files it looks at closed ones only. JSON: one object: done, files [{file, facts, log_bytes,
+    segment_bytes}], kinds [{kind, facts, erased, log_bytes}], retired [{kind, retired_count, payload_bytes,
+    young_count, needed_count}], trimmed {kind: facts}, collapsed (facts), damaged [{file, reason}], log_bytes,
+    segment_bytes.
     """
     from antiphon.app.compaction import compact_journal, plan_compaction
 
     policies = dict(map(_policy_of, retire or ()))
     if dry_run:
-        report = plan_compaction(journal, policies, is_collapsing=collapse)
+        report = plan_compaction(journal, policies, is_trimming=trim, is_collapsing=collapse)
     else:
-        report = asyncio.run(compact_journal(journal, policies, is_collapsing=collapse))
+        report = asyncio.run(compact_journal(journal, policies, is_trimming=trim, is_collapsing=collapse))
     if as_json:
         write_json(report.to_json())
         return
@@ -82,6 +90,8 @@ def compact(
         write_table(
             ("kind", "payloads to go" if dry_run else "payloads gone", "bytes", "young", "needed"), report.retired
         )
+    if trim:
+        write_table(("kind", "written over, to go" if dry_run else "written over, gone"), report.trimmed)
     if collapse:
         verb = "would be" if dry_run else "were"
         write(f"{counted(report.collapsed_count, 'fact')} of which only ids are left {verb} passed over")

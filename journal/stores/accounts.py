@@ -242,6 +242,16 @@ def count_payloads(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) 
     return dict(rows)
 
 
+def load_first_skeletons(connection: duckdb.DuckDBPyConnection, kind: str) -> dict[bytes, int]:
+    """By chain, the lowest number of a fact of *kind* whose payload is gone."""
+    rows = connection.execute(
+        "SELECT unhex(c.chain), min(f.seq) FROM internal.facts AS f JOIN internal.chains AS c USING (chain_number) "
+        "WHERE f.kind = ? AND f.digest IS NOT NULL GROUP BY ALL",
+        [kind],
+    ).fetchall()
+    return dict(rows)
+
+
 def load_unretired(connection: duckdb.DuckDBPyConnection) -> list[RetentionItem]:
     """The facts that were let go and have their payload still, because the process ended before it was done."""
     rows = connection.execute(_UNRETIRED).fetchall()

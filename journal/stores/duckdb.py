@@ -33,6 +33,7 @@ from .accounts import (
     count_payloads,
     load_acks,
     load_bases,
+    load_first_skeletons,
     load_guard_notes,
     load_peers,
     load_retention_items,
@@ -344,6 +345,11 @@ class DuckdbFollower:
         """The facts that were let go and have their payload still."""
         with self._guarded():
             return load_unretired(self._connection)
+
+    def load_first_skeletons(self, kind: str) -> dict[bytes, int]:
+        """By chain, the lowest number of a fact of *kind* whose payload is gone."""
+        with self._guarded():
+            return load_first_skeletons(self._connection, kind)
 
     def load_retired(self) -> LocalNote:
         """Everything that was let go, as one note."""

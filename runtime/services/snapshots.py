@@ -1,24 +1,36 @@
 """Snapshots at work: folding a kind's facts into a fact, and letting go of what they said on this node.
 
-What a snapshot means is ``journal/snapshot.py``'s business. Whoever may write into a context is believed: a snapshot's
-author could make up a state as well as they could make up facts.
+What a snapshot means is ``journal/snapshot.py``'s business. Whoever may write into a context is believed where nothing
+speaks against it: where every fact that a snapshot names is still held, it must not say more than they do.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
-from antiphon.facts import Fact, FactRecord, Namespace, SnapshotBase, SnapshotTaken
-from antiphon.journal import RunRow, parse_run
+from antiphon.facts import ChainId, Fact, FactRecord, Namespace, SnapshotBase, SnapshotTaken
+from antiphon.facts.fact import get_record
+from antiphon.facts.time import SKEW_MS_MAX
+from antiphon.journal import RunRow, StoreUnavailable, parse_run
 from antiphon.journal.bases import ChainBase, build_base
 from antiphon.journal.chain import parse_seal_line
 from antiphon.journal.delivery import is_protected
 from antiphon.journal.index import ChainState
 from antiphon.journal.lattice import Join
 from antiphon.journal.retention import RetentionItem, RetentionPlan
-from antiphon.journal.snapshot import SNAPSHOT_KIND, LatticeFold, SnapshotMismatch, build_snapshot, read_state
+from antiphon.journal.snapshot import (
+    SNAPSHOT_KIND,
+    LatticeFold,
+    SnapshotMismatch,
+    build_snapshot,
+    claims_too_much,
+    read_state,
+)
+from antiphon.journal.supersession import Supersession, plan_supersession
 
 from ..engine import JournalEngine
 
@@ -35,29 +47,29 @@ class Cut(NamedTuple):
 async def fold_kind(engine: JournalEngine, fold: LatticeFold[S], *, namespace: Namespace) -> S:
     """What the facts of a kind in *namespace* amount to: those that still say something, and every snapshot."""
     facts, _ = await _members(engine, fold.kind, namespace)
-    return fold.fold(facts, await _snapshots(engine, fold, namespace))
+    return fold.fold(facts, (await _snapshots(engine, fold, namespace, facts)).believed)
 
 
 async def take_cut(engine: JournalEngine, fold: LatticeFold[S], *, namespace: Namespace) -> Cut:
     """Commit a snapshot of a kind, and then, when that is durable, let go of the payloads that it holds, on this node.
 
-    Facts that come later, below the cut as well, are members as ever and fold on top. O(facts of the kind).
+    Facts that come later, below the cut as well, are members as ever and fold on top. Snapshots that were seen to say
+    too much go with the facts that show it. O(facts of the kind).
     """
     facts, records = await _members(engine, fold.kind, namespace)
     if not facts:
         return Cut(None, 0)
-    known = await _snapshots(engine, fold, namespace)
+    known = await _snapshots(engine, fold, namespace, facts)
     snapshot = build_snapshot(
         fold,
-        fold.fold(facts, known),
+        fold.fold(facts, known.believed),
         namespace=namespace,
-        bases=_bases(records),
-        sequence=max((each.sequence for each in known), default=0) + 1,
+        bases=_bases(records, known.believed),
+        sequence=max((each.sequence for each in known.believed), default=0) + 1,
     )
     result = await engine.commit([snapshot], flush=True)
-    items = tuple(RetentionItem(each.fact_id, each.chain.chain, each.seq, each.kind, each.at, 0) for each in records)
-    await engine.retire(RetentionPlan(items, {}, ()))
-    return Cut(result.records[-1], len(items))
+    await engine.retire(RetentionPlan(tuple(map(_item_of, (*records, *known.disproved))), {}, ()))
+    return Cut(result.records[-1], len(records))
 
 
 async def collapse_chains(engine: JournalEngine) -> tuple[ChainBase, ...]:
@@ -72,6 +84,43 @@ async def collapse_chains(engine: JournalEngine) -> tuple[ChainBase, ...]:
         return await asyncio.to_thread(plan_collapse, list(engine.index.chains()), engine.read_run)
 
     return await engine.collapse(find)
+
+
+class Trimmed(NamedTuple):
+    """Facts of one kind whose payloads went because later ones wrote all that they wrote."""
+
+    kind: str
+    fact_count: int
+
+
+async def trim_superseded(engine: JournalEngine, rules: Sequence[Supersession]) -> tuple[Trimmed, ...]:
+    """Let go of what superseded facts said, on this node; done when it is gone. O(facts of the kinds).
+
+    Facts of forked chains replace nothing and stay, since it may turn out that they bind nobody.
+    """
+    facts: list[Fact] = []
+    for kind in sorted({rule.kind for rule in rules}):
+        decoded = map(engine.decode_fact, await engine.read_kind(kind))
+        facts.extend(fact for fact in decoded if isinstance(fact, Fact))
+    forked = engine.index.forked()
+    due_ms = engine.clock.now_ms() + SKEW_MS_MAX
+    gone = await asyncio.to_thread(
+        lambda: plan_supersession(
+            rules, facts, due_ms=due_ms, is_settled=lambda record: record.chain.chain not in forked
+        )
+    )
+    if gone:
+        await engine.retire(RetentionPlan(tuple(map(_item_of, gone)), {}, ()))
+    return trimmed_of(gone)
+
+
+def trimmed_of(gone: Iterable[FactRecord]) -> tuple[Trimmed, ...]:
+    """How many of each kind."""
+    return tuple(Trimmed(kind, count) for kind, count in sorted(Counter(record.kind for record in gone).items()))
+
+
+def _item_of(record: FactRecord) -> RetentionItem:
+    return RetentionItem(record.fact_id, record.chain.chain, record.seq, record.kind, record.at, 0)
 
 
 def plan_collapse(chains: Iterable[ChainState], read: Callable[[RunRow], bytes]) -> list[ChainBase]:
@@ -120,26 +169,66 @@ async def _members(engine: JournalEngine, kind: str, namespace: Namespace) -> tu
     return facts, records
 
 
-async def _snapshots(engine: JournalEngine, fold: LatticeFold[S], namespace: Namespace) -> list[SnapshotTaken]:
-    """The snapshots of a kind that are what they say; the others are told of as problems."""
-    found: list[SnapshotTaken] = []
+class _Known(NamedTuple):
+    believed: list[SnapshotTaken]
+    disproved: list[FactRecord]
+
+
+async def _snapshots(
+    engine: JournalEngine, fold: LatticeFold[S], namespace: Namespace, facts: Sequence[Fact]
+) -> _Known:
+    """The snapshots of a kind that are what they say; the others are told of as problems, and kept as evidence."""
+    known = _Known([], [])
+    gone: dict[bytes, int] | None = None
     for record in await engine.read_kind(SNAPSHOT_KIND):
         decoded = engine.decode_fact(record) if record.chain.namespace == namespace else None
-        if isinstance(decoded, SnapshotTaken) and decoded.folded_kind == fold.kind:
-            try:
-                read_state(fold, decoded)
-            except SnapshotMismatch as problem:
-                engine.note_problem(f"snapshot {record.fact_id.hex()[:12]}: {problem}; it does not count")
+        if not isinstance(decoded, SnapshotTaken) or decoded.folded_kind != fold.kind:
+            continue
+        if gone is None:
+            gone = await _first_skeletons(engine, fold.kind)
+        try:
+            if _are_all_held(engine, decoded, facts, gone) and claims_too_much(fold, decoded, facts):
+                known.disproved.append(record)
+                engine.quarantine.keep_fact(record, "a snapshot says more than the facts that it names")
+                name = f"snapshot {record.fact_id.hex()[:12]} of {record.chain.label or record.chain.text[:8]}"
+                engine.note_problem(f"{name}: says more than the facts that it names; it does not count")
             else:
-                found.append(decoded)
-    return found
+                read_state(fold, decoded)
+                known.believed.append(decoded)
+        except SnapshotMismatch as problem:
+            engine.note_problem(f"snapshot {record.fact_id.hex()[:12]}: {problem}; it does not count")
+    return known
 
 
-def _bases(records: Iterable[FactRecord]) -> list[SnapshotBase]:
-    """Where the chains stand whose facts were folded."""
-    last: dict[bytes, FactRecord] = {}
+async def _first_skeletons(engine: JournalEngine, kind: str) -> dict[bytes, int] | None:
+    with suppress(StoreUnavailable):
+        return await engine.follower.run(lambda database: database.load_first_skeletons(kind))
+    return None
+
+
+def _are_all_held(
+    engine: JournalEngine, snapshot: SnapshotTaken, facts: Sequence[Fact], gone: Mapping[bytes, int] | None
+) -> bool:
+    """Whether every fact that a snapshot may have folded is here with its payload: each of its bases, and all of its
+    kind before them."""
+    if gone is None:
+        return False
+    ids = {get_record(fact).fact_id.hex() for fact in facts}
+    for base in snapshot.bases:
+        chain = ChainId(bytes.fromhex(base.chain))
+        state = engine.index.chain(chain)
+        is_whole = state is not None and state.base is None and not state.has_hole and not state.is_forked
+        if not is_whole or base.fact_id not in ids or gone.get(chain, base.seq + 1) <= base.seq:
+            return False
+    return True
+
+
+def _bases(records: Iterable[FactRecord], known: Iterable[SnapshotTaken]) -> list[SnapshotBase]:
+    """Where the chains stand whose facts were folded, now or in a snapshot that is folded again."""
+    named = sorted((base for snapshot in known for base in snapshot.bases), key=lambda base: base.seq)
+    last = {base.chain: base for base in named}
     for record in records:
-        known = last.get(record.chain.chain)
-        if known is None or known.seq < record.seq:
-            last[record.chain.chain] = record
-    return [SnapshotBase(chain=each.chain.text, fact_id=each.fact_id.hex(), seq=each.seq) for each in last.values()]
+        chain = record.chain.text
+        if chain not in last or last[chain].seq < record.seq:
+            last[chain] = SnapshotBase(chain=chain, fact_id=record.fact_id.hex(), seq=record.seq)
+    return list(last.values())

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from antiphon import Fact, Journal
 from antiphon.app.cli.root import app
+from antiphon.facts import ContactRenamed
 
 
 class Uttered(Fact, kind="test.uttered", version=1):
@@ -114,6 +115,26 @@ def test_compact_passes_over_what_is_only_ids_when_asked_and_says_how_much_befor
     assert after["fingerprint"] == before["fingerprint"]
     assert run("verify", "--journal", folder)[0] == 0
     assert json.loads(run(*asked)[1])["collapsed"] == 0
+
+
+def test_compact_lets_go_of_what_was_written_over_when_asked(tmp_path: Path) -> None:
+    folder = str(tmp_path / "journal")
+    asyncio.run(rename_often(tmp_path / "journal"))
+    before = run("show", "contacts", "--journal", folder, "--json")[1]
+    asked = ("compact", "--journal", folder, "--trim", "--json")
+    assert json.loads(run(*asked, "--dry-run")[1])["trimmed"] == {"contact.renamed": 2}
+    assert "written over" in run(*asked[:-1], "--dry-run")[1]
+    assert json.loads(run(*asked)[1])["trimmed"] == {"contact.renamed": 2}
+    assert json.loads(run(*asked)[1])["trimmed"] == {}
+    assert run("show", "contacts", "--journal", folder, "--json")[1] == before
+    assert run("query", "select new_nickname from contact_renamed", "--journal", folder)[1].split()[-1] == "Benedict"
+
+
+async def rename_often(folder: Path) -> None:
+    async with Journal.open(folder, author="ada") as journal:
+        about = {"context_id": "antiphon.default", "owner_id": journal.authority, "contact_id": "ben"}
+        for at, name in enumerate(("Ben", "Benny", "Benedict")):
+            await journal.commit(ContactRenamed(**about, new_nickname=name, renamed_at=at), flush=True)
 
 
 async def say_more(folder: Path) -> None:

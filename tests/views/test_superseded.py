@@ -1,0 +1,95 @@
+"""What superseded facts said may go: what is left of them, with whatever comes later, shows what all of them show."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from antiphon.facts import AuthorityId, Fact, LocalViolation
+from antiphon.facts.fact import get_record
+from antiphon.journal.supersession import Supersession, plan_supersession
+from antiphon.testing.strategies import (
+    ADA,
+    BEN,
+    chat_facts,
+    contact_facts,
+    histories,
+    home_histories,
+    protocol_facts,
+)
+from antiphon.views import APP_VIEWS
+from antiphon.views.provenance import AppViewReplay
+from antiphon.views.superseded import SUPERSESSIONS
+
+FOREVER = 2**62
+
+
+def shown(facts: list[Fact], viewer: AuthorityId) -> list[object]:
+    """Every view that ships, as *viewer* sees it."""
+    states = []
+    for signal_id in APP_VIEWS:
+        replay = AppViewReplay(signal_id, authority=viewer, now_ms=10)
+        replay.take(facts)
+        states.append(replay.state)
+    return states
+
+
+def superseded(facts: list[Fact], **given: Any) -> set[bytes]:
+    plan = plan_supersession(SUPERSESSIONS, facts, **({"due_ms": FOREVER, "is_settled": lambda record: True} | given))
+    return {record.fact_id for record in plan}
+
+
+@settings(max_examples=150)
+@given(
+    histories(chat_facts() | contact_facts() | protocol_facts(), count_max=40)
+    | histories(contact_facts(), count_max=40)
+    | home_histories(with_messages=True),
+    st.data(),
+)
+def test_what_is_left_and_the_tail_show_what_all_facts_show(history: list[Fact], data: st.DataObject) -> None:
+    """views(snapshot + tail) = views(all), where the snapshot is the facts that won, and the tail may be late."""
+    order = data.draw(st.permutations(history))
+    cut = data.draw(st.integers(0, len(order)))
+    gone = superseded(order[:cut])
+    left = [fact for fact in order if get_record(fact).fact_id not in gone]
+    again = superseded(left)
+    left_again = [fact for fact in left if get_record(fact).fact_id not in again]
+    for viewer in (ADA, BEN):
+        assert shown(left, viewer) == shown(order, viewer)
+        assert shown(left_again, viewer) == shown(order, viewer)
+
+
+@given(histories(chat_facts() | contact_facts(), count_max=40))
+def test_a_fact_that_is_not_due_or_not_settled_replaces_nothing_and_stays(history: list[Fact]) -> None:
+    assert superseded(history, due_ms=-FOREVER) == set()
+    assert superseded(history, is_settled=lambda record: False) == set()
+
+
+@given(histories(contact_facts(), count_max=40))
+def test_one_write_of_each_slot_stays_and_nothing_unsigned_goes(history: list[Fact]) -> None:
+    gone = superseded(history)
+    rules = {rule.kind: rule for rule in SUPERSESSIONS}
+    signed = [fact for fact in history if fact.fact_type.kind in rules]
+    slots = {
+        (get_record(fact).chain.namespace, slot)
+        for fact in signed
+        if rules[fact.fact_type.kind].actor_of(fact) == fact.meta.authority
+        for slot, _ in rules[fact.fact_type.kind].writes_of(fact)
+    }
+    kept = {
+        (get_record(fact).chain.namespace, slot)
+        for fact in signed
+        if get_record(fact).fact_id not in gone
+        for slot, _ in rules[fact.fact_type.kind].writes_of(fact)
+    }
+    assert slots <= kept
+    for fact in history:
+        if get_record(fact).fact_id in gone:
+            assert rules[fact.fact_type.kind].actor_of(fact) == fact.meta.authority
+
+
+def test_kinds_that_others_are_judged_by_are_refused() -> None:
+    rule = Supersession("chat.message_deleted", lambda fact: "", lambda fact: ())
+    with pytest.raises(LocalViolation, match="never superseded"):
+        plan_supersession([rule], [], due_ms=0, is_settled=lambda record: True)
