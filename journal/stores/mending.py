@@ -12,17 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from antiphon.facts import ChainId, ChainInfo, InvalidLine, Registration, parse_line
+from antiphon.facts import ChainId, ChainInfo, FactId, InvalidLine, Registration, parse_line
 
-from ..chain import CHAIN_START, Head, Seal, is_seal_valid, parse_seal_line
+from ..chain import CHAIN_START, Head, Seal, build_records, is_seal_valid, link_ids, parse_seal_line
 from ..errors import LogDamaged, StoreUnavailable
 from ..frame import CLOSING_OPEN, Closing, LocalNote, build_chain_line, build_closing, match_closing, parse_closing
-from ..replay import PlacedRun, parse_run
 from .log import LogCursor, LogDamage, LogFrame, LoggedRun, file_path, log_files, part_numbers, try_frame
 from .position import NO_FRAME, LogPosition, RunRow
 from .reader import expected_end, read_behind_header, read_file, read_run_bytes
 from .segments import FORMAT_NUMBER, SegmentInfo, SegmentStore, read_segment
 
+Placed = tuple[ChainInfo, RunRow]
 FindRuns = Callable[[ChainId, int], Sequence[RunRow]]
 """The held runs that hold a chain's fact of that number, wherever they lie."""
 
@@ -41,8 +41,8 @@ def mend_part(
     folder: Path,
     number: int,
     *,
-    held: Sequence[PlacedRun],
-    openings: Sequence[PlacedRun] = (),
+    held: Sequence[Placed],
+    openings: Sequence[Placed] = (),
     chains: Iterable[ChainInfo],
     find_runs: FindRuns,
     segments: SegmentStore,
@@ -200,9 +200,9 @@ def _unheld_runs(number: int, segments: SegmentStore, find_runs: FindRuns) -> li
     return [LogDamage(number, 0, 0, f"facts up to {seq} of chain {chain.hex()[:8]}") for chain, seq in missing]
 
 
-def _openings(folder: Path, openings: Sequence[PlacedRun], number: int, segments: SegmentStore) -> list[LoggedRun]:
+def _openings(folder: Path, openings: Sequence[Placed], number: int, segments: SegmentStore) -> list[LoggedRun]:
     """Copies of *openings* that lie behind part *number*, at places before all that it held."""
-    late = [PlacedRun(info, row) for info, row in openings if row.file_number > number]
+    late = [(info, row) for info, row in openings if row.file_number > number]
     copies = _sound_runs(folder, late, (), segments, lambda: None)
     return [run._replace(row=run.row._replace(file_number=number, offset=at)) for at, run in enumerate(copies)]
 
@@ -273,7 +273,7 @@ def _lines_of(folder: Path, row: RunRow, segments: SegmentStore) -> list[bytes]:
 
 def _sound_runs(
     folder: Path,
-    held: Sequence[PlacedRun],
+    held: Sequence[Placed],
     frames: Sequence[LogFrame],
     segments: SegmentStore,
     on_frame: Callable[[], None],
@@ -286,12 +286,12 @@ def _sound_runs(
             continue
         on_frame()
         with suppress(LogDamaged, InvalidLine, StoreUnavailable):
-            data = read_run_bytes(folder, row, segments=segments)
-            records = parse_run(info, row, data)
-            seal = parse_seal_line(data.rstrip(b"\n").rpartition(b"\n")[2])
-            ends = (seal.from_id, seal.to_id)
-            if ends == (row.first_previous_id, row.last_id) and is_seal_valid(seal, info.public_key):
-                found.append(LoggedRun(info, tuple(records), seal, row))
+            *lines, seal_line = read_run_bytes(folder, row, segments=segments).rstrip(b"\n").split(b"\n")
+            seal, parsed = parse_seal_line(seal_line), [parse_line(line) for line in lines]
+            ids = link_ids(FactId(row.first_previous_id), parsed)
+            ends = (seal.from_id, seal.to_id, *ids[-1:])
+            if ends == (row.first_previous_id, row.last_id, row.last_id) and is_seal_valid(seal, info.public_key):
+                found.append(LoggedRun(info, build_records(info, lines, parsed, ids), seal, row))
     return sorted(found, key=lambda run: run.row.offset)
 
 

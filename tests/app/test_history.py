@@ -438,7 +438,7 @@ def test_a_kind_that_is_named_like_a_table_is_told_its_view(history: History) ->
 
 def test_show_tables_lists_what_is_worth_asking(history: History) -> None:
     listed = [row[0] for row in history.sql("SHOW TABLES").fetchall()]
-    assert listed == ["demo_message_sent", "fact_types", "history", "journal_chain_opened"]
+    assert listed == ["demo_message_sent", "evidence", "fact_types", "history", "journal_chain_opened"]
     with pytest.raises(HistoryError, match="does not exist"):
         history.sql("SELECT * FROM chains")
 
