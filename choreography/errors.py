@@ -71,6 +71,8 @@ def _render(problem: Problem, lines: list[str], file: str) -> str:
     source = lines[line - 1] if line <= len(lines) else ""
     is_one_line = problem.span.end_line == line
     width = max(1, (problem.span.end_column if is_one_line else len(source) + 1) - column)
+    if line > len(lines) or column > len(source) + 1:  # a tree was judged, and its text is not here
+        return "\n".join([head, f"  --> {file}:{line}:{column}", *foot])
     shown, before = _window(source, column - 1)
     carets = "^" * max(1, min(width, len(shown) - before))
     margin = " " * len(str(line))

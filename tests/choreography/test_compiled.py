@@ -13,6 +13,7 @@ from antiphon.choreography.compiled import (
     check_text,
     choreography,
     compile_choreography,
+    project,
     protocol_of,
 )
 from antiphon.choreography.dsl.format import format_choreography
@@ -159,3 +160,10 @@ def test_a_hundred_blocks_in_each_other_are_a_protocol_like_any_other(block: lis
     assert compiled.explore().is_safe
     canonical = format_choreography(compiled.choreography)
     assert format_choreography(parse_choreography_str(canonical)) == canonical
+
+
+def test_a_problem_of_a_tree_without_its_text_is_shown_without_a_picture() -> None:
+    tree = parse_choreography_str("protocol P =\n  roles A, W[N]\n  A -> W : x\n")
+    with pytest.raises(ChoreographyError) as refused:
+        project(tree, "A")
+    assert str(refused.value).splitlines()[1:] == ["  --> <text>:2:12", "  = hint: bind it: `W=3` or `N=3`"]
