@@ -285,7 +285,7 @@ class _Validator:
             yield from inlined.problems
             return
         tree = inlined.tree
-        if not unbound_problems(tree):
+        if not has_families(tree) or not unbound_problems(tree):
             yield from _core_problems(tree, {}, {})
             return
         # What is wrong with one binding only is wrong with the binding: `W[i] -> W[j]` is fine unless i is j.

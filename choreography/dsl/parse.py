@@ -84,7 +84,7 @@ def parse(
     outcome = drive(arranged.tokens, builder.actions(), Explainer(chosen), known=lexical)
     tree = outcome.value if isinstance(outcome.value, Choreography) else None
     problems = [*lexical, *outcome.problems, *builder.problems]
-    if _is_roles_line_broken(arranged.tokens, problems):
+    if any(item.code == "no_roles" for item in problems) and _is_roles_line_broken(arranged.tokens, problems):
         problems = [item for item in problems if item.code != "no_roles"]
     if tree is not None:
         tree = replace(tree, comments=tuple(scanned.comments))
