@@ -19,12 +19,14 @@ from antiphon.facts import LocalViolation
 from .budgets import FLOW_LIMIT_DEFAULT, LEAKAGE_WINDOW_MS, FlowBudget, InsufficientBudget, LeakageExceeded
 from .frame import LocalNote
 from .lattices.counters import GCounter
+from .replay_window import ReplayWindow
 
 PLANS_NOTE = "guard.plans"
 DONE_NOTE = "guard.done"
 EPOCH_NOTE = "guard.epoch"
 BUDGET_NOTE = "guard.budget"
 RESET_NOTE = "guard.reset"
+SEEN_NOTE = "guard.seen"
 STATE_NOTE = "guard.state"
 
 # A plan that comes again after so many others counts as new; whoever retries does it long before.
@@ -168,6 +170,8 @@ class GuardBook:
         self._pending: dict[str, PlanEntry] = {}
         self._letters: dict[str, Letter] = {}
         self._metadata: OrderedDict[str, str] = OrderedDict()
+        self.replays = ReplayWindow(is_kept=True)
+        """Which envelopes were received and taken in."""
         for note in notes:
             self.apply(note)
 
@@ -289,6 +293,9 @@ class GuardBook:
                 self.absorb(str(value["context"]), str(value["peer"]), FlowBudget().from_data(value["budget"]))
             case "guard.reset":
                 self.reset(str(value["context"]), str(value["peer"]), str(value["observer"]))
+            case "guard.seen":
+                for seen in map(_list, _list(orjson.loads(str(value["seen"])))):
+                    self.replays.note(str(seen[0]), str(seen[1]), str(seen[2]))
             case "guard.state":
                 self._restore(value)
             case _:
@@ -407,6 +414,7 @@ class GuardBook:
             "letters": [_letter_data(letter) for letter in self._letters.values()],
             "metadata": [list(pair) for pair in self._metadata.items()],
             "plans": [list(pair) for pair in self._plans.items()],
+            "seen": [[*key, list(ids)] for key, ids in self.replays.ids().items()],
         }
 
     def _restore(self, value: Mapping[str, object]) -> None:
@@ -426,6 +434,11 @@ class GuardBook:
         self._letters = {letter.envelope_id: letter for letter in letters}
         self._metadata = OrderedDict((str(pair[0]), str(pair[1])) for pair in map(_list, _list(value["metadata"])))
         self._plans = OrderedDict((str(pair[0]), _int(pair[1])) for pair in map(_list, _list(value["plans"])))
+        self.replays.clear()
+        # An earlier version kept none.
+        for source, context, ids in map(_list, _list(value.get("seen", []))):
+            for envelope_id in _list(ids):
+                self.replays.note(str(source), str(context), str(envelope_id))
 
 
 def plans_note(entries: Sequence[PlanEntry]) -> LocalNote:
@@ -437,6 +450,11 @@ def plans_note(entries: Sequence[PlanEntry]) -> LocalNote:
 def done_note(envelope_ids: Iterable[str]) -> LocalNote:
     """Envelopes that have left."""
     return LocalNote(DONE_NOTE, {"ids": list(envelope_ids)})
+
+
+def seen_note(seen: Sequence[tuple[str, str, str]]) -> LocalNote:
+    """Envelopes that were taken in: sources, contexts, ids."""
+    return LocalNote(SEEN_NOTE, {"seen": orjson.dumps(seen).decode()})
 
 
 def epoch_note(epoch: int) -> LocalNote:

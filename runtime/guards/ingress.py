@@ -1,12 +1,11 @@
 """From bytes to believed: what comes from the network is decoded, then verified in eight checks, and only then used.
 
 Consumers take ``VerifiedIngress``, which nothing but ``IngressVerifier`` can make. A check that is missing or fails
-rejects, in silence towards the sender. Touches no state of sessions or journals.
+rejects, in silence towards the sender. Verifying touches no state but the window; ``take_in`` commits.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -16,10 +15,13 @@ import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from antiphon.facts import LocalViolation, RemoteViolation
+from antiphon.facts import Fact, LocalViolation, RemoteViolation
 from antiphon.facts.encoding import canonical_bytes
 from antiphon.journal.chain import Signer
+from antiphon.journal.guard_book import seen_note
+from antiphon.journal.replay_window import ReplayWindow
 
+from ..engine import CommitResult, JournalEngine
 from ..events import Events, IngressAccepted, IngressDropped, IngressTurnedAway
 from .commands import ENVELOPE_BYTES_MAX
 
@@ -27,8 +29,6 @@ ENVELOPE_PREFIX = b"antiphon.envelope.1"
 SCHEMA_VERSION = 1
 # The boundary takes a little more than an envelope, in hex, with its header.
 FRAME_BYTES_MAX = 1024 * 1024
-REPLAY_WINDOW = 256
-STREAMS_MAX = 4_096
 
 
 class IngressCheck(Enum):
@@ -108,49 +108,6 @@ class VerifiedIngress:
         return self.envelope.payload
 
 
-class ReplayWindow:
-    """The last 256 envelope ids of each (source, context): a repeat is noticed, and memory is bounded.
-
-    Streams that were silent longest go first when there are too many. ``ids`` are what to keep over a restart.
-
-    >>> window = ReplayWindow()
-    >>> window.is_fresh("bo", "home", "e1"), window.note("bo", "home", "e1"), window.is_fresh("bo", "home", "e1")
-    (True, None, False)
-    """
-
-    def __init__(self, *, size: int = REPLAY_WINDOW, streams_max: int = STREAMS_MAX) -> None:
-        self._size = size
-        self._streams_max = streams_max
-        self._streams: OrderedDict[tuple[str, str], OrderedDict[str, None]] = OrderedDict()
-
-    def is_fresh(self, source: str, context: str, envelope_id: str) -> bool:
-        """Whether this id was not seen within the window."""
-        return envelope_id not in self._streams.get((source, context), ())
-
-    def note(self, source: str, context: str, envelope_id: str) -> None:
-        """Remember an id."""
-        stream = self._streams.pop((source, context), None) or OrderedDict()
-        self._streams[source, context] = stream
-        stream[envelope_id] = None
-        if len(stream) > self._size:
-            stream.popitem(last=False)
-        if len(self._streams) > self._streams_max:
-            self._streams.popitem(last=False)
-
-    def forget(self, source: str, context: str, envelope_id: str) -> None:
-        """Take an id back: what it named could not be used, and may come again."""
-        self._streams.get((source, context), OrderedDict()).pop(envelope_id, None)
-
-    @property
-    def id_count(self) -> int:
-        """How many ids are held."""
-        return sum(map(len, self._streams.values()))
-
-    def ids(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
-        """Every id that is held, oldest first."""
-        return {key: tuple(stream) for key, stream in self._streams.items()}
-
-
 class IngressPolicy(NamedTuple):
     """What the checks ask: each answers for one of them, and ``proofs`` for those that the protocol adds.
 
@@ -167,7 +124,11 @@ class IngressPolicy(NamedTuple):
 
 
 class IngressVerifier:
-    """Holds envelopes against a policy; *on_rejected* is told what was turned away, and by which check."""
+    """Holds envelopes against a policy; *on_rejected* is told what was turned away, and by which check.
+
+    *window* remembers what came: in memory, or a journal's own (``engine.guard_book.replays``), which survives a
+    restart; what passes such a one has to be handed to ``take_in``.
+    """
 
     def __init__(
         self,
@@ -212,7 +173,7 @@ class IngressVerifier:
                 self._tell(envelope, problem)
                 raise problem
             evidence.append(Evidence(check, envelope.source, envelope.context, envelope.session, envelope.schema))
-        self.window.note(envelope.source, envelope.context, envelope.envelope_id)
+        self.window.begin(envelope.source, envelope.context, envelope.envelope_id)
         if self._events.is_heard:
             source = self._events.veil(envelope.source)
             self._events.emit(IngressAccepted(session_id=self._events.veil(envelope.session), source=source))
@@ -237,6 +198,26 @@ class IngressVerifier:
             self._events.emit(IngressDropped(session_id=session, source=source))
         else:
             self._events.emit(IngressTurnedAway(session_id=session, source=source, error_kind=problem.kind))
+
+
+async def take_in(
+    engine: JournalEngine, verified: VerifiedIngress, facts: Sequence[Fact] = (), *, flush: bool = False
+) -> CommitResult:
+    """Commit what an envelope came to, in one frame with the note that it came: a crash leaves both or neither.
+
+    For envelopes that passed a verifier with the journal's own window. When the frame is not written the envelope may
+    come again. Raises as ``JournalEngine.commit_noted``.
+    """
+    window, envelope = engine.guard_book.replays, verified.envelope
+    key = (envelope.source, envelope.context, envelope.envelope_id)
+
+    def end(is_durable: bool) -> None:
+        if is_durable:
+            window.note(*key)
+        else:
+            window.forget(*key)
+
+    return await engine.commit_noted(facts, seen_note((key,)), on_end=end, flush=flush)
 
 
 _FIELDS = {"context": str, "id": str, "payload": str, "schema": int, "session": str, "signature": str, "source": str}

@@ -1,6 +1,8 @@
 """Eight checks, each of which rejects by itself, and a type that nothing else can make."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -9,20 +11,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon import Journal
 from antiphon.facts import LocalViolation
-from antiphon.journal import KeySigner
+from antiphon.journal import KeySigner, LogCursor, LogFrame, StoreUnavailable, read_log
+from antiphon.journal.replay_window import REPLAY_WINDOW, ReplayWindow
 from antiphon.runtime.guards.ingress import (
     FRAME_BYTES_MAX,
-    REPLAY_WINDOW,
     IngressCheck,
     IngressPolicy,
     IngressRejected,
     IngressVerifier,
-    ReplayWindow,
     VerifiedIngress,
     decode_ingress,
     seal_envelope,
+    take_in,
 )
+from antiphon.testing.disk import FaultyDisk
 
 SIGNER = KeySigner(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 POLICY = IngressPolicy(
@@ -132,3 +136,66 @@ def test_a_flipped_bit_is_never_believed(place: int, bit: int) -> None:
         return
     assert isinstance(verified, VerifiedIngress)
     assert decode_ingress(bytes(data)) == decode_ingress(frame()), "only how it is written may differ"
+
+
+OpenJournal = Callable[..., AbstractAsyncContextManager[Journal]]
+
+
+def check_repeat(journal: Journal, data: bytes) -> None:
+    with pytest.raises(IngressRejected) as rejected:
+        IngressVerifier(POLICY, window=journal.engine.guard_book.replays).receive(data)
+    assert rejected.value.check is IngressCheck.REPLAY_FRESHNESS
+
+
+@pytest.mark.asyncio
+async def test_what_was_taken_in_is_a_repeat_after_a_restart_sealing_and_losing_the_database(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    frames = [frame(envelope_id=f"e{number}") for number in range(3)]
+    async with open_journal() as journal:
+        verifier = IngressVerifier(POLICY, window=journal.engine.guard_book.replays)
+        await take_in(journal.engine, verifier.receive(frames[0]), (kit.Said(text="first"),))
+        await take_in(journal.engine, verifier.receive(frames[1]))
+        verifier.receive(frames[2])  # verified, and gone with its process before anything came of it
+        for data in frames:
+            check_repeat(journal, data)
+        path = journal.path
+    async with open_journal() as journal:
+        check_repeat(journal, frames[0])
+        check_repeat(journal, frames[1])
+        await journal.engine.start_file()
+        assert await journal.engine.keeper.seal()
+    for file in path.glob("journal.duckdb*"):
+        file.unlink()
+    async with open_journal() as journal:
+        check_repeat(journal, frames[0])
+        check_repeat(journal, frames[1])
+        verifier = IngressVerifier(POLICY, window=journal.engine.guard_book.replays)
+        assert verifier.receive(frames[2]).payload == b"hi", "nothing came of it, so it may come again"
+        assert (await journal.sql("select text from guarded_said")).fetchall() == [("first",)]
+
+
+@pytest.mark.asyncio
+async def test_what_could_not_be_written_may_come_again(open_journal: OpenJournal, kit: SimpleNamespace) -> None:
+    disk = FaultyDisk()
+    async with open_journal(disk=disk) as journal:
+        await journal.commit(kit.Said(text="before"))
+        verifier = IngressVerifier(POLICY, window=journal.engine.guard_book.replays)
+        disk.fail("sync")
+        with pytest.raises(StoreUnavailable):
+            await take_in(journal.engine, verifier.receive(frame()), (kit.Said(text="lost"),))
+        await take_in(journal.engine, verifier.receive(frame()), (kit.Said(text="kept"),))
+        check_repeat(journal, frame())
+
+
+@pytest.mark.asyncio
+async def test_an_envelope_and_what_it_came_to_stand_in_one_frame(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    async with open_journal() as journal:
+        verifier = IngressVerifier(POLICY, window=journal.engine.guard_book.replays)
+        await take_in(journal.engine, verifier.receive(frame()), (kit.Said(text="one"),))
+        cursor = LogCursor.at_start(journal=journal.engine.journal_id)
+        frames = [each for each in read_log(journal.path, cursor) if isinstance(each, LogFrame)]
+        (found,) = [each for each in frames if any(note.kind == "guard.seen" for note in each.notes)]
+        assert [record.kind for record in found.records][-1] == "guarded.said"
