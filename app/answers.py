@@ -100,9 +100,9 @@ class Result(Answer):
         """
         cursor = connection.cursor()
         try:
-            check_readable(cursor, query)
+            statement = check_readable(cursor, query)
             cursor.execute("BEGIN TRANSACTION READ ONLY")
-            return cls(cursor, cursor.sql(query, params=parameters or None))
+            return cls(cursor, cursor.sql(statement, params=parameters or None))
         except BINDING_ERRORS:
             cursor.close()
             # It says what is wrong in the statement's own lines, and takes what cannot stand inside another one.

@@ -10,6 +10,7 @@ from .workload import Rows, Said
 
 _QUESTIONS = {
     "many rows": "SELECT * FROM history WHERE hidden IS NULL AND payload IS NOT NULL ORDER BY at_ms, hlc, fact_id",
+    "one row": "SELECT * FROM history WHERE seq = 500",
     "a sum": "SELECT namespace, kind, count(*), max(length(payload)) FROM history GROUP BY ALL ORDER BY ALL",
 }
 

@@ -763,18 +763,23 @@ def ask(
         raise
 
 
-def check_readable(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Refuse what is not one statement that reads; raises ``LocalViolation``."""
+def check_readable(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement | str:
+    """Refuse what is not one statement that reads; raises ``LocalViolation``.
+
+    A SELECT is returned as it was parsed, which spares whoever runs it a tenth of a millisecond; else the text.
+    """
     try:
-        names = [statement.type.name for statement in connection.extract_statements(query)]
+        statements = connection.extract_statements(query)
     except IndexError:  # DuckDB 1.5.6 on several statements one of which is a PIVOT
-        names = []
+        statements = []
+    names = [statement.type.name for statement in statements]
     # Older versions give PIVOT's columns a type, which they create in a statement of its own.
     is_pivot = names == ["CREATE", "SELECT"] and _PIVOT.search(query) and ";" not in query.strip().rstrip(";")
     if not is_pivot and (len(names) != 1 or names[0] not in _READABLE_STATEMENTS):
         raise LocalViolation(
             f"history is read-only: expected one SELECT, got {', '.join(names) or 'no or several statements'}"
         )
+    return statements[0] if names == ["SELECT"] else query
 
 
 # What reads a table that its argument names.
