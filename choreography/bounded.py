@@ -18,10 +18,11 @@ from .local import (
     LocalRepeat,
     LocalSend,
     LocalType,
+    local_children_first,
     local_successors,
     without_actions,
 )
-from .semantics import sequential
+from .semantics import WRITTEN_MAX, sequential
 
 
 @overload
@@ -31,12 +32,14 @@ def with_fuel(root: GlobalType, fuel: int) -> GlobalType: ...
 def with_fuel(root: LocalType | GlobalType, fuel: int) -> LocalType | GlobalType:
     """The type with at most `fuel` rounds of loops on any run, all loops together; what would go on then ends.
 
-    With fuel 0 a loop is the end; a type without loops is unchanged. The result has no loops; costs O(size × fuel).
-    Raises ValueError when `fuel` is negative.
+    With fuel 0 a loop is the end; a type without loops is unchanged. The result has no loops, counted ones are written
+    out; costs O(size × fuel). Raises ValueError when `fuel` is negative or counted loops are too long for that.
     """
     if fuel < 0:
         raise ValueError(f"fuel is a number of rounds from 0, got {fuel}")
     if isinstance(root, LocalNode):
+        longest = max((node.count for node in local_children_first(root) if isinstance(node, LocalRepeat)), default=0)
+        _check_rounds(longest)
         return _Bounding(_Locals(root)).limited(fuel, is_rounds=True)
     return _Bounding(_Globals(root)).limited(fuel, is_rounds=True)
 
@@ -48,7 +51,7 @@ def with_actions_at_most(root: GlobalType, actions: int) -> GlobalType: ...
 def with_actions_at_most(root: LocalType | GlobalType, actions: int) -> LocalType | GlobalType:
     """The type with at most `actions` exchanges on any run: where a caller would yield, it ends.
 
-    Raises ValueError when `actions` is negative.
+    Raises ValueError when `actions` is negative or, of a global type, counted loops are too long to be written out.
     """
     if actions < 0:
         raise ValueError(f"the number of exchanges is from 0, got {actions}")
@@ -66,6 +69,11 @@ def until_label(root: LocalType | GlobalType, label: str) -> LocalType | GlobalT
     if isinstance(root, LocalNode):
         return _until(_Locals(root), label)
     return _until(_Globals(root), label)
+
+
+def _check_rounds(rounds: int) -> None:
+    if rounds > WRITTEN_MAX:
+        raise ValueError(f"counted loops of more than {WRITTEN_MAX:,} rounds are not written out")
 
 
 Kind = TypeVar("Kind")
@@ -98,6 +106,7 @@ class _Locals:
         self._builder = LocalBuilder()
         self.root = self._builder.adopt(without_actions(root))
         self.end = self._builder.end
+        self._rounds = 0
 
     def after(self, node: LocalType) -> Sequence[LocalType]:
         return local_successors(node)
@@ -106,6 +115,9 @@ class _Locals:
         return self._builder.rebuilt(node, after)
 
     def opened(self, node: LocalType) -> LocalType | None:
+        if isinstance(node, LocalRepeat):
+            self._rounds += 1
+            _check_rounds(self._rounds)
         return self._builder.unfold(node) if isinstance(node, LocalRec | LocalRepeat) else None
 
     def is_counted(self, node: LocalType) -> bool:

@@ -23,11 +23,12 @@ from .core import (
     free_variables,
     nodes_below,
     replace_successors,
+    size,
     substitute,
     successors,
 )
 from .deep import Deep, run_deep
-from .fsm import StateMachine, build_machine
+from .fsm import State, StateMachine, build_machine
 from .local import LocalType
 
 
@@ -60,13 +61,18 @@ class Move(NamedTuple):
 _SENT = " (sent)"
 
 
+# Counted loops of more steps than this, all rounds together, are a mistake or are run with a counter.
+WRITTEN_MAX = 100_000
+
+
 def sequential(root: GlobalType) -> GlobalType:
     """The same protocol without par, counted loops and local actions: branches one after the other, rounds unrolled.
 
     Since different roles wait for nothing but messages, this has every run the projections have. Costs the unrolled
-    size.
+    size; raises ValueError when that is more than `WRITTEN_MAX` nodes.
     """
     done: dict[int, GlobalType] = {}
+    written = 0
     for node in children_first(root):
         after = tuple(done[id(following)] for following in successors(node))
         match node:
@@ -75,6 +81,9 @@ def sequential(root: GlobalType) -> GlobalType:
                 for part in reversed(parts):
                     result = _followed(part, result)
             case Repeat(count=count):
+                written += count * size(after[0])
+                if written > WRITTEN_MAX:
+                    raise ValueError(f"counted loops of more than {WRITTEN_MAX:,} steps are not written out")
                 result = after[1]
                 for _ in range(count):
                     result = _followed(after[0], result)
@@ -245,12 +254,19 @@ class LocalSystem:
         return all(machine.is_final(state) for machine, state in zip(self.machines, at.states, strict=True))
 
     def waiting(self, at: Configuration) -> dict[str, str]:
-        """What every role that is not done waits for, in words."""
+        """What every role that is not done waits for, in words; a full queue is said to be one."""
         return {
-            machine.role: " or ".join(str(one) for one in machine.states[state].transitions)
+            machine.role: self._awaited(at, machine, machine.states[state])
             for machine, state in zip(self.machines, at.states, strict=True)
             if not machine.is_final(state)
         }
+
+    def _awaited(self, at: Configuration, machine: StateMachine, state: State) -> str:
+        awaited = " or ".join(str(one) for one in state.transitions)
+        if state.kind != "send" or self.bound is None:
+            return awaited
+        queue = at.queues[self._pair_index[machine.role, state.partner]]
+        return awaited if len(queue) < self.bound else f"room for {awaited} in a queue of {self.bound}"
 
     def front(self, at: Configuration, role: int) -> tuple[str, str] | None:
         """The sender and label of the message a receiving role would take next; None when there is none."""

@@ -111,3 +111,13 @@ def test_who_could_not_know_that_it_is_over_has_no_view_of_a_bounded_protocol() 
     text = "protocol P =\n  roles A, B, C\n  loop decide by A\n    A -> B : More\n  A -> C : Bye\n"
     root = compile_choreography(text).global_type
     assert project_all(with_fuel(root, 1)).refusals.keys() == {"C"}
+
+
+def test_a_counted_loop_too_long_to_be_written_out_is_refused_at_once() -> None:
+    local = LocalRepeat(10**6, send(a=END), END)
+    with pytest.raises(ValueError, match="counted loops of more than 100,000"):
+        with_fuel(local, 0)
+    text = "protocol P =\n  roles A, B\n  loop repeat 1000000\n    A -> B : x\n"
+    with pytest.raises(ValueError, match="counted loops of more than 100,000"):
+        with_fuel(compile_choreography(text).global_type, 0)
+    assert show_local(with_actions_at_most(local, 2)) == "!B{a: !B{a: end}}"

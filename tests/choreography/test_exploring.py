@@ -103,3 +103,14 @@ def test_what_was_projected_is_safe_and_what_was_tampered_with_is_not() -> None:
     compiled = compile_choreography(text)
     assert compiled.explore().is_safe
     assert not explore({**compiled.local, "B": send("C", y=recv("A", w=END))}).is_safe
+
+
+def test_a_deadlock_that_a_longer_queue_would_not_have_says_so() -> None:
+    crossing = {
+        "A": send("B", x=send("B", x=recv("B", y=recv("B", y=END)))),
+        "B": send("A", y=send("A", y=recv("A", x=recv("A", x=END)))),
+    }
+    found = explore(crossing, bound=1)
+    assert kinds(found) == ["deadlock"]
+    assert "A waits for room for !B x in a queue of 1" in found.faults[0].message
+    assert explore(crossing, bound=2).is_safe

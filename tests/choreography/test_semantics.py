@@ -88,7 +88,7 @@ def test_a_full_queue_holds_its_sender_back() -> None:
     sent = roles.step(roles.initial, Move("send", "A", "B", "x"))
     assert sent is not None
     assert [str(move) for move, _ in roles.moves(sent)] == ["A -> B ? x"]
-    assert roles.waiting(sent) == {"A": "!B y", "B": "?A x"}
+    assert roles.waiting(sent) == {"A": "room for !B y in a queue of 1", "B": "?A x"}
 
 
 def test_everybody_done_is_final() -> None:
