@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from .ast import Choreography, Extension, TypeAliasDeclaration
 from .core import GlobalType
@@ -95,6 +95,17 @@ class CompiledProtocol:
 
         return sequence_svg(self.global_type, self.roles, title=self.qualified_name)
 
+    @cached_property
+    def topology(self) -> "Topologies":
+        """Handlers for the roles, by places: `proto.topology.handler(role)`, `.with_topology(topology, role)`.
+
+        Who places protocols is said with `place_with`, which `antiphon.runtime` does when it is loaded: this room acts
+        on nothing. Raises ValueError before that.
+        """
+        if not _PLACERS:
+            raise ValueError("nothing places protocols yet; import antiphon.runtime.topology")
+        return _PLACERS[-1](self)
+
     def program(self, role: str) -> "Program":
         """What a role does, as a program with holes for what is sent and chosen.
 
@@ -112,6 +123,38 @@ class CompiledProtocol:
             one.name: one.type for one in self.choreography.declarations if isinstance(one, TypeAliasDeclaration)
         }
         return generate_stubs(self.name, tuple(self.fsm.values()), aliases=aliases, source=source)
+
+
+class Topologies(Protocol):
+    """What makes handlers for the roles of one protocol; the handlers are of the room that places it."""
+
+    def __call__(self, role: str, topology: Any = None, /) -> Any:
+        """A handler for a role: local, or as a topology says."""
+        ...
+
+    def handler(self, role: str, /) -> Any:
+        """A handler whose peers are all in this process."""
+        ...
+
+    def with_topology(self, topology: Any, role: str, /) -> Any:
+        """A handler for a role in a topology, which is checked against the protocol first."""
+        ...
+
+    def keep(self, name: str, topology: Any, /) -> None:
+        """Keep a topology under a name."""
+        ...
+
+    def named_handler(self, name: str, role: str, /) -> Any:
+        """`with_topology` for one that is kept under a name."""
+        ...
+
+
+_PLACERS: list[Callable[[CompiledProtocol], Topologies]] = []
+
+
+def place_with(place: Callable[[CompiledProtocol], Topologies]) -> None:
+    """Say who makes the handlers of protocols; the last word holds, for protocols that were not placed before."""
+    _PLACERS.append(place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 Decides nothing about what is allowed: the machines in ``choreography/`` do. Opens no socket: transports do.
 """
 
-from .callbacks import CallbackNeeded, callbacks_of, drive
+from .callbacks import CallbackNeeded, callbacks_of, callbacks_stub, drive
 from .codec import JSON, Codec, JsonCodec
 from .endpoint import Clock, Endpoint, Offer
 from .errors import (
+    ActionFailed,
     CannotProduce,
     ChannelClosed,
     ChannelSendFailed,
@@ -23,6 +24,7 @@ from .errors import (
     InvalidProfile,
     MalformedMessage,
     MissingCallback,
+    MissingGuard,
     NoPeerChannel,
     PayloadRefused,
     ProtocolViolation,
@@ -39,9 +41,11 @@ from .handler import ChoreoHandler, HandlerProfile, Labelled, label_of, value_of
 from .handlers.memory import InMemoryHandler, MemoryHub
 from .handlers.recording import NoOpHandler, RecordedEvent, RecordingHandler
 from .handlers.telltale import Session, SessionMetadata, TelltaleEndpoint, TelltaleHandler
+from .local_actions import LocalRecord, OnLocal, Receipt
 from .middleware.around import Around
 from .middleware.extensions import Performers, WithExtensions
 from .middleware.fault_injection import FaultInjection
+from .middleware.instances import WithInstances, map_instances
 from .middleware.metrics import Metrics, MetricsSnapshot
 from .middleware.retry import Retry
 from .middleware.trace import Trace
@@ -51,6 +55,14 @@ from .role_plan import Messages, RolePlan
 from .states import begin, load_states, states_of
 
 __all__ = [
+    "WithInstances",
+    "map_instances",
+    "callbacks_stub",
+    "ActionFailed",
+    "MissingGuard",
+    "LocalRecord",
+    "OnLocal",
+    "Receipt",
     "CallbackNeeded",
     "callbacks_of",
     "drive",

@@ -10,11 +10,13 @@ What the methods are is told by the role's machine alone, so a missing one is fo
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from antiphon.choreography import StateMachine
+from antiphon.choreography.ast import TypeExpression
 from antiphon.choreography.fsm import State
+from antiphon.choreography.stubs import StubPlan, plan_stubs
 
 from .endpoint import Clock, Endpoint
 from .errors import MissingCallback
@@ -37,6 +39,48 @@ def callbacks_of(machine: StateMachine) -> tuple[CallbackNeeded, ...]:
         for one in _needed(state):
             found.setdefault(one.name, one)
     return tuple(found.values())
+
+
+def callbacks_stub(
+    name: str,
+    machines: Sequence[StateMachine],
+    *,
+    messages_from: str,
+    aliases: Mapping[str, TypeExpression] | None = None,
+) -> str:
+    """The text of a module with one ``Protocol`` a role, which says to a type checker what its callbacks must be.
+
+    The messages are those that ``antiphon stubs`` declares, in the module *messages_from*. Same machines, same text.
+    """
+    plan = plan_stubs(name, machines, aliases=aliases)
+    classes = [_callbacks_class(plan, machine) for machine in machines]
+    body = "\n\n".join(classes)
+    used = [one for one in sorted(set(plan.messages.values())) if re.search(rf"\b{one}\b", body)]
+    imports = f"from {messages_from} import {', '.join(used)}\n" if used else ""
+    head = f'"""Callbacks of {name}, one class a role; for `antiphon.runtime.choreography.drive`."""'
+    return f"{head}\n\nfrom typing import Literal, Protocol\n\n{imports}\n\n{body}"
+
+
+def _callbacks_class(plan: StubPlan, machine: StateMachine) -> str:
+    methods: dict[str, set[str]] = {}
+    takes: dict[str, set[str]] = {}
+    for state in machine.states:
+        for one in state.transitions:
+            name = plan.messages.get((machine.role, state.number, one.label))
+            if state.kind == "recv":
+                takes.setdefault(f"on_{_word(one.label)}", set()).update([name] if one.message and name else [])
+            elif state.kind == "send":
+                alone = f"Literal[{one.label!r}]"
+                methods.setdefault(_turn(state), set()).add(name if one.message and name else alone)
+    role = re.sub(r"\W+", "_", machine.role).strip("_")
+    lines = [f"class {role}Callbacks(Protocol):"]
+    for needed in callbacks_of(machine):
+        if needed.name in methods:
+            lines.append(f"    async def {needed.name}(self) -> {' | '.join(sorted(methods[needed.name]))}: ...")
+        else:
+            kinds = " | ".join(sorted(takes[needed.name]))
+            lines.append(f"    async def {needed.name}(self{f', message: {kinds}' if kinds else ''}) -> object: ...")
+    return "\n".join(lines if len(lines) > 1 else [*lines, "    pass"]) + "\n"
 
 
 def _needed(state: State) -> Iterable[CallbackNeeded]:

@@ -3,7 +3,7 @@
 The machine decides what is allowed, the handler carries it, and the endpoint moves on only after the handler succeeded.
 What happens in a timed part is agreed with the roles in it (`timed_words.py`): nobody leaves one before its owner said
 how it ended, and what its body still brings after it was given up is dropped.
-Performs no local actions of the protocol: `due` says which there are.
+Local actions of the protocol are performed between exchanges for whoever wants them told (``on_local``).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from .errors import (
     InsufficientResponses,
     InvalidChoice,
     MalformedMessage,
+    MissingGuard,
     PayloadRefused,
     ProtocolViolation,
     TransportFailed,
@@ -42,6 +43,7 @@ from .errors import (
 )
 from .guarding import Effects, GuardPort, GuardRequest
 from .handler import ChoreoHandler, Labelled, Written, label_of, value_of
+from .local_actions import OnLocal, perform
 from .role_plan import Messages, RolePlan, Way
 from .timed_words import PartEnding, TimedWord
 
@@ -102,6 +104,9 @@ class Endpoint(Generic[E]):
     ``GuardDenied``, ``EndpointBusy``) leaves the wire and the state as they were; so does what fails on the way, and
     may be tried again. Leaving the block before the role is done raises ``IncompleteProtocol``; leaving it with an
     error closes the session, and the peers are told.
+
+    A role whose messages are annotated needs a ``guard``, or ``unguarded=True``. With ``on_local`` its local actions
+    are performed before the next exchange, by *effects* and in *context*; without, ``due`` says which there are.
     """
 
     def __init__(
@@ -112,10 +117,14 @@ class Endpoint(Generic[E]):
         *,
         codec: Codec = JSON,
         guard: GuardPort | None = None,
+        unguarded: bool = False,
         effects: Effects | None = None,
         context: Mapping[str, object] | None = None,
         events: Events | None = None,
+        on_local: OnLocal | None = None,
     ) -> None:
+        if guard is None and plan.guarded_labels and not unguarded:
+            raise MissingGuard(plan.role, plan.guarded_labels)
         self.plan = plan
         self._events = events
         self._number = next(_SESSIONS)
@@ -127,6 +136,7 @@ class Endpoint(Generic[E]):
         self._codec = codec
         self._guard = guard
         self._effects = effects or {}
+        self._on_local = on_local
         self._state = 0
         self._outcome: SessionOutcome = "new"
         self._busy = ""
@@ -134,6 +144,7 @@ class Endpoint(Generic[E]):
         self._history: list[Step] = []
         self._due: tuple[Statement, ...] = plan.machine.initial_actions
         self._chosen: Way | None = None
+        self._is_prepared = False
         self._held: dict[str, _Held] = {}
         self._clocks: list[Clock[E]] = []
         # By sender, and whether a message travels: what a part given up may still bring, and answers not waited for.
@@ -155,17 +166,31 @@ class Endpoint(Generic[E]):
         strictness: Strictness = "structural",
         codec: Codec = JSON,
         guard: GuardPort | None = None,
+        unguarded: bool = False,
         effects: Effects | None = None,
         context: Mapping[str, object] | None = None,
         events: Events | None = None,
+        on_local: OnLocal | None = None,
     ) -> Endpoint[E]:
         """An endpoint for a role of a protocol; for many sessions make the ``RolePlan`` once.
 
         *events*, such as those of a journal's engine, are told who owns the session, until when, and of whoever else
-        wanted to act in it.
+        wanted to act in it. Raises ``MissingGuard`` when the role's messages are annotated and there is neither a guard
+        nor *unguarded*.
         """
         plan = RolePlan.of(protocol, role, messages=messages, strictness=strictness)
-        return cls(plan, handler, session, codec=codec, guard=guard, effects=effects, context=context, events=events)
+        return cls(
+            plan,
+            handler,
+            session,
+            codec=codec,
+            guard=guard,
+            unguarded=unguarded,
+            effects=effects,
+            context=context,
+            events=events,
+            on_local=on_local,
+        )
 
     # --- where it is
 
@@ -191,8 +216,16 @@ class Endpoint(Generic[E]):
 
     @property
     def due(self) -> tuple[Statement, ...]:
-        """The protocol's local actions between the last exchange and the next; whoever runs the role performs them."""
+        """The protocol's local actions between the last exchange and the next that were not performed."""
         return self._due
+
+    async def perform_due(self) -> None:
+        """Perform what is due, as the next exchange would. Raises ``ActionFailed``; what could not be is still due."""
+        while self._due:
+            record = await perform(self._due[0], self.context, self._effects)
+            self._due = self._due[1:]
+            if record is not None and self._on_local is not None:
+                await self._on_local(record)
 
     @property
     def is_done(self) -> bool:
@@ -221,6 +254,8 @@ class Endpoint(Generic[E]):
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         if problem is None and self.is_done:
+            if self._on_local is not None:
+                await self.perform_due()
             self._outcome = "done"
             self._tell_owner(SessionReleased)
             return
@@ -253,6 +288,8 @@ class Endpoint(Generic[E]):
         self._enter("send", name)
         try:
             way = self._send_way(to, name)
+            if self._on_local is not None:
+                await self.perform_due()
             if not way.is_message:
                 raise ProtocolViolation(
                     self.role,
@@ -284,6 +321,8 @@ class Endpoint(Generic[E]):
         """
         self._enter("choose", label)
         try:
+            if self._on_local is not None:
+                await self.perform_due()
             try:
                 way = self._send_way(to, label)
             except ProtocolViolation as problem:
@@ -315,6 +354,8 @@ class Endpoint(Generic[E]):
         """
         self._enter("receive from", sender)
         try:
+            if self._on_local is not None:
+                await self.perform_due()
             ways = self._receive_ways(sender)
             way = next(iter(ways.values()))
             if len(ways) != 1 or not way.is_message:
@@ -334,6 +375,8 @@ class Endpoint(Generic[E]):
         """What *sender* chose: the first label that arrives, and its message."""
         self._enter("take an offer from", sender)
         try:
+            if self._on_local is not None:
+                await self.perform_due()
             way = await self._next_way(sender, self._receive_ways(sender))
             if way.is_message:
                 message = await self._message(way, None)
@@ -375,6 +418,8 @@ class Endpoint(Generic[E]):
             return
         self._enter("broadcast", family)
         try:
+            if self._on_local is not None:
+                await self.perform_due()
             sends = [self._prepared(way, message) for way in ways]
             # Until all are through: some may have left and others not.
             self._is_uncertain = True
@@ -408,6 +453,8 @@ class Endpoint(Generic[E]):
             raise FamilyError(f"min_responses is {needed}; {family} has {len(ways)} instances")
         self._enter("gather from", family)
         try:
+            if self._on_local is not None:
+                await self.perform_due()
             with _alone():
                 arrived = await self._arrivals(ways, kind, needed, within_s)
             if len(arrived) < needed:
@@ -497,6 +544,10 @@ class Endpoint(Generic[E]):
     async def _admitted(self, way: Way, data: bytes, context: Mapping[str, object] | None) -> GuardRequest | None:
         """Evaluate the branch's guard and ask the guard chain; what to tell it afterwards."""
         await self._check_guard(way, context)
+        if self._on_local is not None and way.transition.before and not self._is_prepared:
+            # What the role does after it chose and before it says so; once, also when the send is tried again.
+            self._due, self._is_prepared = way.transition.before, True
+            await self.perform_due()
         if self._guard is None or not way.commands:
             return None
         step = way.step
@@ -735,6 +786,7 @@ class Endpoint(Generic[E]):
             del history[:-HISTORY_MAX]
         self._due = way.transition.actions
         self._chosen = None
+        self._is_prepared = False
 
     async def _give_up(self, clock: Clock[E], ending: Literal["timeout", "cancel"], teller: str) -> None:
         """Leave a timed part's body for one of its other parts, and tell everybody in it."""
@@ -752,7 +804,7 @@ class Endpoint(Generic[E]):
         self._state = part.target
         self._due = part.actions
         self._chosen = None
-        self._is_uncertain = False
+        self._is_prepared = self._is_uncertain = False
         await self._tell(clock, ending)
 
     async def _tell(self, clock: Clock[E], ending: PartEnding) -> None:
@@ -876,7 +928,7 @@ class Clock(Generic[E]):
             actual = "begin a timed part a second time"
             raise ProtocolViolation(endpoint.role, actual=actual, expected=endpoint.expected, path=endpoint.history)
         endpoint._state = body.target
-        endpoint._due = body.actions
+        endpoint._due = (*endpoint._due, *body.actions)
         endpoint._clocks.append(self)
 
     async def __aexit__(

@@ -80,6 +80,26 @@ class GuardFailed(ChoreoError, LocalViolation):
         super().__init__(f"{label} may not be chosen: {reason}")
 
 
+class ActionFailed(ChoreoError, LocalViolation):
+    """A local action that is due could not be performed; nothing was sent, and it is still due."""
+
+    def __init__(self, action: str, reason: str) -> None:
+        self.action = action
+        self.reason = reason
+        super().__init__(f"the local action {action} cannot be performed: {reason}")
+
+
+class MissingGuard(ChoreoError, LocalViolation):
+    """A role's messages are annotated, and nobody guards them."""
+
+    def __init__(self, role: str, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+        super().__init__(
+            f"{role} sends {', '.join(labels)} under annotations that a guard must check; give the endpoint guard=…, "
+            "or say unguarded=True"
+        )
+
+
 class GuardDenied(ChoreoError, LocalViolation):
     """The guard chain refused a send; nothing was sent, nothing charged."""
 

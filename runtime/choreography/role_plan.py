@@ -70,6 +70,17 @@ class RolePlan:
         self._sends: dict[tuple[int, str, str], Way] = {}
         self._receives: dict[tuple[int, str], dict[str, Way]] = {}
         self._bodies: dict[int, dict[str, dict[str, bool]]] = {}
+        # The labels under which this role sends what its annotations want guarded.
+        self.guarded_labels = tuple(
+            sorted(
+                {
+                    one.label
+                    for state in machine.states
+                    for one in state.transitions
+                    if one.kind == "send" and one.annotations is not None and guard_commands(one.annotations, self.role)
+                }
+            )
+        )
         self._check_classes()
 
     @classmethod
@@ -143,7 +154,13 @@ class RolePlan:
         kind = self._kinds.get(step.label) if message is not None else None
         shape = payload_shape(message, self._aliases) if message is not None else None
         is_looked_at = shape is not None and self.strictness != "off" and (kind is None or _has_bounds(shape))
-        is_plain = not commands and transition.guard is None and message is not None and not is_looked_at
+        is_plain = (
+            not commands
+            and transition.guard is None
+            and not transition.before
+            and message is not None
+            and not is_looked_at
+        )
         return Way(step, transition.target, transition, kind, shape, commands, is_plain)
 
     def _check_classes(self) -> None:

@@ -28,6 +28,7 @@ from .endpoint import Clock, Endpoint
 from .errors import StateReused, TimedOut
 from .guarding import Effects, GuardPort
 from .handler import ChoreoHandler, Labelled
+from .local_actions import OnLocal
 from .role_plan import RolePlan
 
 T = TypeVar("T")
@@ -64,15 +65,27 @@ def begin(
     *,
     codec: Codec = JSON,
     guard: GuardPort | None = None,
+    unguarded: bool = False,
     effects: Effects | None = None,
     context: Mapping[str, object] | None = None,
+    on_local: OnLocal | None = None,
     timing: Timing = _MACHINE_TIME,
 ) -> T:
     """The first state of a role, over a handler: ``begin(Guest, handler)``. *timing* is what its clocks go by."""
     plan = getattr(start, "_plan", None)
     if not isinstance(plan, RolePlan):
         raise LocalViolation(f"{start!r} is no role's first state; take the class that is called as the role")
-    endpoint = Endpoint(plan, handler, session, codec=codec, guard=guard, effects=effects, context=context)
+    endpoint = Endpoint(
+        plan,
+        handler,
+        session,
+        codec=codec,
+        guard=guard,
+        unguarded=unguarded,
+        effects=effects,
+        context=context,
+        on_local=on_local,
+    )
     first = start(endpoint)
     assert isinstance(first, StateObject), "whatever has a plan is one"
     first._session.timing = timing

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from antiphon.choreography import CompiledProtocol
+from antiphon.choreography.compiled import place_with
 from antiphon.choreography.topology import (
     ParsedTopology,
     Topology,
@@ -30,6 +31,8 @@ class Deployment:
     begins a session of its own. Topologies may be kept here under names.
 
     >>> from antiphon.choreography import compile_choreography
+    ``protocol.topology`` is one with the usual settings, from the moment on that this module was loaded.
+
     >>> talk = compile_choreography("protocol Talk =\\n  roles Ada, Bob\\n  Ada -> Bob : Hello\\n")
     >>> lend = Deployment(talk, {"near": "topology Near for Talk { Ada: local Bob: 127.0.0.1:9000 }"})
     >>> lend.named_handler("near", "Ada").is_connected("Bob")
@@ -71,6 +74,10 @@ class Deployment:
         made = self._read(topology)
         validate_topology(made, self.protocol.roles, self._needs).raise_for_failure()
         return self._made(made, role)
+
+    def keep(self, name: str, topology: Topology | ParsedTopology | str) -> None:
+        """Keep a topology under a name. Raises ``LocalViolation`` for a text that is none, or is for another one."""
+        self.topologies[name] = self._read(topology)
 
     def named(self, name: str) -> Topology:
         """A topology that was given under a name. Raises ``LocalViolation``."""
@@ -117,3 +124,6 @@ class Deployment:
         taken.add(role)
         self._hubs[id(topology)] = (hub, taken)
         return hub
+
+
+place_with(Deployment)

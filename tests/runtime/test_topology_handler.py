@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -237,6 +239,31 @@ def test_a_topology_that_does_not_fit_is_refused_before_anything_is_opened(body:
     parsed = parse_topology(f"topology T for Lend {{ {body} }}")
     with pytest.raises(InvalidTopology, match=says):
         Deployment(LEND).with_topology(parsed, "Shelf")
+
+
+def test_a_protocol_has_its_own_topologies() -> None:
+    """In the words of its users: `proto.topology.handler(role)`, `.with_topology(topology, role)`, named ones."""
+    protocol = compile_choreography("protocol Talk =\n  roles Ada, Bob\n  Ada -> Bob : Hello\n")
+    ada, bob = protocol.topology.handler("Ada"), protocol.topology("Bob")
+    assert isinstance(ada, TopologyHandler)
+    assert ada.hub is bob.hub
+    near = parse_topology("topology Near for Talk { Ada: local Bob: 127.0.0.1:9 }").topology
+    assert not protocol.topology.with_topology(near, "Ada").is_connected("Bob")
+    protocol.topology.keep("prod", "topology Prod for Talk { Ada: local Bob: local }")
+    assert protocol.topology.named_handler("prod", "Ada").is_connected("Bob")
+    with pytest.raises(InvalidTopology):
+        protocol.topology.with_topology(Topology.builder().local_role("Ada").build(), "Ada")
+    with pytest.raises(LocalViolation, match="is a topology for Other"):
+        protocol.topology.keep("other", "topology There for Other { mode: local }")
+
+
+def test_a_protocol_is_placed_by_nobody_before_the_runtime_is_loaded() -> None:
+    text = "from antiphon.choreography import compile_choreography as c\n"
+    text += "p = c('protocol T =\\n  roles A, B\\n  A -> B : x\\n')\n"
+    text += "try:\n    p.topology\nexcept ValueError as e:\n    print(e)\n"
+    text += "import antiphon.runtime.topology\nprint(p.topology.handler('A').role)\n"
+    said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["nothing places protocols yet; import antiphon.runtime.topology", "A"]
 
 
 def test_what_is_not_there_is_told() -> None:

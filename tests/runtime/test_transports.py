@@ -19,6 +19,7 @@ from antiphon.facts import LocalViolation
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX, OversizedFrame
 from antiphon.runtime.transports import tcp
 from antiphon.runtime.transports.reach import Transports, check_address
+from antiphon.runtime.transports.streams import StreamConnection
 from antiphon.runtime.transports.tls import Tls
 from antiphon.runtime.transports.transport import Listener, PeerLost, PeerUnreachable, parse_address
 from antiphon.runtime.transports.websocket import parse_websocket
@@ -66,6 +67,26 @@ class TestUnix(TransportContract):
     async def pair(self, tmp_path: Path) -> AsyncIterator[Pair]:
         async for pair in joined(Transports(), f"unix://{tmp_path}/it.sock"):
             yield pair
+
+
+class TestStreams(TransportContract):
+    """Over asyncio's own streams, whoever opened them."""
+
+    @pytest_asyncio.fixture
+    async def pair(self) -> AsyncIterator[Pair]:
+        arrived: asyncio.Queue[StreamConnection] = asyncio.Queue()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await arrived.put(StreamConnection(reader, writer))
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        here = StreamConnection(*await asyncio.open_connection(*server.sockets[0].getsockname()[:2]))
+        there = await arrived.get()
+        yield here, there
+        here.drop()
+        there.drop()
+        server.close()
+        await asyncio.sleep(0)
 
 
 class TestWebSocket(TransportContract):

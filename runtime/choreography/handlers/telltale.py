@@ -5,6 +5,7 @@ A frame is one item: its kind, its label, its message. Opens no connection: tran
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -15,6 +16,7 @@ from antiphon.choreography.merge import Step
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX
 
 from ...transports.memory import memory_pair
+from ...transports.streams import StreamConnection
 from ...transports.transport import Connection, PeerLost, TransportError
 from ..codec import JSON, Codec
 from ..errors import (
@@ -74,6 +76,13 @@ class Session:
         """Two connected ends in one process; the names are for people."""
         here, there = memory_pair(first=first, second=second)
         return cls(here), cls(there)
+
+    @classmethod
+    def from_stream(
+        cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, peer: str = "a stream"
+    ) -> Session:
+        """Over streams that were opened already, as by ``asyncio.open_connection``; *peer* is for people."""
+        return cls(StreamConnection(reader, writer, peer=peer))
 
     @property
     def is_closed(self) -> bool:

@@ -1,6 +1,9 @@
 """The callback style: the machine says which methods there are, and a missing one is found before anything is sent."""
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from antiphon.runtime.choreography import (
     Labelled,
     MissingCallback,
     callbacks_of,
+    callbacks_stub,
     drive,
 )
 from antiphon.testing import virtual_time
@@ -30,6 +34,48 @@ protocol Booking =
     Guest -> Hotel : TooLate
 """
 )
+
+
+RIGHT = """\
+from typing import Literal
+
+from callbacks import HotelCallbacks
+from booking import AskRoom, Free, Sorry, TooLate
+
+
+class Hotel:
+    async def on_ask_room(self, message: AskRoom) -> None: ...
+
+    async def decide_free_or_full(self) -> Free | Literal["full"]:
+        return Free(price=message_price())
+
+    async def send_sorry(self) -> Sorry:
+        return Sorry()
+
+    async def on_too_late(self, message: TooLate) -> None: ...
+
+
+def message_price() -> int:
+    return 7
+
+
+hotel: HotelCallbacks = Hotel()
+"""
+
+
+def test_mypy_holds_callbacks_to_the_generated_protocol(tmp_path: Path) -> None:
+    text = callbacks_stub("Booking", tuple(BOOKING.fsm.values()), messages_from="booking")
+    (tmp_path / "booking.pyi").write_text(BOOKING.stubs())
+    (tmp_path / "callbacks.py").write_text(text)
+    (tmp_path / "right.py").write_text(RIGHT)
+    (tmp_path / "lacking.py").write_text(RIGHT.replace("on_too_late", "on_something"))
+    (tmp_path / "wrong.py").write_text(RIGHT.replace("message: AskRoom", "message: int"))
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--config-file", ""]
+    files = ["callbacks.py", "right.py", "lacking.py", "wrong.py"]
+    said = subprocess.run([*command, *files], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert not [line for line in said.splitlines() if line.startswith(("right.py", "callbacks.py"))], said
+    assert "lacking.py:23: error: Incompatible types in assignment" in said
+    assert "wrong.py:23: error: Incompatible types in assignment" in said
 
 
 class Guest:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from antiphon.choreography import compile_choreography
 from antiphon.facts import LocalViolation
 from antiphon.runtime.choreography import (
+    ActionFailed,
     ChannelClosed,
     Endpoint,
     EndpointBusy,
@@ -24,9 +25,12 @@ from antiphon.runtime.choreography import (
     InsufficientResponses,
     InvalidChoice,
     Labelled,
+    LocalRecord,
     MalformedMessage,
+    MissingGuard,
     PayloadRefused,
     ProtocolViolation,
+    Receipt,
     TransportFailed,
     UnexpectedMessage,
 )
@@ -76,7 +80,7 @@ Seats = tuple[Endpoint[object], Endpoint[object]]
 def seats(**options: Any) -> Seats:
     guest, hotel = InMemoryHandler.network("Guest", "Hotel")
     return (
-        Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES, **options),
+        Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES, **({"unguarded": "guard" not in options} | options)),
         Endpoint.of(BOOKING, "Hotel", hotel, messages=MESSAGES),
     )
 
@@ -201,7 +205,10 @@ def test_a_message_out_of_order_is_the_peers_error_and_stays_where_it_is() -> No
 def test_what_is_unregistered_travels_as_plain_data_with_the_fields_of_the_text() -> None:
     async def scenario() -> None:
         guest, hotel = InMemoryHandler.network("Guest", "Hotel")
-        async with Endpoint.of(BOOKING, "Guest", guest) as one, Endpoint.of(BOOKING, "Hotel", hotel) as other:
+        async with (
+            Endpoint.of(BOOKING, "Guest", guest, unguarded=True) as one,
+            Endpoint.of(BOOKING, "Hotel", hotel) as other,
+        ):
             with pytest.raises(PayloadRefused, match="nights is missing"):
                 await one.send("Hotel", {"days": 1}, label="Ask")
             await one.send("Hotel", {"nights": 1}, label="Ask")
@@ -215,10 +222,11 @@ def test_what_is_unregistered_travels_as_plain_data_with_the_fields_of_the_text(
 def test_strict_payloads_have_nothing_beside_what_is_declared_and_off_looks_at_nothing() -> None:
     async def scenario() -> None:
         handlers = InMemoryHandler.network("Guest", "Hotel")
-        strict = Endpoint.of(BOOKING, "Guest", handlers[0], strictness="strict")
+        strict = Endpoint.of(BOOKING, "Guest", handlers[0], strictness="strict", unguarded=True)
         with pytest.raises(PayloadRefused, match="pets is not in Ask"):
             await strict.send("Hotel", {"nights": 1, "pets": 2}, label="Ask")
-        await Endpoint.of(BOOKING, "Guest", handlers[0], strictness="off").send("Hotel", "hello", label="Ask")
+        off = Endpoint.of(BOOKING, "Guest", handlers[0], strictness="off", unguarded=True)
+        await off.send("Hotel", "hello", label="Ask")
 
     run(scenario)
 
@@ -276,6 +284,117 @@ class Ledger:
 
     async def sent(self, request: GuardRequest) -> None:
         self.noted.append(f"sent {request.label}")
+
+
+def test_annotated_messages_without_a_guard_are_refused_before_anything_is_sent() -> None:
+    guest, hotel = InMemoryHandler.network("Guest", "Hotel")
+    with pytest.raises(MissingGuard, match="Guest sends Pay under annotations") as told:
+        Endpoint.of(BOOKING, "Guest", guest)
+    assert told.value.labels == ("Pay",)
+    # The other role sends nothing that is annotated.
+    assert Endpoint.of(BOOKING, "Hotel", hotel).outcome == "new"
+    assert Endpoint.of(BOOKING, "Guest", guest, unguarded=True).outcome == "new"
+
+
+# --- local actions ------------------------------------------------------------------------------------------------
+
+ENTER = compile_choreography(
+    """\
+effect Gate
+  authoritative open : String -> Result Fault Pass
+    {
+      class : authoritative
+      progress : may_block
+      region : session
+      agreement_use : none
+      reentrancy : allow
+    }
+
+protocol Enter uses Gate =
+  roles Guard, Visitor
+  Visitor -> Guard : Ask(name : String)
+  authoritative let pass = check Gate.open(name)
+  Guard -> Visitor : Enter
+  publish Entered(pass)
+  let r = transfer Session from Guard to Visitor
+  Guard -> Visitor : Key
+  handoff walk to Visitor with r
+  dependent work Clean(pass) required for walk
+"""
+)
+
+
+def test_local_actions_are_performed_between_exchanges_and_told() -> None:
+    async def scenario() -> None:
+        told: list[LocalRecord] = []
+        asked: list[object] = []
+
+        async def open_gate(name: object) -> object:
+            asked.append(name)
+            return f"pass for {name}"
+
+        async def tell(record: LocalRecord) -> None:
+            told.append(record)
+
+        guard, visitor = InMemoryHandler.network("Guard", "Visitor")
+        me = Endpoint.of(ENTER, "Guard", guard, effects={"Gate.open": open_gate}, on_local=tell)
+        other = Endpoint.of(ENTER, "Visitor", visitor)
+        async with me, other:
+            await other.send("Guard", {"name": "Ada"}, label="Ask")
+            await me.recv("Visitor")
+            me.context["name"] = "Ada"
+            assert (asked, len(me.due)) == ([], 1)
+            await me.send("Visitor", label="Enter")
+            assert (asked, me.context["pass"]) == (["Ada"], "pass for Ada")
+            await other.recv("Guard")
+            await me.send("Visitor", label="Key")
+            receipt = Receipt("Session", "Guard", "Visitor")
+            assert me.context["r"] == receipt
+            await other.recv("Guard")
+        assert told == [
+            LocalRecord("let", "pass", "pass for Ada"),
+            LocalRecord("publish", "Entered", "pass for Ada"),
+            LocalRecord("let", "r", receipt),
+            LocalRecord("handoff", "walk", receipt, "Visitor"),
+            LocalRecord("dependent work", "Clean", "pass for Ada", "walk"),
+        ]
+        assert "r" not in me.context
+
+    run(scenario)
+
+
+def test_an_action_that_cannot_be_performed_keeps_the_exchange_back_and_stays_due() -> None:
+    async def scenario() -> None:
+        guard, visitor = InMemoryHandler.network("Guard", "Visitor")
+        shut = True
+
+        async def open_gate(name: object) -> object:
+            if shut:
+                raise GuardDenied("not now")
+            return "pass"
+
+        async def tell(record: LocalRecord) -> None:
+            """Nobody listens."""
+
+        without = Endpoint.of(ENTER, "Guard", guard, on_local=tell)
+        me = Endpoint.of(ENTER, "Guard", guard, effects={"Gate.open": open_gate}, on_local=tell)
+        await visitor.send(None, "Guard", Labelled("Ask", {"name": "Ada"}))
+        await me.recv("Visitor")
+        with pytest.raises(ActionFailed, match="name"):
+            await me.send("Visitor", label="Enter")
+        me.context["name"] = "Ada"
+        with pytest.raises(GuardDenied):
+            await me.send("Visitor", label="Enter")
+        assert (len(me.due), me.statistics().sent) == (1, 0)
+        shut = False
+        await me.send("Visitor", label="Enter")
+        assert me.statistics().sent == 1
+        await visitor.send(None, "Guard", Labelled("Ask", {"name": "Ada"}))
+        await without.recv("Visitor")
+        with pytest.raises(ActionFailed, match=r"Gate.open is not registered"):
+            await without.send("Visitor", label="Enter")
+
+    run(scenario)
 
 
 @pytest.mark.parametrize("is_open", [True, False])
@@ -411,7 +530,7 @@ def test_a_send_that_failed_on_the_way_may_be_tried_again() -> None:
     async def scenario() -> None:
         hotel, guest = InMemoryHandler("Hotel"), Flaky("Guest")
         hotel.hub = guest.hub
-        endpoint = Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES)
+        endpoint = Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES, unguarded=True)
         with pytest.raises(TransportFailed):
             await endpoint.send("Hotel", Ask(1))
         assert endpoint.state == 0
@@ -425,7 +544,7 @@ def test_after_a_send_cut_off_half_way_a_session_can_only_be_given_up() -> None:
     async def scenario() -> None:
         guest = Flaky("Guest")
         guest.failures, guest.is_stuck = 0, True
-        endpoint = Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES)
+        endpoint = Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES, unguarded=True)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await endpoint.send("Hotel", Ask(1))
@@ -853,7 +972,7 @@ def test_who_sends_to_a_role_that_gave_the_part_up_and_left_hears_why() -> None:
 def test_plain_data_without_a_label_is_told_to_name_one() -> None:
     async def hasty() -> None:
         guest, _ = InMemoryHandler.network("Guest", "Hotel")
-        await Endpoint.of(BOOKING, "Guest", guest).send("Hotel", {"nights": 2})
+        await Endpoint.of(BOOKING, "Guest", guest, unguarded=True).send("Hotel", {"nights": 2})
 
     told = r"may not send plain data without label=… to Hotel; expected: send Ask"
     with pytest.raises(ProtocolViolation, match=told):

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 
+from antiphon.choreography import compile_choreography
 from antiphon.facts import LocalViolation
 from antiphon.runtime.choreography import (
     ChoreoHandler,
+    Endpoint,
+    FamilyError,
     FaultInjection,
     InMemoryHandler,
+    Labelled,
     Metrics,
     ProtocolViolation,
     RecordingHandler,
@@ -20,6 +24,8 @@ from antiphon.runtime.choreography import (
     TransportFailed,
     UnknownExtension,
     WithExtensions,
+    WithInstances,
+    map_instances,
 )
 from antiphon.runtime.resilience import Timing
 from antiphon.testing.contracts.handler import HandlerContract, Network, Note, Seat
@@ -230,3 +236,40 @@ async def test_an_extension_is_performed_once_through_any_stack_by_exact_class()
         assert rung == [("here", Ring(3))]
         with pytest.raises(UnknownExtension, match="nothing handles LoudRing"):
             await stack.extend("here", LoudRing(3))
+
+
+POLL = compile_choreography(
+    "protocol Poll =\n  roles Chair, Voter[N]\n  Chair -> Voter[*] : Ask\n  Voter[*] -> Chair : Vote(yes : bool)\n",
+    counts={"N": 2},
+)
+
+
+def test_instances_of_a_family_are_played_by_the_peers_that_are_named() -> None:
+    async def scenario() -> None:
+        chair, ada, bo = InMemoryHandler.network("Chair", "ada", "bo")
+        peers = map_instances(POLL, "Voter", {0: "ada", 1: "bo"})
+        seat = Endpoint.of(POLL, "Chair", WithInstances(chair, peers))
+        voters = [Endpoint.of(POLL, role, handler) for role, handler in zip(peers, (ada, bo), strict=True)]
+        async with seat:
+            await seat.broadcast("Voter", Labelled("Ask", None))
+            for voter in voters:
+                async with voter:
+                    await voter.recv("Chair")
+                    await voter.send("Chair", {"yes": True}, label="Vote")
+            assert await seat.gather("Voter") == {"Voter[0]": {"yes": True}, "Voter[1]": {"yes": True}}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("family", "peers", "says"),
+    [
+        ("Crowd", {0: "ada"}, "no family 'Crowd'; it has Voter"),
+        ("Voter", {0: "ada"}, r"\[1\] have no peer"),
+        ("Voter", {0: "ada", 1: "bo", 2: "cyd"}, r"\[2\] are none"),
+        ("Voter", {0: "ada", 1: "ada"}, "one peer is two instances"),
+    ],
+)
+def test_a_family_is_mapped_whole_or_not_at_all(family: str, peers: dict[int, str], says: str) -> None:
+    with pytest.raises(FamilyError, match=says):
+        map_instances(POLL, family, peers)

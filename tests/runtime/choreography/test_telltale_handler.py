@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -73,6 +74,33 @@ class TestOverTcp(HandlerContract):
                 open_things.callback(here.drop)
                 open_things.callback(there.drop)
                 return Session(here), Session(there)
+
+            yield network_of(pair)
+
+
+class TestOverStreams(HandlerContract):
+    """Sessions over streams that somebody else opened."""
+
+    @pytest_asyncio.fixture
+    async def network(self, tmp_path: Path) -> AsyncIterator[Network]:
+        async with AsyncExitStack() as open_things:
+            arrived: asyncio.Queue[Session] = asyncio.Queue()
+
+            def cut(writer: asyncio.StreamWriter) -> None:
+                """Keeps the writer until then: one that is collected unclosed complains."""
+                writer.transport.abort()
+
+            async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                open_things.callback(cut, writer)
+                await arrived.put(Session.from_stream(reader, writer, peer="caller"))
+
+            server = await asyncio.start_unix_server(accept, str(tmp_path / "it.sock"))
+            open_things.callback(server.close)
+
+            async def pair() -> tuple[Session, Session]:
+                reader, writer = await asyncio.open_unix_connection(str(tmp_path / "it.sock"))
+                open_things.callback(cut, writer)
+                return Session.from_stream(reader, writer), await arrived.get()
 
             yield network_of(pair)
 
