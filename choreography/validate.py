@@ -152,6 +152,8 @@ class _Validator:
                     line=first[key].line,
                 )
             first.setdefault(key, declaration.span)
+            if isinstance(declaration, ast.SumType):
+                yield from _repeated(declaration.constructors, "Constructor", f"constructor of `{declaration.name}`")
 
     def _imports(self) -> Iterator[Problem]:
         for item in self._tree.imports:
@@ -188,18 +190,8 @@ class _Validator:
 
     def _effects(self) -> Iterator[Problem]:
         for interface in self._interfaces.values():
-            seen: dict[str, Span] = {}
+            yield from _repeated(interface.operations, "EffectOperation", f"operation of `{interface.name}`")
             for operation in interface.operations:
-                if operation.name in seen:
-                    yield problem(
-                        "duplicate_declaration",
-                        operation.span,
-                        what="EffectOperation",
-                        noun=f"operation of `{interface.name}`",
-                        name=operation.name,
-                        line=seen[operation.name].line,
-                    )
-                seen.setdefault(operation.name, operation.span)
                 yield from _check_metadata(operation)
         for used in self._tree.uses:
             if used not in self._interfaces:
@@ -348,6 +340,16 @@ def _written_indices(tree: Choreography) -> Iterator[int]:
                     yield reference.index.number + 1
                 elif isinstance(reference.index, ast.Range) and isinstance(reference.index.high, int):
                     yield reference.index.high
+
+
+def _repeated(parts: Iterable[ast.Constructor | ast.EffectOperation], what: str, noun: str) -> Iterator[Problem]:
+    """Parts of one declaration that are called alike."""
+    first: dict[str, Span] = {}
+    for part in parts:
+        if part.name in first:
+            line = first[part.name].line
+            yield problem("duplicate_declaration", part.span, what=what, noun=noun, name=part.name, line=line)
+        first.setdefault(part.name, part.span)
 
 
 def _check_metadata(operation: ast.EffectOperation) -> Iterator[Problem]:

@@ -202,6 +202,11 @@ def test_what_a_loop_counts_to_is_placed_at_the_loop() -> None:
     assert [(problem.kind, problem.span.line) for problem in checked.problems] == [("UnboundSymbol", 3)]
 
 
+def test_a_constructor_named_twice_is_a_finding() -> None:
+    text = program(before="type Answer =\n  | Yes(Number)\n  | No\n  | Yes\n")
+    assert [(found.kind, found.span.line) for found in check_text(text).problems] == [("DuplicateConstructor", 4)]
+
+
 @pytest.mark.parametrize("roles", ["A, W[-1]", "A, W[]", "A, W[1..2]", "A,", "A, B-C", "A B"])
 def test_roles_that_cannot_be_read_are_not_said_to_be_missing(roles: str) -> None:
     checked = check_text(f"protocol P =\n  roles {roles}\n  A -> A : M\n")
