@@ -132,7 +132,7 @@ class JournalBridge:
         """Fold the journal's history into the signals that ship, and follow what peers acknowledge."""
         await self._journal.register_app_signals()
         if not self.hub.is_registered(ACKNOWLEDGED_SIGNAL):
-            self.hub.register(ACKNOWLEDGED_SIGNAL, Acknowledged(), external=True)
+            self.hub.register(ACKNOWLEDGED_SIGNAL, Acknowledged(), external=True, never_waits=True)
             # As long as the journal: what is told is the hub's, and another bridge over it may follow.
             self._journal.acks.add_listener(self._take_acks)
             if self._group is not None:

@@ -84,7 +84,7 @@ class Inspector:
     def __init__(self, hub: SignalHub, scheduler: ReactiveScheduler[Fact]) -> None:
         self._hub = hub
         self._windows: deque[SeenWindow] = deque(maxlen=WINDOWS_KEPT)
-        self._owner = hub.register(INSPECTOR_SIGNAL, InspectorState(), external=True)
+        self._owner = hub.register(INSPECTOR_SIGNAL, InspectorState(), external=True, never_waits=True)
         self._following = scheduler.updates().subscribe(self._take)
 
     def stop(self) -> None:

@@ -75,8 +75,8 @@ class OfflineBridge:
         self._scheduler: ReactiveScheduler[Fact] | None = None
         self._chat: ChatSignalView | None = None
         self._hlc = 0
-        self._hub.register(SYNC_STATUS_SIGNAL, SyncStatus(), external=True)
-        self._hub.register(ACKNOWLEDGED_SIGNAL, Acknowledged(), external=True)
+        self._hub.register(SYNC_STATUS_SIGNAL, SyncStatus(), external=True, never_waits=True)
+        self._hub.register(ACKNOWLEDGED_SIGNAL, Acknowledged(), external=True, never_waits=True)
 
     @property
     def authority(self) -> AuthorityId:

@@ -6,11 +6,20 @@ A `PendingCommit` cannot be awaited here, since this room's core knows no event 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import TypeVar
 
 from .errors import SchedulerShutdown
 
 F = TypeVar("F")
+
+
+def call_each(callbacks: Sequence[Callable[[], object]]) -> None:
+    """Call all of them in order, whatever some of them raise; one of those errors is raised in the end."""
+    with ExitStack() as stack:
+        for callback in reversed(callbacks):
+            stack.callback(callback)
 
 
 class PendingCommit:
@@ -64,8 +73,7 @@ class PendingCommit:
 
     def _announce(self) -> None:
         callbacks, self._callbacks = self._callbacks, None
-        for callback in callbacks or ():
-            callback()
+        call_each(callbacks or ())
 
 
 class CommitTable:
@@ -88,17 +96,18 @@ class CommitTable:
     def settle(self, fact_ids: Iterable[Hashable]) -> None:
         """These facts are visible now."""
         waiting = self.waiting
-        for fact_id in fact_ids:
-            if fact_id in waiting:
-                for pending in waiting.pop(fact_id):
-                    pending.settle(fact_id)
+        settled = [
+            partial(pending.settle, fact_id)
+            for fact_id in dict.fromkeys(fact_ids)
+            if fact_id in waiting
+            for pending in waiting.pop(fact_id)
+        ]
+        call_each(settled)
 
     def fail_all(self, error: SchedulerShutdown) -> None:
         """Whatever is still waited for will not come."""
         waiting, self.waiting = self.waiting, {}
-        for commits in waiting.values():
-            for pending in commits:
-                pending.fail(error)
+        call_each([partial(pending.fail, error) for commits in waiting.values() for pending in commits])
 
 
 class SeenIds:

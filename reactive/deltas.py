@@ -99,7 +99,11 @@ class DeltaLog(Generic[T]):
     def _take(self, update: Update[T]) -> None:
         before = self._current
         self._current = before._replace(value=update.value, version=update.seq, ready=update.live)
-        patch = tuple(diff(before.value, update.value))
+        try:
+            patch = tuple(diff(before.value, update.value))
+        except (TypeError, ValueError):  # a value that has no canonical form: whoever asks is given the whole
+            self._deltas.clear()
+            return
         self._deltas.append(Delta(update.seq, before.version, patch, None, update.live))
 
     def _whole(self) -> Json:

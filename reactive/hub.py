@@ -38,7 +38,8 @@ _NUMBER_OF = attrgetter("number")
 class SignalOwner(Generic[T]):
     """The right to emit into one signal; `register` gives it to whoever registered the signal, and to nobody else.
 
-    `listeners` are the subscribers as a tuple, made again when the next emission finds that they are others.
+    `listeners` are the subscribers as a tuple, made again when the next emission finds that they are others; `blockers`
+    are those that must lose nothing, which a signal that `never_waits` has none of.
     """
 
     signal: Signal[T]
@@ -49,6 +50,8 @@ class SignalOwner(Generic[T]):
     is_ready: bool = True
     subscribers: dict[Subscription[T], None] = field(default_factory=dict)
     listeners: tuple[Subscription[T], ...] | None = ()
+    blockers: dict[Subscription[T], None] = field(default_factory=dict)
+    never_waits: bool = False
     lagged_count: int = 0
     dependants: list[Derivation] = field(default_factory=list)
     plan: tuple[Derivation, ...] | None = None
@@ -127,11 +130,17 @@ class SignalHub:
         self._derivation_count = 0
         self._wave = 0
         self._full: dict[Subscription[object], None] = {}
+        self._blocker_count = 0
         self._on_room: Callable[[], object] | None = None
-        self.register(ERROR_SIGNAL, None, external=True)
+        self.register(ERROR_SIGNAL, None, external=True, never_waits=True)
 
-    def register(self, signal: Signal[T], initial: T, *, external: bool = False) -> SignalOwner[T]:
+    def register(
+        self, signal: Signal[T], initial: T, *, external: bool = False, never_waits: bool = False
+    ) -> SignalOwner[T]:
         """Create `signal` with its first value, version 0; an `external` one may be emitted into by anyone.
+
+        One that `never_waits` is emitted by who cannot be refused (troubles, the state of a sync), so neither it nor
+        what is derived from it can be followed with policy `"block"`.
 
         Raises `SignalAlreadyRegistered`, `TypeMismatch` for an initial value of another type, `HandlerUnavailable`
         after `close`.
@@ -142,7 +151,7 @@ class SignalHub:
         if signal.signal_id in self._owners:
             raise SignalAlreadyRegistered(signal.signal_id)
         check_state(signal, initial)
-        owner = SignalOwner(signal, initial, external)
+        owner = SignalOwner(signal, initial, external, never_waits=never_waits)
         self._owners[signal.signal_id] = owner  # type: ignore[assignment]  # keys of many types share one table
         return owner
 
@@ -190,6 +199,7 @@ class SignalHub:
             source.dependants.append(derivation)
         self._forget_plans(derivation)
         owner.is_ready = all(source.is_ready for source in sources)
+        owner.never_waits = any(source.never_waits for source in sources)
         return owner
 
     @property
@@ -238,7 +248,7 @@ class SignalHub:
             )
         if self._is_closed:
             raise EmissionFailed(signal.signal_id, seen="the hub is closed", attempt="open the engine again first")
-        if self._full and not self._full.keys().isdisjoint(owner.subscribers):
+        if self._blocker_count and self._would_overrun(owner):
             raise EmissionFailed(
                 signal.signal_id, seen="a subscriber with policy 'block' has not read", attempt="let it read, or wait"
             )
@@ -305,7 +315,7 @@ class SignalHub:
             raise HandlerUnavailable(f"subscribe to {signal.signal_id!r}")
         how = Policy.parse(policy, capacity=capacity)
         is_blocking = how.mode == "block"
-        if is_blocking and signal.signal_id == ERROR_SIGNAL.signal_id:
+        if is_blocking and owner.never_waits:
             raise PolicyRefused(
                 seen=f"policy={policy!r} on {signal.signal_id!r}",
                 expected="'buffer' or 'latest' there",
@@ -322,6 +332,9 @@ class SignalHub:
         )
         owner.subscribers[subscription] = None
         owner.listeners = None
+        if is_blocking:
+            owner.blockers[subscription] = None
+            self._blocker_count += 1
         if replay_current:
             subscription.offer(owner.update)
         return subscription
@@ -455,6 +468,11 @@ class SignalHub:
             if above is not None:
                 pending.extend(above.inputs)
 
+    def _would_overrun(self, owner: SignalOwner[Any]) -> bool:
+        """Whether somebody who must lose nothing has no room for what an emission here would bring."""
+        owners = (owner, *[derivation.owner for derivation in self._plan_of(owner)])
+        return any(blocker.would_lose(each.version) for each in owners for blocker in each.blockers)
+
     def _note_room(self, subscription: Subscription[Any]) -> None:
         """A blocking subscriber was filled, has room again, or has ended."""
         if subscription.is_full and not subscription.is_closed:
@@ -490,6 +508,8 @@ class SignalHub:
         if subscription in owner.subscribers:
             del owner.subscribers[subscription]
             owner.listeners = None
+            if owner.blockers.pop(subscription, self) is None:
+                self._blocker_count -= 1
             owner.lagged_count += subscription.lagged_count
 
     def _report_lag(self, warning: LagWarning) -> None:

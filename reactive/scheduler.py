@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
-from .commit import CommitTable, PendingCommit, SeenIds
+from .commit import CommitTable, PendingCommit, SeenIds, call_each
 from .errors import BackPressure, SchedulerShutdown, ViewAlreadyRegistered, ViewNotFound
 from .hub import SignalHub, SignalOwner, check_state
 from .node_table import POSITION_OF, FieldOf, Node, NodeTable
@@ -430,23 +430,41 @@ class SchedulerCore(Generic[F, C]):
             self._batch_id += 1
             self._fact_count += len(facts)
             changes = self._run_views(tuple(facts), now_ms)
-            if changes and not self._is_replaying:
-                self._hub.emit_all(self._batch_id, changes)
-            if self._failures:
-                self._emit_errors()
+            try:
+                if changes and not self._is_replaying:
+                    self._hub.emit_all(self._batch_id, changes)
+                if self._failures:
+                    self._emit_errors()
+            finally:  # what a reporter of the hub's owner raises is for who delivered; the batch is through anyway
+                self._finish(delivery, fact_ids, facts, changes)
+        else:
+            self._settle(delivery, fact_ids)
+            self._rearm()
+
+    def _finish(
+        self,
+        delivery: _Delivery[F],
+        fact_ids: Sequence[Hashable] | None,
+        facts: Sequence[F],
+        changes: Sequence[tuple[SignalOwner[object], object]],
+    ) -> None:
+        """After the emission: who waits is told, and the clock is set, even when somebody's callback raises."""
+        if delivery.accepted_at is not None:
+            self._note_latency(delivery.accepted_at)
+        try:
             if self._commits.waiting:
                 self._settle(delivery, fact_ids)
             self._in_progress = ()
             if self._observers:
                 self._announce(facts, changes)
-            if delivery.accepted_at is not None:
-                self._note_latency(delivery.accepted_at)
-        else:
-            self._settle(delivery, fact_ids)
+        finally:
+            self._rearm()
+            if self._failures:
+                self._report_failures()
+
+    def _rearm(self) -> None:
         if self._nodes.sleepers or self._timer is not None:
             self._arm_timer()
-        if self._failures:
-            self._report_failures()
 
     def _without_duplicates(self, came: Sequence[F]) -> tuple[Sequence[F], Sequence[Hashable]]:
         """The facts to fold, and the ids of all that came: what was seen before is as visible as what was folded."""
@@ -724,8 +742,7 @@ class SchedulerCore(Generic[F, C]):
 
     def _wake_waiters(self) -> None:
         waiters, self._room_waiters = self._room_waiters, []
-        for waiter in waiters:
-            waiter()
+        call_each(waiters)
 
     def statistics(self) -> SchedulerStatistics:
         """A frozen record of the insides."""

@@ -150,6 +150,10 @@ class Subscription(Generic[T]):
         """Whether the next snapshot has no room."""
         return len(self._queue) >= self.capacity
 
+    def would_lose(self, version: int) -> bool:
+        """Whether one more snapshot has no room, when the signal is at *version* and what it emitted is offered."""
+        return len(self._queue) + max(0, version - self._version) >= self.capacity
+
     @property
     def lagged_count(self) -> int:
         """How many snapshots were dropped since the subscription began."""

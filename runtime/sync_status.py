@@ -39,7 +39,7 @@ class SyncMonitor:
         self._hub = hub
         self._sessions: dict[int, tuple[int, int, bool]] = {}
         self._last = SyncStatus()
-        hub.register(SYNC_STATUS_SIGNAL, self._last, external=True)
+        hub.register(SYNC_STATUS_SIGNAL, self._last, external=True, never_waits=True)
 
     def follow(self, session: int, peer: str, *, received: int, sent: int, is_agreed: bool) -> None:
         """Show a session that moved."""

@@ -57,7 +57,7 @@ from .gate import ChannelGate
 from .homes_state import Conduct, Home, HomesState, Kick, Pin, Sanction, Standing
 from .kept_state import KeptShape, KeptView
 from .merging import merge_logs, roots_of
-from .message_entry import Recall, entry_of, place_of_import
+from .message_entry import Recall, entry_of, place_of_import, said_entry
 from .message_log import MessageLog, _Edits
 from .opening import Opener
 from .packed_messages import Marks, PackedMessages, _Table, _Voice
@@ -65,6 +65,7 @@ from .registers import ActorOf, FoldStatistics, Register, is_after, latest, newe
 from .signals import CHAT_SIGNAL, UNREAD_COUNT_SIGNAL
 
 CHAT_VIEW_ID = "signals:chat"
+_SEEN_KIND = MessageSeen.fact_type.kind
 _HOMES_VIEW_ID = "signals:homes"
 
 
@@ -151,7 +152,8 @@ class ChatSignalView(KeptView):
             self._judge_by(homes, touched)
         for fact in batch.facts:
             record = get_record(fact)
-            rule = _RULES.get(record.kind)
+            kind = record.kind
+            rule = _RULES.get(kind)
             if rule is None:
                 continue
             actor_of, apply = rule
@@ -163,8 +165,8 @@ class ChatSignalView(KeptView):
             if channel_id is None:
                 continue  # about an operation that is no message
             key: tuple[str, str] = (chain.namespace, channel_id)
-            if isinstance(fact, MessageSeen):  # said apart from the channel that it is about
-                key = (fact.channel_context_id, channel_id)
+            if kind == _SEEN_KIND:  # said apart from the channel that it is about
+                key = (fact.channel_context_id, channel_id)  # type: ignore[attr-defined]  # as its kind says
             fold = touched.get(key)
             if fold is None:
                 fold = touched[key] = self._fold_of(key)
@@ -365,10 +367,10 @@ class _ChannelFold:
         self.log.hide_until(record.at)
 
     def take_sent(self, fact: MessageSent, record: FactRecord) -> None:
-        self.log.say(entry_of(fact, record))
+        self.log.say(said_entry(fact, record, fact.text))
 
     def take_sealed(self, fact: MessageSentSealed, record: FactRecord) -> None:
-        self.log.say(entry_of(fact, record))
+        self.log.say(said_entry(fact, record, fact.payload))
 
     def take_imported(self, fact: MessageImported, record: FactRecord) -> None:
         self.log.say(entry_of(fact, record))

@@ -77,15 +77,22 @@ def entry_of(fact: MessageSent | MessageSentSealed | MessageImported, record: Fa
             chain.chain,
             record.seq,
         )
+    return said_entry(fact, record, fact.text if isinstance(fact, MessageSent) else fact.payload)
+
+
+def said_entry(fact: MessageSent | MessageSentSealed, record: FactRecord, text: str | bytes) -> MessageEntry:
+    """What is kept of a message that was said here, for who knows its type already: asking costs as much again."""
+    chain = record.chain
+    authority = chain.authority
     return (
         record.at,
         record.hlc,
         record.fact_id,
         fact.message_id,
-        chain.authority,
-        chain.authority,
+        authority,
+        authority,
         intern(fact.sender_name),
-        fact.text if isinstance(fact, MessageSent) else fact.payload,
+        text,
         fact.reply_to,
         fact.epoch_hint,
         "message",

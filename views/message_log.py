@@ -88,6 +88,7 @@ class MessageLog:
         "_reactions",
         "_readers",
         "_tail",
+        "_unverified",
         "finality",
         "shown",
         "unread_count",
@@ -110,6 +111,7 @@ class MessageLog:
         self.finality = Finality()
         self._entries: dict[str, MessageEntry] = {}  # by message id, the one with the lowest stamp
         self._fresh: dict[str, MessageEntry] = {}  # those of them that have no place yet
+        self._unverified: list[str] = []  # ids of fresh ones that a packed message may have, to be looked for together
         self._order: list[MessageEntry] = []  # the visible ones, by stamp
         self._tail: list[Message] = []  # the newest of `_order`, drawn
         self._is_tail_stale = False  # `_order` changed elsewhere than at its end
@@ -192,13 +194,26 @@ class MessageLog:
                 return
             self._take_out(known)
             self._dirty.add(message_id)
-        elif self._packed is not None and (packed := self._packed.find(message_id)) is not None:
-            row, known = packed
-            if entry[:3] >= known[:3]:
-                return
-            self._drop_packed(row, message_id)
+        else:
+            self._unverified.append(message_id)
         self._entries[message_id] = entry
         self._fresh[message_id] = entry
+
+    def _verify(self) -> None:
+        """Let a packed message of the same id count, or go, before anything asks which of them there is."""
+        message_ids, self._unverified = self._unverified, []
+        if self._packed is None:
+            return
+        for message_id in self._packed.suspects(message_ids):
+            entry, packed = self._entries.get(message_id), self._packed.find(message_id)
+            if entry is None or packed is None:
+                continue
+            row, known = packed
+            if entry[:3] >= known[:3]:
+                del self._entries[message_id]
+                self._fresh.pop(message_id, None)
+            else:
+                self._drop_packed(row, message_id)
 
     def edit(self, message_id: str, *, editor: str, stamp: Stamp, text: str | bytes) -> None:
         """Take an edit, kept until its message is known."""
@@ -213,6 +228,8 @@ class MessageLog:
 
     def delete(self, message_id: str, *, deleter: str, at: int) -> None:
         """Take a deletion, kept for ever."""
+        if self._unverified:
+            self._verify()
         self._deleters.setdefault(message_id, set()).add((deleter, at))
         entry = self._entries.get(message_id)
         if entry is not None:
@@ -225,6 +242,8 @@ class MessageLog:
 
     def judge_anew(self, people: Set[str]) -> None:
         """Look again at what *people* said and deleted, since their rights changed; O(messages of the channel)."""
+        if self._unverified:
+            self._verify()
         for message_id, deleters in self._deleters.items():
             if any(who in people for who, _ in deleters) and message_id in self._entries:
                 self._place_anew(self._entries[message_id])
@@ -251,6 +270,8 @@ class MessageLog:
 
     def read(self, message_id: str, *, reader: str) -> None:
         """Take a read receipt, kept until its message is known."""
+        if self._unverified:
+            self._verify()
         entry = self._entries.get(message_id)
         if entry is None and (packed := self._find_packed(message_id)) is not None:
             self._mark_read(packed[0], reader)
@@ -265,6 +286,8 @@ class MessageLog:
 
     def deliver(self, message_id: str, status: DeliveryStatus) -> None:
         """Take a delivery status; it only rises."""
+        if self._unverified:
+            self._verify()
         rank = RANK_OF[status]
         if message_id not in self._entries and (packed := self._find_packed(message_id)) is not None:
             assert self._packed is not None, "that is where it was found"
@@ -291,6 +314,8 @@ class MessageLog:
 
     def settle(self) -> None:
         """Put what came in place and draw ``shown``; O(what came), and O(500) when not all of it came in order."""
+        if self._unverified:
+            self._verify()
         if self._pending_hidden_until != self._hidden_until:
             self._drop_hidden()
         if self.finality.settle():
@@ -529,11 +554,14 @@ class MessageLog:
         )
 
     def _draw(self, entry: MessageEntry) -> Message:
-        at, _, place, message_id, author, sender, name, text, reply_to, epoch, style, label, source, line, *_ = entry
+        at, _, place, message_id, author, sender, name, text, reply_to, epoch, style, label, source, line, _, _ = entry
+        fact_id = place[-32:]
         is_own = author == self._owner == sender
         edits = self._edits[message_id].get(author) if message_id in self._edits else None
         readers = self._readers.get(message_id, ())
-        rank = max(_SENT if is_own else _DELIVERED, self._delivery.get(message_id, 0))
+        rank = _SENT if is_own else _DELIVERED
+        if self._delivery:
+            rank = max(rank, self._delivery.get(message_id, 0))
         content: str | bytes = text if edits is None else edits.text
         is_sealed = False
         if type(content) is bytes:
@@ -561,8 +589,8 @@ class MessageLog:
             source,
             line,
             is_sealed,
-            "provisional" if self.finality.is_silent else self.finality.agreement_of(place[-32:], epoch),
-            place[-32:].hex(),
+            "provisional" if self.finality.is_silent else self.finality.agreement_of(fact_id, epoch),
+            fact_id.hex(),
             self._draw_reactions(message_id) if message_id in self._reactions else (),
         )
         return tuple.__new__(Message, parts)

@@ -138,6 +138,29 @@ class PackedMessages:
                 return row, entry
         return None
 
+    def suspects(self, message_ids: Iterable[str]) -> list[str]:
+        """Those of these ids that may be here, without reading anything; the others are not. One loop for all of them:
+        almost every message is new, and a call for each costs as much as the rest of its way to the screen."""
+        tables, hashes = self._tables, self._hash
+        if not tables:
+            return []
+        found: list[str] = []
+        unpack = _WORD.unpack
+        for message_id in message_ids:
+            digest: int = unpack(source_hash(message_id.encode()))[0]  # as `_digest_of`
+            table = tables.get(digest & _TABLE_MASK)
+            if table is None:
+                continue
+            slots = table.slots
+            size = len(slots)
+            place = (digest >> _TABLE_BITS) % size
+            while slot := slots[place]:  # as `_Table.rows_of`
+                if slot != _GONE and hashes[slot - 2] == digest:
+                    found.append(message_id)
+                    break
+                place = place + 1 if place + 1 < size else 0
+        return found
+
     def recall(self, row: int) -> MessageEntry | None:
         """One message read back; None when it was erased."""
         return self.recall_all([row])[0]
@@ -343,15 +366,15 @@ def _coarse_of(entry: MessageEntry) -> tuple[int, int, bytes]:
 class _Table:
     """Rows by hash, with open addressing: four bytes a slot, at most three quarters of them in use."""
 
-    __slots__ = ("_slots", "_used")
+    __slots__ = ("_used", "slots")
 
     def __init__(self) -> None:
-        self._slots = array("I", bytes(4 * _TABLE_SIZE_MIN))
+        self.slots = array("I", bytes(4 * _TABLE_SIZE_MIN))
         self._used = 0
 
     def rows_of(self, digest: int, hashes: Sequence[int]) -> Sequence[int]:
         """The rows of that hash."""
-        slots = self._slots
+        slots = self.slots
         size = len(slots)
         place = (digest >> _TABLE_BITS) % size
         slot = slots[place]
@@ -366,20 +389,20 @@ class _Table:
 
     def add(self, digest: int, row: int, hashes: Sequence[int]) -> None:
         """Take a row, whose hash is among *hashes* already."""
-        if 4 * (self._used + 1) > 3 * len(self._slots):
+        if 4 * (self._used + 1) > 3 * len(self.slots):
             self._grow(hashes)
         self._put(digest, row)
 
     def remove(self, digest: int, row: int) -> None:
         """Forget a row."""
-        slots = self._slots
+        slots = self.slots
         place = (digest >> _TABLE_BITS) % len(slots)
         while slots[place] != row + 2:
             place = (place + 1) % len(slots)
         slots[place] = _GONE
 
     def _put(self, digest: int, row: int) -> None:
-        slots = self._slots
+        slots = self.slots
         size = len(slots)
         place = (digest >> _TABLE_BITS) % size
         while slots[place]:
@@ -388,10 +411,10 @@ class _Table:
         self._used += 1
 
     def _grow(self, hashes: Sequence[int]) -> None:
-        rows = [slot - 2 for slot in self._slots if slot > _GONE]
+        rows = [slot - 2 for slot in self.slots if slot > _GONE]
         size = max(_TABLE_SIZE_MIN, 2 * len(rows) + 2)
-        self._slots = array("I", bytes(4 * size))
-        slots = self._slots
+        self.slots = array("I", bytes(4 * size))
+        slots = self.slots
         for row in rows:  # as _put does, without a call for each
             place = (hashes[row] >> _TABLE_BITS) % size
             while slots[place]:
