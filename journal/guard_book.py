@@ -8,7 +8,7 @@ the plan's facts, and tells the book what became of it.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -89,6 +89,18 @@ class Letter(NamedTuple):
     """Facts to commit once it has left: their kinds and payloads."""
 
 
+class ReceiptRow(NamedTuple):
+    """A signed receipt as the book keeps it: what orders it within its context, whom it is for, and its text."""
+
+    context: str
+    target: str
+    epoch: int
+    nonce: int
+    digest: str
+    previous: str
+    text: str
+
+
 class PlanEntry(NamedTuple):
     """What plans that share a fate take from the book together, and put into it: wholly or not at all."""
 
@@ -99,6 +111,8 @@ class PlanEntry(NamedTuple):
     leaks: tuple[Revealed, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
     letters: tuple[Letter, ...] = ()
+    receipts: tuple[ReceiptRow, ...] = ()
+    """For its charges, made when they were taken."""
 
 
 @dataclass(slots=True)
@@ -170,6 +184,11 @@ class GuardBook:
         self._pending: dict[str, PlanEntry] = {}
         self._letters: dict[str, Letter] = {}
         self._metadata: OrderedDict[str, str] = OrderedDict()
+        # The newest receipt of each context, whether durable or on its way; and those whose plans were not written,
+        # which stay in the chain because later ones name them.
+        self._receipts: dict[str, ReceiptRow] = {}
+        self._void: list[ReceiptRow] = []
+        self._receipt_of: dict[str, ReceiptRow] = {}
         self.replays = ReplayWindow(is_kept=True)
         """Which envelopes were received and taken in."""
         for note in notes:
@@ -222,6 +241,15 @@ class GuardBook:
         """An envelope that is still in the outbox."""
         return self._letters.get(envelope_id)
 
+    def last_receipt(self, context: str) -> ReceiptRow | None:
+        """The newest receipt of a context in this epoch, which the next one names; None when that is the first."""
+        found = self._receipts.get(context)
+        return found if found is not None and found.epoch == self.epoch else None
+
+    def receipt_of(self, envelope_id: str) -> ReceiptRow | None:
+        """The receipt for what an envelope in the outbox cost."""
+        return self._receipt_of.get(envelope_id)
+
     def holds(self, envelope_id: str) -> bool:
         """Whether an envelope is still in the outbox."""
         return envelope_id in self._letters
@@ -239,8 +267,8 @@ class GuardBook:
 
     # Taking: check and take are one step
 
-    def reserve(self, entry: PlanEntry) -> None:
-        """Take what a plan needs, wholly or not at all.
+    def reserve(self, entry: PlanEntry, *, issue: Callable[[Charge], ReceiptRow] | None = None) -> PlanEntry:
+        """Take what a plan needs, wholly or not at all; the entry with the receipts that *issue* made for its charges.
 
         Raises ``InsufficientBudget``, ``LeakageExceeded`` or ``OutboxFull`` when it is not there any more.
         """
@@ -258,8 +286,18 @@ class GuardBook:
             self._account(charge.context, charge.peer).pending += charge.amount
         for leak in entry.leaks:
             self._window(leak.context, leak.peer, leak.observer).pending += leak.bits
+        if issue is not None:
+            void, self._void = self._void, []
+            receipts = list(void)
+            for charge in entry.charges:
+                if charge.amount:
+                    receipt = self._receipts[charge.context] = issue(charge)
+                    receipts.append(receipt)
+            if receipts:
+                entry = entry._replace(receipts=tuple(receipts))
         self._pending.update(dict.fromkeys(entry.plan_ids, entry))
         self.version += 1
+        return entry
 
     def settle(self, entry: PlanEntry) -> None:
         """What was reserved is durable."""
@@ -267,13 +305,16 @@ class GuardBook:
         self._take(entry)
 
     def release(self, entry: PlanEntry) -> None:
-        """What was reserved was not written, so nothing of it happened."""
+        """What was reserved was not written, so nothing of it happened; its receipts prove nothing to anybody."""
         self._give_back(entry)
+        # Whatever came later names them, so they go along with the next line.
+        self._void.extend(entry.receipts)
         self.version += 1
 
     def finish(self, envelope_id: str) -> None:
         """An envelope has left."""
         self._letters.pop(envelope_id, None)
+        self._receipt_of.pop(envelope_id, None)
 
     # Notes: what the log keeps
 
@@ -286,7 +327,7 @@ class GuardBook:
                     self._take(read_entry(data))
             case "guard.done":
                 for envelope_id in _list(value["ids"]):
-                    self._letters.pop(str(envelope_id), None)
+                    self.finish(str(envelope_id))
             case "guard.epoch":
                 self.rotate_epoch(_int(value["epoch"]))
             case "guard.budget":
@@ -397,6 +438,20 @@ class GuardBook:
             if len(self._metadata) > METADATA_MAX:
                 self._metadata.popitem(last=False)
         self._letters.update((letter[0], letter) for letter in entry.letters)
+        if entry.receipts:
+            self._take_receipts(entry)
+
+    def _take_receipts(self, entry: PlanEntry) -> None:
+        by_target: dict[tuple[str, str], ReceiptRow] = {}
+        for receipt in entry.receipts:
+            by_target[receipt.context, receipt.target] = receipt  # the plan's own come last
+            last = self._receipts.get(receipt.context)
+            if last is None or (last.epoch, last.nonce) < (receipt.epoch, receipt.nonce):
+                self._receipts[receipt.context] = receipt
+        charged = {(charge.context, charge.peer) for charge in entry.charges if charge.amount}
+        for letter in entry.letters:
+            if (letter.context, letter.peer) in charged:
+                self._receipt_of[letter.envelope_id] = by_target[letter.context, letter.peer]
 
     def _state(self) -> dict[str, object]:
         accounts = [
@@ -414,6 +469,8 @@ class GuardBook:
             "letters": [_letter_data(letter) for letter in self._letters.values()],
             "metadata": [list(pair) for pair in self._metadata.items()],
             "plans": [list(pair) for pair in self._plans.items()],
+            "receipts": [list(receipt) for receipt in self._receipts.values()],
+            "receipts_of": [[name, *receipt] for name, receipt in self._receipt_of.items()],
             "seen": [[*key, list(ids)] for key, ids in self.replays.ids().items()],
         }
 
@@ -434,6 +491,10 @@ class GuardBook:
         self._letters = {letter.envelope_id: letter for letter in letters}
         self._metadata = OrderedDict((str(pair[0]), str(pair[1])) for pair in map(_list, _list(value["metadata"])))
         self._plans = OrderedDict((str(pair[0]), _int(pair[1])) for pair in map(_list, _list(value["plans"])))
+        self._receipts = {row.context: row for row in map(_read_receipt, _list(value.get("receipts", [])))}
+        self._receipt_of = {
+            str(row[0]): _read_receipt(row[1:]) for row in map(_list, _list(value.get("receipts_of", [])))
+        }
         self.replays.clear()
         # An earlier version kept none.
         for source, context, ids in map(_list, _list(value.get("seen", []))):
@@ -474,14 +535,23 @@ def reset_note(context: str, peer: str, observer: str) -> LocalNote:
 
 def _entry_row(entry: PlanEntry) -> tuple[object, ...]:
     """An entry as tuples without names and texts, which are written fastest."""
-    plan_ids, at_ms, epoch, charges, leaks, metadata, letters = entry
+    plan_ids, at_ms, epoch, charges, leaks, metadata, letters, receipts = entry
     rows = [(name, to, context, peer, data.hex(), after) for name, to, context, peer, data, after in letters]
-    return plan_ids, at_ms, epoch, list(map(tuple, charges)), list(map(tuple, leaks)), metadata, rows
+    return (
+        plan_ids,
+        at_ms,
+        epoch,
+        list(map(tuple, charges)),
+        list(map(tuple, leaks)),
+        metadata,
+        rows,
+        list(map(tuple, receipts)),
+    )
 
 
 def read_entry(data: object) -> PlanEntry:
     """Read what ``plans_note`` wrote; also a plan by itself with at most one letter, as it was written once."""
-    ids, at_ms, epoch, charges, leaks, metadata, letters = _list(data)
+    ids, at_ms, epoch, charges, leaks, metadata, letters, *receipts = _list(data)
     if isinstance(ids, str):
         ids, letters = [ids], [] if letters is None else [letters]
     return PlanEntry(
@@ -495,7 +565,13 @@ def read_entry(data: object) -> PlanEntry:
         ),
         tuple((str(pair[0]), str(pair[1])) for pair in map(_list, _list(metadata))),
         tuple(map(_read_letter, _list(letters))),
+        tuple(map(_read_receipt, _list(receipts[0]))) if receipts else (),
     )
+
+
+def _read_receipt(data: object) -> ReceiptRow:
+    context, target, epoch, nonce, digest, previous, text = _list(data)
+    return ReceiptRow(str(context), str(target), _int(epoch), _int(nonce), str(digest), str(previous), str(text))
 
 
 def _letter_data(letter: Letter) -> list[object]:

@@ -36,6 +36,7 @@ from .interpreters import OnEvent, Plan
 from .outbox import Deliver, Outbox
 from .policy import EffectPolicyRegistry
 from .production import Performed, ProductionEffectInterpreter, Reserved
+from .receipts import FlowReceipt
 from .window import HEAD_OF, WINDOW_REQUESTS_MAX, Guarded, Head, judge_window
 
 OnOutcome = Callable[[SendRequest, GuardOutcome], None]
@@ -261,7 +262,13 @@ class EffectGuard:
         # From here to the reservation nothing waits, so what is judged by still holds when it is taken.
         now_ms = self._engine.clock.now_ms()
         window = judge_window(
-            requests, placed, look=self._look, book=self.book, at_ms=now_ms, new_plan_id=self._new_plan_id
+            requests,
+            placed,
+            look=self._look,
+            book=self.book,
+            at_ms=now_ms,
+            new_plan_id=self._new_plan_id,
+            issue=self.interpreter.issue,
         )
         if window is None:
             return await self._guard_each(requests, placed, flush=flush)
@@ -349,6 +356,14 @@ class EffectGuard:
         self.book.reset(context, peer, observer)
         self._engine.note(reset_note(context, peer, observer))
         await self._engine.flush()
+
+    def receipt_for(self, letter: Letter) -> FlowReceipt | None:
+        """The signed receipt for what a letter cost, to go along with it: for a *deliver*. None when it was free.
+
+        The letters of a window share one, for what they cost together.
+        """
+        row = self.book.receipt_of(letter.envelope_id)
+        return None if row is None else FlowReceipt.from_bytes(row.text)
 
     async def drained(self) -> None:
         """Return when nothing waits to leave."""

@@ -33,6 +33,7 @@ from .commands import (
     Success,
 )
 from .interpreters import EffectEvent, OnEvent, Plan, check_plan, envelope_id, event_of, nonce_of
+from .receipts import ReceiptIssuer
 
 OnLetter = Callable[[Letter], None]
 Performed = tuple[EffectResult, ...]
@@ -71,6 +72,7 @@ class ProductionEffectInterpreter:
         self._on_letter = on_letter
         self._on_event = on_event
         self._in_flight: dict[str, asyncio.Future[None]] = {}
+        self.issue = ReceiptIssuer(str(engine.authority), engine.folder.authority, self.book).issue
         self._count = 0
 
     async def execute(self, command: EffectCommand) -> EffectResult:
@@ -150,7 +152,7 @@ class ProductionEffectInterpreter:
         check_plan(plan)
         entry = _entry_of(plan, at_ms=self._engine.clock.now_ms(), epoch=self.book.epoch)
         try:
-            self.book.reserve(entry)
+            entry = self.book.reserve(entry, issue=self.issue)
         except (InsufficientBudget, LeakageExceeded, OutboxFull) as problem:
             index, kind = _first_problem(self.book, plan, entry)
             raise InterpreterError(index, kind, str(problem)) from problem

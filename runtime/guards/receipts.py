@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from antiphon.facts import RemoteViolation
 from antiphon.facts.encoding import canonical_bytes
 from antiphon.journal.chain import Signer
+from antiphon.journal.guard_book import Charge, GuardBook, ReceiptRow
 
 from .commands import COST_MAX
 
@@ -63,33 +65,54 @@ class FlowReceipt:
         """The receipt in the canonical encoding."""
         return canonical_bytes({name: getattr(self, name) for name in self.__slots__})
 
+    @classmethod
+    def from_bytes(cls, data: bytes | str) -> FlowReceipt:
+        """Read what ``to_bytes`` wrote; nothing of it is believed. Raises ``ReceiptInvalid``."""
+        try:
+            values = orjson.loads(data)
+            texts = [values[name] for name in ("context", "source", "target", "previous", "signature")]
+            numbers = [values[name] for name in ("epoch", "cost", "nonce")]
+            is_whole = len(values) == len(cls.__slots__)
+        except (orjson.JSONDecodeError, KeyError, TypeError) as problem:
+            raise ReceiptInvalid("form", "it is no receipt") from problem
+        if not is_whole or {type(each) for each in texts} != {str} or {type(each) for each in numbers} != {int}:
+            raise ReceiptInvalid("form", "it has other fields than a receipt")
+        return cls(**values)
 
-class ReceiptBook:
-    """Writes the receipts of one source: one stream for each context, which begins anew with each epoch."""
 
-    def __init__(self, source: str, signer: Signer) -> None:
+class ReceiptIssuer:
+    """Writes the receipts of one source: a chain for each context, which begins anew with each epoch.
+
+    *book* says which was the last; the chain is the journal's, whoever guards its sends.
+    """
+
+    def __init__(self, source: str, signer: Signer, book: GuardBook) -> None:
         self._source = source
         self._signer = signer
-        self._last: dict[str, FlowReceipt] = {}
+        self._book = book
 
-    def write(self, *, context: str, target: str, epoch: int, cost: int) -> FlowReceipt:
-        """The next receipt of *context*. Raises ``ReceiptInvalid`` for an epoch before the last one's."""
-        last = self._last.get(context)
-        if last is not None and epoch < last.epoch:
-            raise ReceiptInvalid("epoch", f"epoch {epoch} is over, {last.epoch} has begun")
-        is_first = last is None or epoch > last.epoch
+    def issue(self, charge: Charge) -> ReceiptRow:
+        """The next receipt of the charge's context, ~40 µs; for ``GuardBook.reserve``, which keeps it."""
+        last = self._book.last_receipt(charge.context)
         receipt = FlowReceipt(
-            context=context,
+            context=charge.context,
             source=self._source,
-            target=target,
-            epoch=epoch,
-            cost=cost,
-            nonce=1 if is_first or last is None else last.nonce + 1,
-            previous=FIRST if is_first or last is None else last.digest,
+            target=charge.peer,
+            epoch=self._book.epoch,
+            cost=charge.amount,
+            nonce=1 if last is None else last.nonce + 1,
+            previous=FIRST if last is None else last.digest,
         )
         signed = replace(receipt, signature=self._signer.sign(receipt.message()).hex())
-        self._last[context] = signed
-        return signed
+        return ReceiptRow(
+            signed.context,
+            signed.target,
+            signed.epoch,
+            signed.nonce,
+            signed.digest,
+            signed.previous,
+            signed.to_bytes().decode(),
+        )
 
 
 def verify_receipt(receipt: FlowReceipt, known_key: bytes) -> None:

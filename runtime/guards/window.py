@@ -13,10 +13,11 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from antiphon.facts import Fact
-from antiphon.journal.guard_book import Charge, GuardBook, Letter, OutboxFull, PlanEntry, Revealed
+from antiphon.journal.guard_book import Charge, GuardBook, Letter, OutboxFull, PlanEntry, ReceiptRow, Revealed
 
 from .chain import evaluate, validate_plan
 from .commands import (
+    COST_MAX,
     Appended,
     AppendJournal,
     ChargeBudget,
@@ -136,6 +137,7 @@ def judge_window(
     book: GuardBook,
     at_ms: int,
     new_plan_id: Callable[[], str],
+    issue: Callable[[Charge], ReceiptRow] | None = None,
 ) -> Window | None:
     """Judge *requests*, each with its head, in order, and reserve what the allowed ones take; in one step of the loop.
 
@@ -187,7 +189,7 @@ def judge_window(
         tuple(plan_ids), at_ms, book.epoch, tuple(_charges(unique)), tuple(_leaks(unique)), (), tuple(letters)
     )
     try:
-        book.reserve(entry)
+        entry = book.reserve(entry, issue=issue)
     except OutboxFull:
         return None  # as many as still fit go by themselves
     return Window(ends, Taken(entry, facts, lambda: _commands(ends)), lambda: _plans(ends))
@@ -231,12 +233,16 @@ def _as_left(head: Head) -> GuardSnapshot:
 
 
 def _charges(heads: Iterable[Head]) -> Iterator[Charge]:
-    """One charge for each account."""
+    """One charge for each account, or several where a receipt could not name the sum."""
     totals: dict[tuple[str, str], int] = {}
     for head in heads:
         key = (head.request.context, head.request.peer)
         totals[key] = totals.get(key, 0) + head.count * head.request.cost
-    return (Charge(context, peer, amount) for (context, peer), amount in totals.items())
+    for (context, peer), amount in totals.items():
+        while amount > COST_MAX:
+            yield Charge(context, peer, COST_MAX)
+            amount -= COST_MAX
+        yield Charge(context, peer, amount)
 
 
 def _leaks(heads: Iterable[Head]) -> Iterator[Revealed]:

@@ -24,6 +24,7 @@ from antiphon.runtime.guards.commands import LeakClaim, SendRequest
 from antiphon.runtime.guards.guard import EffectGuard, OwnerCapabilities
 from antiphon.runtime.guards.outbox import Outbox, note_left
 from antiphon.runtime.guards.production import ProductionEffectInterpreter
+from antiphon.runtime.guards.receipts import verify_receipt
 from antiphon.runtime.guards.window import Guarded
 from antiphon.runtime.opening import open_engine
 from antiphon.runtime.resilience.budget import Timing
@@ -107,6 +108,8 @@ class _Machine:
         self.problems: list[str] = []
         self.arrived: list[tuple[str, str]] = []
         self.acknowledged: set[str] = set()
+        self.receipts: dict[int, str] = {}
+        self._guard: EffectGuard | None = None
         self.step_count = self.call_count = 0
 
     async def live(self, point: Point | None) -> None:
@@ -166,7 +169,9 @@ class _Machine:
         )
         engines.append(engine)
         pace = Timing(elapsed_s=self.loop.time, sleep=asyncio.sleep, chance=self.random.random)
-        async with EffectGuard(engine, capabilities=OwnerCapabilities(), deliver=self._deliver, pace=pace) as guard:
+        guard = EffectGuard(engine, capabilities=OwnerCapabilities(), deliver=self._deliver, pace=pace)
+        self._guard = guard
+        async with guard:
             await course(guard)
         await engine.close()
 
@@ -176,7 +181,19 @@ class _Machine:
         if self.random.random() < 0.2:
             raise AntiphonError("nobody answers")
         self.arrived.append((letter.envelope_id, letter.data.decode()))
+        self._take_receipt(letter)
         await asyncio.sleep(0.001)
+
+    def _take_receipt(self, letter: Letter) -> None:
+        """The receipt that came along: signed by the sender, and no other of its number ever came."""
+        assert self._guard is not None, "somebody sends"
+        receipt = self._guard.receipt_for(letter)
+        if receipt is None:
+            self.problems.append(f"{letter.data!r} came without a receipt")
+            return
+        verify_receipt(receipt, self._guard.engine.folder.authority.public_key)
+        known = self.receipts.setdefault(receipt.nonce, receipt.digest)
+        self._check(known == receipt.digest, f"two receipts of number {receipt.nonce} came")
 
     # The courses of a life
 
@@ -369,6 +386,19 @@ def _new_id_each_time() -> list[Any]:
         begin(self, engine, deliver_anew, **others)
 
     return [patch.object(Outbox, "__init__", mutant)]
+
+
+@_bug("the chain of receipts begins anew with each life")
+def _receipts_begin_anew() -> list[Any]:
+    take = GuardBook._take_receipts
+
+    def mutant(self: Any, entry: PlanEntry) -> None:
+        held = dict(self._receipts)
+        take(self, entry)
+        if entry.plan_ids[0] not in self._pending and not held:
+            self._receipts.clear()
+
+    return [patch.object(GuardBook, "_take_receipts", mutant)]
 
 
 @_bug("nobody notes that an envelope has left")
