@@ -81,18 +81,19 @@ from antiphon.journal.stores.tables import ViewCheckpoint
 from antiphon.journal.sync.messages import Acks, IncomingRun, IngestResult
 from antiphon.reactive import AppError, SchedulerStatistics, SignalHub, SignalStatistics, Window
 
-from .events import Events, InvariantViolated, JournalCommitted, JournalRefused, ShutdownStage, kind_of
+from .events import InvariantViolated, JournalCommitted, JournalRefused, ShutdownStage, kind_of
 from .fact_sinks import FactSinks
 from .follower import FollowerService, FollowerStatistics
 from .fork_judge import VOID_CODE, ForkJudge
 from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
 from .keeper import Erasing, Keeper
 from .lull import Lull
+from .problems import ProblemBook
 from .recall import MemberReader
 from .run_account import account_of, lagged_count, recomputation_count
+from .surroundings import Surroundings
 from .sync_status import SyncMonitor
 from .tasks import OwnedTasks
-from .threads import SYSTEM_THREADS, Threads
 from .view_host import CheckpointKey, ViewHost
 from .witness import ForkWitness, Quarantine
 
@@ -107,8 +108,6 @@ RUNS_READ_INLINE_MAX = 4
 FACTS_A_TURN_MAX = 200
 # While this journal commits without a pause, a peer has its turn after so many writes: neither waits for ever.
 WRITES_FIRST = 4
-# A person reads the first few; a view that fails on everything must not fill the memory with sentences.
-PROBLEMS_MAX = 100
 
 # Folding so many facts again takes half a second; writing a view's state down, a few milliseconds.
 CHECKPOINT_FACTS = 50_000
@@ -255,121 +254,127 @@ class EngineStatistics(NamedTuple):
         return recomputation_count(self.scheduler, self.signals)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What earlier lives left in a journal's folder, taken over and ready to go on."""
+
+    folder: JournalFolder
+    index: JournalIndex
+    writer: LogWriter
+    registry: FactRegistry
+    follower: FollowerService
+    end_history: Callable[[], None]
+    """What ends the follower when the loop that it talks to is gone."""
+    own_chains: Sequence[OwnChain] = ()
+    frozen_chains: Mapping[Namespace, ChainId] = field(default_factory=dict)
+    """The chain before the one that opens next, in each namespace."""
+    problems: Sequence[str] = ()
+    erasures: ErasureBook | None = None
+    guard_notes: Sequence[LocalNote] = ()
+    """What guards wrote down; taken in when somebody asks for the book."""
+
+
 class JournalEngine:
     """An open journal: commit, ingest, publish.
 
     Built by ``opening.open_engine``, which reads the folder; from then on the loop that built it is its only user.
     """
 
-    def __init__(
-        self,
-        *,
-        folder: JournalFolder,
-        index: JournalIndex,
-        writer: LogWriter,
-        registry: FactRegistry,
-        follower: FollowerService,
-        clock: Clock,
-        random_bytes: Callable[[int], bytes],
-        namespace: Namespace = DEFAULT_NAMESPACE,
-        own_chains: Iterable[OwnChain] = (),
-        frozen_chains: Mapping[Namespace, ChainId] | None = None,
-        problems: Sequence[str] = (),
-        end_history: Callable[[], None],
-        threads: Threads = SYSTEM_THREADS,
-        erasures: ErasureBook | None = None,
-        guard_notes: Sequence[LocalNote] = (),
-        events: Events | None = None,
-    ) -> None:
-        self.folder = folder
-        self.events = events or Events()
-        # What guards wrote down in earlier lives; taken in when somebody asks for the book.
-        self._guard_notes = tuple(guard_notes)
-        self._guard_book: GuardBook | None = None
-        self.index = index
-        index.read_run = self.read_run
-        self.registry = registry
-        self.follower = follower
+    def __init__(self, found: Found, around: Surroundings, *, namespace: Namespace = DEFAULT_NAMESPACE) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._around = around
+        self._clock = around.clock
+        self.events = around.events
         self.namespace = namespace
-        self._problems = list(problems)
-        self._untold_problems = 0
-        self._failed_views: set[str] = set()
-        # What ends the follower when the loop that it talks to is gone.
-        self._end_history = end_history
+        # What was found.
+        self.folder = found.folder
+        self.index = found.index
+        self.index.read_run = self.read_run
+        self.registry = found.registry
+        self.follower = found.follower
+        self._end_history = found.end_history
+        self._problems = ProblemBook(found.problems)
+        self.erasures = found.erasures if found.erasures is not None else ErasureBook()
+        # What an earlier life was told to erase and had not done yet: until it is, no kept state of a view counts.
+        self._has_unerased = False
+        self._forgetting: asyncio.Future[None] | None = None
+        self._guard_notes = tuple(found.guard_notes)
+        self._guard_book: GuardBook | None = None
+        # Who looks.
+        rx = AsyncIOScheduler(self._loop)
         self.hub = SignalHub()
         self.sync_monitor = SyncMonitor(self.hub)
-        rx = AsyncIOScheduler(asyncio.get_running_loop())
-        self.views = ViewHost(
+        self.views = self._build_views(rx)
+        # The views are given each window first; what reads them inside a sink sees the facts already.
+        self.sinks = FactSinks(lambda text: self.hub.report_error(AppError("sink-detached", text)))
+        self.sinks.attach(self.views)
+        self.acks: AckKeeper | None = None
+        self._listeners: list[RunListener] = []
+        self._facts_since_kept = 0
+        # The way of a commit.
+        self._types: dict[type[Fact], FactType] = {}
+        self._has_mutable_types = False
+        self._own: dict[Namespace, OwnChain] = {chain.info.namespace: chain for chain in found.own_chains}
+        self._frozen: dict[Namespace, ChainId] = dict(found.frozen_chains)
+        # Stamps from the far future order their own facts and nobody else's.
+        self._hlc_seen = max((seen for seen in self.index.clocks() if self._is_near(seen)), default=0)
+        self._window: Window[Entry] = Window(rx, self._close_window, size_of=entry_size)
+        self._notes: Window[Noted] = Window(rx, self._close_notes, size_of=_noted_size)
+        # Whether a commit of the open window brings a local line along.
+        self._is_noted = False
+        self._writer = found.writer
+        self._frame_hash = found.writer.synced.frame_hash
+        self._commits: GroupCommit[Cargo] = GroupCommit(
+            found.writer, on_written=self._on_written, on_failed=self._on_failed, threads=around.threads
+        )
+        self._window_count = 0
+        # The way of a peer's runs.
+        self._ingesting = asyncio.Lock()
+        self._parking = Parking()
+        self._refused = 0
+        self.quarantine = Quarantine(self.note, self._clock.now_ms)
+        self._witness = ForkWitness(self, self.commit)
+        self.judge = ForkJudge(self.index, self.read_run, self._on_judged)
+        self._hiding = OwnedTasks()
+        # Housekeeping, and the end.
+        self.keeper = self._build_keeper()
+        self._lull = Lull(self._loop, self._on_lull)
+        self._before_closing: list[Callable[[], Awaitable[None]]] = []
+        self._closing = asyncio.Lock()
+        self._is_closed = self._is_given_back = False
+
+    def _build_views(self, scheduler: AsyncIOScheduler) -> ViewHost:
+        return ViewHost(
             self.hub,
-            rx,
-            clock,
+            scheduler,
+            self._clock,
             read_history=self.read_history,
             recall=self._build_member_reader(),
             decode=self._decode,
             on_damage=self._on_damage,
         )
-        # The views are given each window first; what reads them inside a sink sees the facts already.
-        self.sinks = FactSinks(lambda text: self.hub.report_error(AppError("sink-detached", text)))
-        self.sinks.attach(self.views)
-        self._loop = asyncio.get_running_loop()
-        self._clock = clock
-        self._random = random_bytes
-        self._types: dict[type[Fact], FactType] = {}
-        self._has_mutable_types = False
-        self._own: dict[Namespace, OwnChain] = {chain.info.namespace: chain for chain in own_chains}
-        # The chain before the one that opens next, in each namespace.
-        self._frozen: dict[Namespace, ChainId] = dict(frozen_chains or {})
-        # Stamps from the far future order their own facts and nobody else's.
-        self._hlc_seen = max((seen for seen in index.clocks() if self._is_near(seen)), default=0)
-        self._window: Window[Entry] = Window(rx, self._close_window, size_of=entry_size)
-        self._notes: Window[Noted] = Window(rx, self._close_notes, size_of=_noted_size)
-        # Whether a commit of the open window brings a local line along.
-        self._is_noted = False
-        self.acks: AckKeeper | None = None
-        self._commits: GroupCommit[Cargo] = GroupCommit(
-            writer, on_written=self._on_written, on_failed=self._on_failed, threads=threads
-        )
-        self._frame_hash = writer.synced.frame_hash
-        self._writer = writer
-        self.erasures = erasures if erasures is not None else ErasureBook()
-        # What an earlier life was told to erase and had not done yet: until it is, no kept state of a view counts.
-        self._has_unerased = False
-        self.keeper = Keeper(
-            folder.path,
-            writer.disk,
-            threads=threads,
+
+    def _build_keeper(self) -> Keeper:
+        return Keeper(
+            self.folder.path,
+            self._writer.disk,
+            threads=self._around.threads,
             copy_forward=self._copy_forward,
             start_file=self._start_file,
-            erase_rows=follower.erase,
+            erase_rows=self.follower.erase,
             erasures=self.erasures,
-            chains=lambda: [state.info for state in index.chains()],
+            chains=lambda: [state.info for state in self.index.chains()],
             collapsed=self._collapsed,
             on_problem=self.note_problem,
-            file_number=writer.synced.file_number,
+            file_number=self._writer.synced.file_number,
             runs_of=self._runs_of,
             find_runs=self._find_runs,
             late_openings=self._late_openings,
-            is_anything_missing=index.is_anything_missing,
+            is_anything_missing=self.index.is_anything_missing,
             on_lost=self._lose,
-            now_ms=clock.now_ms,
+            now_ms=self._clock.now_ms,
         )
-        self._lull = Lull(self._loop, self._on_lull)
-        self._forgetting: asyncio.Future[None] | None = None
-        self._before_closing: list[Callable[[], Awaitable[None]]] = []
-        self._facts_since_kept = 0
-        self._listeners: list[RunListener] = []
-        self._parking = Parking()
-        self._hiding = OwnedTasks()
-        self.quarantine = Quarantine(self.note, clock.now_ms)
-        self._witness = ForkWitness(self, self.commit)
-        self.judge = ForkJudge(index, self.read_run, self._on_judged)
-        self._ingesting = asyncio.Lock()
-        self._window_count = 0
-        self._refused = 0
-        self._pid = os.getpid()
-        self._is_closed = False
-        self._closing = asyncio.Lock()
-        self._is_given_back = False
 
     @property
     def authority(self) -> AuthorityId:
@@ -388,7 +393,7 @@ class JournalEngine:
 
     def random_bytes(self, count: int) -> bytes:
         """So many bytes of this journal's randomness."""
-        return self._random(count)
+        return self._around.random_bytes(count)
 
     @property
     def is_closed(self) -> bool:
@@ -403,21 +408,15 @@ class JournalEngine:
     @property
     def problems(self) -> tuple[str, ...]:
         """What was found wrong since the opening: the first hundred, and how many more there were."""
-        more = (f"… and {self._untold_problems} more",) if self._untold_problems else ()
-        return (*self._problems, *more)
+        return self._problems.told()
 
     def note_problem(self, problem: str) -> None:
         """Keep a sentence for whoever asks what went wrong."""
-        if len(self._problems) < PROBLEMS_MAX:
-            self._problems.append(problem)
-        else:
-            self._untold_problems += 1
+        self._problems.note(problem)
 
     def report_view_failure(self, view_id: str, error: AppError) -> None:
         """Tell of a fact on which a view failed; the first of each view is kept as a problem."""
-        if view_id not in self._failed_views:
-            self._failed_views.add(view_id)
-            self.note_problem(f"{error.text}; the fact was left out, and others like it will be")
+        self._problems.note_view(view_id, error.text)
         self.hub.report_error(error)
 
     # Facts in: commits of this journal
@@ -832,7 +831,7 @@ class JournalEngine:
                     part,
                     wall_ms=wall_ms,
                     hlc_floor=self._hlc_floor(wall_ms),
-                    randomness=self._random(16 * len(part)),
+                    randomness=self.random_bytes(16 * len(part)),
                     signer=self.folder.writer,
                 )
                 runs.append(run)
@@ -865,7 +864,7 @@ class JournalEngine:
                 namespace=namespace,
                 writer=self.folder.writer,
                 authority=self.folder.authority,
-                nonce=self._random(16),
+                nonce=self.random_bytes(16),
                 device=self.folder.journal_id,
                 label=self.folder.label,
                 predecessor=chain.info.chain if chain else self._frozen.get(namespace),

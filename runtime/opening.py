@@ -54,10 +54,11 @@ from antiphon.journal.stores.folder import DATABASE_FILE
 from antiphon.journal.stores.log import file_path, part_numbers, segment_path
 
 from .clock import SystemClock
-from .engine import JournalEngine
+from .engine import Found, JournalEngine
 from .entropy import system_random
 from .events import Events, RuntimeStarted
 from .follower import FollowerService
+from .surroundings import Surroundings
 from .threads import SYSTEM_THREADS, Threads
 
 # One DuckDB transaction of this many facts costs about as much memory as it saves time.
@@ -112,92 +113,104 @@ async def open_engine(
     ``NotAJournal``, ``JournalHeld``, ``FormatTooNew``, ``StoreUnavailable``, or ``SchemaDrift`` when one of *types*
     differs from what the journal knows.
     """
-    find_database = open_database or _open_database
-    clock = clock or SystemClock()
+    around = Surroundings(clock or SystemClock(), random_bytes, disk or Disk(), threads, events or Events())
     registry = build_fact_registry()
     for model in types:
         registry.register(model)
-    thread = threads.executor("antiphon-duckdb")
-    loop = asyncio.get_running_loop()
-    opening = loop.run_in_executor(
-        thread,
-        lambda: _recover(
+    history = _HistoryThread(threads, open_database or _open_database, around.clock)
+    recovered = await history.read(
+        partial(
+            _recover,
             path,
             author=author,
             registry=registry,
-            clock=clock,
-            random_bytes=random_bytes,
+            around=around,
             may_create=may_create,
-            find_database=find_database,
-        ),
+            find_database=history.find_database,
+        )
     )
     try:
-        recovered = await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        await _give_back(opening)
-        thread.shutdown(wait=True)
-        raise
-    except BaseException:
-        thread.shutdown(wait=True)
-        raise
-    folder = recovered.folder
-    try:
-        registry.remember(recovered.registrations)
         book = _build_book(recovered, registry, may_erase)
-        continues = _may_continue(recovered)
-        chains = _own_chains(recovered.index, folder)
-        own = _writable(chains, recovered) if continues and not folder.label_changed else []
-        folder.ended = {each.info.chain for each in chains if each not in own}
-        writer = _continue_log(recovered, disk or Disk(), continues=continues)
-        newest = recovered.database
-
-        def open_again() -> DuckdbFollower:
-            nonlocal newest
-            newest = opened = find_database(folder, clock.now_ms())
-            return opened
-
-        def end_history() -> None:
-            thread.shutdown(wait=True)
-            if newest is not None:
-                newest.close()
-
-        follower = FollowerService(
-            open_again,
-            recovered.database,
-            catch_up=lambda database: _catch_up(folder, database, registry, writer.synced),
-            thread=thread,
-        )
+        found = _take_over(recovered, registry, book, history, around.disk)
     except BaseException:
         _close(recovered)
-        thread.shutdown(wait=False)
+        history.thread.shutdown(wait=False)
         raise
-    engine = JournalEngine(
+    engine = JournalEngine(found, around, namespace=namespace)
+    engine.judge.look()
+    await engine.judge.settle()
+    engine.forget([claim for claim in book.claims() if claim.fact_id in recovered.unerased])
+    engine.forget_retired(recovered.unretired)
+    if engine.events.is_heard:
+        engine.events.emit(RuntimeStarted(service="journal"))
+    return engine
+
+
+class _HistoryThread:
+    """DuckDB's thread, which reads the folder first, and the newest database that was opened on it."""
+
+    def __init__(self, threads: Threads, find_database: OpenDatabase, clock: Clock) -> None:
+        self.thread = threads.executor("antiphon-duckdb")
+        self.find_database = find_database
+        self._clock = clock
+        self.newest: DuckdbFollower | None = None
+
+    async def read(self, read: Callable[[], _Recovered]) -> _Recovered:
+        """Read the folder on the thread; whatever goes wrong meanwhile, nothing of it stays open."""
+        opening = asyncio.get_running_loop().run_in_executor(self.thread, read)
+        try:
+            recovered = await asyncio.shield(opening)
+        except BaseException as problem:
+            if isinstance(problem, asyncio.CancelledError):
+                await _give_back(opening)
+            self.thread.shutdown(wait=True)
+            raise
+        self.newest = recovered.database
+        return recovered
+
+    def open_again(self, folder: JournalFolder) -> DuckdbFollower:
+        """On the thread: another connection, after one that failed."""
+        self.newest = opened = self.find_database(folder, self._clock.now_ms())
+        return opened
+
+    def end(self) -> None:
+        """End the thread and close what it had open; blocks."""
+        self.thread.shutdown(wait=True)
+        if self.newest is not None:
+            self.newest.close()
+
+
+def _take_over(
+    recovered: _Recovered, registry: FactRegistry, book: ErasureBook, history: _HistoryThread, disk: Disk
+) -> Found:
+    """Go on where earlier lives stopped: decide which chains may, take the log over, and set DuckDB behind it."""
+    folder = recovered.folder
+    registry.remember(recovered.registrations)
+    continues = _may_continue(recovered)
+    chains = _own_chains(recovered.index, folder)
+    own = _writable(chains, recovered) if continues and not folder.label_changed else []
+    ended = [each.info for each in chains if each not in own]
+    folder.ended = {info.chain for info in ended}
+    writer = _continue_log(recovered, disk, continues=continues)
+    follower = FollowerService(
+        partial(history.open_again, folder),
+        recovered.database,
+        catch_up=lambda database: _catch_up(folder, database, registry, writer.synced),
+        thread=history.thread,
+    )
+    return Found(
         folder=folder,
         index=recovered.index,
         writer=writer,
         registry=registry,
         follower=follower,
-        clock=clock,
-        random_bytes=random_bytes,
-        namespace=namespace,
+        end_history=history.end,
         own_chains=own,
-        frozen_chains={each.info.namespace: each.info.chain for each in chains if each not in own},
+        frozen_chains={info.namespace: info.chain for info in ended},
         problems=recovered.problems,
-        end_history=end_history,
-        threads=threads,
         erasures=book,
         guard_notes=recovered.guard_notes,
-        events=events,
     )
-    engine.judge.look()
-    await engine.judge.settle()
-    engine.forget([claim for claim in book.claims() if claim.fact_id in recovered.unerased])
-    engine.forget_retired(recovered.unretired)
-    if recovered.damaged_parts:
-        engine.keeper.mend(recovered.damaged_parts)
-    if engine.events.is_heard:
-        engine.events.emit(RuntimeStarted(service="journal"))
-    return engine
 
 
 def _build_book(recovered: _Recovered, registry: FactRegistry, may_erase: ErasureRight) -> ErasureBook:
@@ -240,12 +253,12 @@ def _recover(
     *,
     author: str | None,
     registry: FactRegistry,
-    clock: Clock,
-    random_bytes: Callable[[int], bytes],
+    around: Surroundings,
     may_create: bool,
     find_database: OpenDatabase,
 ) -> _Recovered:
-    folder = open_folder(path, label=author, random_bytes=random_bytes, may_create=may_create)
+    clock = around.clock
+    folder = open_folder(path, label=author, random_bytes=around.random_bytes, may_create=may_create)
     index = JournalIndex(partial(read_run_bytes, folder.path))
     recovered = _Recovered(folder, index, LogCursor.at_start(journal=folder.journal_id), [], None)
     try:

@@ -1,0 +1,44 @@
+"""What went wrong since a journal was opened, in sentences for whoever asks.
+
+Bounded: a person reads the first few, and a view that fails on everything must not fill the memory. Tells nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+PROBLEMS_MAX = 100
+
+
+class ProblemBook:
+    """The first hundred problems, and how many more there were.
+
+    >>> book = ProblemBook(["the log was read anew"])
+    >>> for number in range(101):
+    ...     book.note(f"problem {number}")
+    >>> book.told()[0], book.told()[-1]
+    ('the log was read anew', '… and 2 more')
+    """
+
+    def __init__(self, problems: Iterable[str] = ()) -> None:
+        self._problems = list(problems)
+        self._untold_count = 0
+        self._failed_views: set[str] = set()
+
+    def note(self, problem: str) -> None:
+        """Keep a sentence."""
+        if len(self._problems) < PROBLEMS_MAX:
+            self._problems.append(problem)
+        else:
+            self._untold_count += 1
+
+    def note_view(self, view_id: str, problem: str) -> None:
+        """Keep that a fact failed in a view, the first of each view."""
+        if view_id not in self._failed_views:
+            self._failed_views.add(view_id)
+            self.note(f"{problem}; the fact was left out, and others like it will be")
+
+    def told(self) -> tuple[str, ...]:
+        """All that was kept, and a last line about the rest."""
+        more = (f"… and {self._untold_count} more",) if self._untold_count else ()
+        return (*self._problems, *more)
