@@ -71,8 +71,11 @@ def explore(
 ) -> Exploration:
     """Every reachable configuration, shortest runs first; one fault of each kind and place is reported.
 
-    Costs O(configurations × roles). Example: `explore({"A": …, "B": …}).is_safe`.
+    Costs O(configurations × roles). Raises ValueError when `bound` or `limit` is less than 1, and when a role has too
+    many states to be held. Example: `explore({"A": …, "B": …}).is_safe`.
     """
+    if bound < 1 or limit < 1:
+        raise ValueError(f"a queue holds at least one message and a limit is at least 1, got {bound} and {limit}")
     system = LocalSystem(roles, bound=bound)
     parents: _Parents = {system.initial: None}
     leading: dict[Configuration, list[Configuration]] = {}

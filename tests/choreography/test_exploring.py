@@ -114,3 +114,9 @@ def test_a_deadlock_that_a_longer_queue_would_not_have_says_so() -> None:
     assert kinds(found) == ["deadlock"]
     assert "A waits for room for !B x in a queue of 1" in found.faults[0].message
     assert explore(crossing, bound=2).is_safe
+
+
+@pytest.mark.parametrize(("bound", "limit"), [(0, 10), (-1, 10), (2, 0)])
+def test_no_room_and_no_limit_are_refused(bound: int, limit: int) -> None:
+    with pytest.raises(ValueError, match=f"got {bound} and {limit}"):
+        explore({"A": send("B", x=END), "B": recv("A", x=END)}, bound=bound, limit=limit)
