@@ -27,13 +27,13 @@ from antiphon.journal import (
     NotAJournal,
     is_journal,
     is_seal_valid,
-    read_log,
     read_run_bytes,
 )
 from antiphon.journal.bases import base_of_note
 from antiphon.journal.sealing import leave_out
-from antiphon.journal.stores.folder import LOCK_FILE, closed_at
+from antiphon.journal.stores.folder import LOCK_FILE, closed_at, doubtful_at
 from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, part_paths
+from antiphon.journal.stores.reader import read_acknowledged
 from antiphon.reactive import Signal
 from antiphon.runtime.witness import Quarantined, read_quarantined
 from antiphon.views.actors import why_hidden
@@ -76,7 +76,8 @@ class OfflineJournal:
 
         The one place where a journal is read without owning it; ~4 µs a fact.
         """
-        for item in read_log(self.folder, self.cursor, segments=self.segments):
+        doubtful = doubtful_at(self.folder)
+        for item in read_acknowledged(self.folder, self.cursor, doubtful=doubtful, segments=self.segments):
             if isinstance(item, LogDamage):
                 # A file that cannot be entered is met again by every reading.
                 if item not in self.damages:

@@ -1138,6 +1138,7 @@ class JournalEngine:
 
     def _on_failed(self, cargoes: Sequence[Cargo], problem: StoreUnavailable) -> None:
         # Numbers that may have reached the disk are never used again: what is committed next opens new chains.
+        self.folder.doubtful = self._writer.synced.frame_hash
         self._freeze(*self._own.values())
         self._frame_hash = self._writer.synced.frame_hash
         self.registry.forget(registration for cargo in cargoes for registration in cargo.registrations)

@@ -52,6 +52,7 @@ from antiphon.journal.stores.accounts import GUARD_PREFIX
 from antiphon.journal.stores.duckdb import DuckdbFollower, set_aside
 from antiphon.journal.stores.folder import DATABASE_FILE
 from antiphon.journal.stores.log import file_path, part_numbers, segment_path
+from antiphon.journal.stores.reader import read_acknowledged
 
 from .clock import SystemClock
 from .engine import Found, JournalEngine
@@ -390,7 +391,7 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
     gathered: list[LogFrame] = []
     damages: list[LogDamage] = []
     count = 0
-    for frame in read_log(folder, recovered.cursor):
+    for frame in read_acknowledged(folder, recovered.cursor, doubtful=recovered.folder.doubtful):
         if isinstance(frame, LogDamage):
             recovered.is_damaged = True
             recovered.damaged_parts.add(frame.file_number)

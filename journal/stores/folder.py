@@ -47,8 +47,8 @@ RandomBytes = Callable[[int], bytes]
 
 
 class Leave(NamedTuple):
-    """How the last owner left: cleanly at *frame*, on which host, boot and inode; and own chains that are not written
-    any more although no other was begun after them."""
+    """How the last owner left: cleanly at *frame*, on which host, boot and inode; own chains that are not written
+    any more although no other was begun after them; and the frame behind which a write failed last."""
 
     is_clean: bool
     host: str
@@ -56,6 +56,7 @@ class Leave(NamedTuple):
     inode: int
     frame: str
     ended: frozenset[bytes] = frozenset()
+    doubtful: str = ""
 
 
 class KeySigner:
@@ -95,6 +96,9 @@ class JournalFolder:
     _descriptor: int
     ended: set[bytes] = field(default_factory=set)
     """Own chains that are never continued; kept in the lock file, since the next opening would not see why."""
+    doubtful: str = ""
+    """The last good frame when a write or sync failed: what follows it in its file was never acknowledged. The next
+    file says so too, but a disk that refuses takes no next file."""
     last_run: Mapping[str, object] = field(default_factory=dict)
     """What the run that closed last came to, for who looks at the journal later; empty when nobody knows."""
 
@@ -125,6 +129,7 @@ class JournalFolder:
             {
                 "boot": boot_id(),
                 "clean": is_clean,
+                "doubtful": self.doubtful,
                 "ended": " ".join(sorted(chain.hex() for chain in self.ended)),
                 "format": FORMAT_NUMBER,
                 "frame": frame,
@@ -213,6 +218,7 @@ def _open_locked(
         last_run=_read_last_run(stored),
         _descriptor=descriptor,
         ended=set(leave.ended) if leave is not None else set(),
+        doubtful=leave.doubtful if leave is not None else "",
     )
 
 
@@ -233,6 +239,16 @@ def last_run_of(path: Path) -> Mapping[str, object] | None:
             return _read_last_run(_read_lock(file.fileno())) or None
     except OSError:
         return None
+
+
+def doubtful_at(path: Path) -> str:
+    """The hash of the frame behind which a write failed last (see ``JournalFolder.doubtful``); "" when none did."""
+    try:
+        with (path / LOCK_FILE).open("rb") as file:
+            leave = _read_leave(_read_lock(file.fileno()))
+    except OSError:
+        return ""
+    return leave.doubtful if leave is not None else ""
 
 
 def check_label(label: str | None) -> None:
@@ -332,7 +348,8 @@ def _read_leave(stored: Mapping[str, object]) -> Leave | None:
     """How the last owner left, or None when the lock file does not say it whole."""
     match stored:
         case {"clean": bool(clean), "host": str(host), "boot": str(boot), "inode": int(inode), "frame": str(frame)}:
-            return Leave(clean, host, boot, inode, frame, _read_ended(stored.get("ended", "")))
+            doubtful = str(stored.get("doubtful", ""))
+            return Leave(clean, host, boot, inode, frame, _read_ended(stored.get("ended", "")), doubtful)
     return None
 
 

@@ -51,6 +51,25 @@ def read_log(
         files.close()
 
 
+def read_acknowledged(
+    folder: Path, cursor: LogCursor, *, doubtful: str, segments: SegmentStore | None = None
+) -> Iterator[LogFrame | LogDamage]:
+    """As ``read_log``, up to the frame *doubtful* when no later file tells what became of what follows it: a write
+    failed there, and nothing could be written any more (see ``JournalFolder.doubtful``)."""
+
+    def is_end() -> bool:
+        position = cursor.position
+        is_there = bool(doubtful) and position.frame_hash == doubtful
+        return is_there and expected_end(folder, position.file_number, cursor.journal) is None
+
+    if is_end():
+        return
+    for item in read_log(folder, cursor, segments=segments):
+        yield item
+        if is_end():
+            return
+
+
 def read_file(
     folder: Path, number: int, chains: dict[ChainId, tuple[ChainInfo, Head]]
 ) -> tuple[FileHeader, Iterator[LogFrame | LogDamage]]:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon import Fact, Journal, view
+from antiphon.app.offline import open_offline, verify_log
 from antiphon.facts import FactRecord, FactRegistry
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import Draft, StoreUnavailable, parse_run
@@ -174,6 +175,31 @@ async def test_a_frame_that_was_not_acknowledged_stays_out_for_ever(tmp_path: Pa
     for path in (tmp_path / "j").glob("journal.duckdb*"):
         path.unlink()
     assert await reread(tmp_path / "j") == ("first", "next")
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_a_frame_that_was_not_synced_stays_out_though_no_file_could_tell(tmp_path: Path, is_killed: bool) -> None:
+    """Found by seed 501952: no other file could be begun, so the next opening took the frame in, and a power loss took
+    it away again after views and peers had seen it."""
+    folder, dead = tmp_path / "j", tmp_path / "dead"
+    async with opened(folder) as (journal, disk):
+        disk.fail("sync")
+        with pytest.raises(StoreUnavailable):
+            await journal.commit(Said(text="void"))
+        disk.fail("open", times=1_000)
+        if is_killed:
+            shutil.copytree(folder, dead, ignore=shutil.ignore_patterns("journal.duckdb*"))
+            folder = dead  # as the process leaves it when it dies here
+    assert b'"void"' in (folder / "log" / "00000001.ndjson").read_bytes()
+    for _ in range(2):  # a life that writes nothing forgets nothing
+        found = verify_log(open_offline(folder))
+        assert (found.damages, found.fact_count) == ((), 2)
+        assert await reread(folder) == ("first",)
+    async with Journal.open(folder) as journal:
+        await journal.commit(Said(text="next"))
+    for path in folder.glob("journal.duckdb*"):
+        path.unlink()
+    assert await reread(folder) == ("first", "next")
 
 
 async def test_the_chain_after_a_failure_names_the_one_before(tmp_path: Path) -> None:
