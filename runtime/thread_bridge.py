@@ -11,9 +11,10 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from antiphon.reactive import Signal, SignalHub, Subscription, Update
+from antiphon.reactive import HandlerUnavailable, Signal, SignalHub, Subscription, Update
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,7 +43,10 @@ class ThreadBridge:
         return self.call(lambda: following._begin(self._hub, signal))
 
     def call(self, work: Callable[[], R]) -> R:
-        """Do *work* on the journal's loop and return its result; from another thread this waits for the loop."""
+        """Do *work* on the journal's loop and return its result; from another thread this waits for the loop.
+
+        Raises ``HandlerUnavailable`` when that loop has ended. One that merely stands still is waited for.
+        """
         try:
             is_here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
@@ -53,14 +57,19 @@ class ThreadBridge:
         async def run() -> R:
             return work()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+        return self.start(run()).result()
 
     def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
         """Run a coroutine of the journal on its loop: ``bridge.start(journal.commit(fact)).result()``.
 
-        Waiting for the result on the journal's own loop would wait for ever; await the coroutine there instead.
+        Waiting for the result on the journal's own loop would wait for ever; await the coroutine there instead. Raises
+        ``HandlerUnavailable`` when that loop has ended; the coroutine is closed then.
         """
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError as problem:  # it may end at any moment, so asking it first would not do
+            work.close()
+            raise HandlerUnavailable("reach the journal from another thread, since its loop has ended") from problem
 
 
 class Following(Generic[T]):
@@ -81,8 +90,9 @@ class Following(Generic[T]):
         with self._lock:
             self._is_closed = True
             subscription, self._subscription = self._subscription, None
-        if subscription is not None and not self._bridge._loop.is_closed():
-            self._bridge._loop.call_soon_threadsafe(subscription.close)
+        if subscription is not None:
+            with suppress(RuntimeError):  # the loop has ended, and its hub with it
+                self._bridge._loop.call_soon_threadsafe(subscription.close)
 
     def _begin(self, hub: SignalHub, signal: Signal[T]) -> Following[T]:
         self._subscription = hub.subscribe(signal, policy="latest")

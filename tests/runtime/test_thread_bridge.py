@@ -6,13 +6,14 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from antiphon import Fact, Journal, Signal, SignalNotFound, view
-from antiphon.reactive import SignalHub, Update
-from antiphon.runtime.thread_bridge import ThreadBridge
+from antiphon.reactive import HandlerUnavailable, SignalHub, Update
+from antiphon.runtime.thread_bridge import Following, ThreadBridge
 
 pytestmark = pytest.mark.asyncio
 
@@ -108,3 +109,51 @@ async def test_another_thread_commits_and_another_loop_follows(tmp_path: Path) -
             return state
 
         assert await asyncio.to_thread(asyncio.run, follow_elsewhere()) == ("a",)
+
+
+async def test_threads_that_come_and_go_under_load_see_rising_values_and_the_newest_last() -> None:
+    hub, _, bridge = build()
+    last, threads = 3_000, 4
+    seen: list[list[tuple[int, int]]] = [[] for _ in range(threads)]
+
+    def live(mine: list[tuple[int, int]]) -> None:
+        calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        for _ in range(20):  # followings that end while calls of theirs are on the way
+            bridge.follow(COUNT, lambda update: None, post=lambda call: None).close()
+        following = bridge.follow(COUNT, lambda update: mine.append((update.value, update.skipped)), post=calls.put)
+        while not mine or mine[-1][0] < last:
+            calls.get(timeout=30)()
+        following.close()
+
+    tasks = [asyncio.create_task(asyncio.to_thread(live, mine)) for mine in seen]
+    for value in range(1, last + 1):
+        hub.emit(COUNT, value)
+        if value % 7 == 0:
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    for mine in seen:
+        steps = list(pairwise(mine))
+        assert all(after == before + skipped + 1 for (before, _), (after, skipped) in steps), "none missed uncounted"
+        assert mine[-1][0] == last
+    await asyncio.sleep(0)
+    (stats,) = [each for each in hub.statistics() if each.signal_id == "app:count"]
+    assert stats.subscriber_count == 0
+
+
+async def test_a_bridge_whose_loop_has_ended_says_so_and_leaves_nothing_half_begun() -> None:
+    def outlive() -> tuple[ThreadBridge, Following[int]]:
+        async def make() -> tuple[ThreadBridge, Following[int]]:
+            _, toolkit, bridge = build()
+            return bridge, bridge.follow(COUNT, toolkit.show, post=toolkit.calls.put)
+
+        return asyncio.run(make())
+
+    bridge, following = await asyncio.to_thread(outlive)
+    with pytest.raises(HandlerUnavailable, match="its loop has ended"):
+        bridge.call(lambda: 1)
+    with pytest.raises(HandlerUnavailable, match="its loop has ended"):
+        bridge.start(asyncio.sleep(0))
+    with pytest.raises(HandlerUnavailable, match="its loop has ended"):
+        bridge.follow(COUNT, lambda update: None, post=lambda call: None)
+    following.close()
+    following.close()
