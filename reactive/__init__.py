@@ -22,6 +22,7 @@ from .deltas import DeltaLog as DeltaLog
 from .deltas import Mirror as Mirror
 from .derived import LiveSignal as LiveSignal
 from .errors import BackPressure as BackPressure
+from .errors import CallbackCancelled as CallbackCancelled
 from .errors import CallRefused as CallRefused
 from .errors import CycleDetected as CycleDetected
 from .errors import EmissionFailed as EmissionFailed

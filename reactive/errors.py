@@ -141,6 +141,28 @@ class SchedulerShutdown(ReactiveError):
         )
 
 
+class CallbackCancelled(ReactiveError):
+    """A callback, view or function raised what is no error, such as the cancellation of a task it asked for a result;
+    that is told like any other failure, and cancels nobody else."""
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__(
+            f"it raised {type(raised).__name__}, which is no error of its own; expected a result or an exception; "
+            "catch it where it comes from, or ask only tasks that ended for their results"
+        )
+
+
+def failure_of(raised: BaseException) -> Exception:
+    """What ends with the user's code that raised it; raises again what ends the process."""
+    if isinstance(raised, Exception):
+        return raised
+    if isinstance(raised, KeyboardInterrupt | SystemExit | GeneratorExit):
+        raise raised
+    failure = CallbackCancelled(raised)
+    failure.__cause__ = raised
+    return failure
+
+
 class BackPressure(ReactiveError):
     """The scheduler's bounded input is full; nothing of this publish was taken."""
 

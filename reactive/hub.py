@@ -21,6 +21,7 @@ from .errors import (
     SignalAlreadyRegistered,
     SignalNotFound,
     TypeMismatch,
+    failure_of,
 )
 from .signal import ERROR_SIGNAL, AppError, Signal, Snapshot, Update
 from .subscription import CAPACITY, LagWarning, Policy, Subscription
@@ -367,8 +368,15 @@ class SignalHub:
         return Observable(subscribe)
 
     def close(self) -> None:
-        """End every subscription; what they hold can still be read, and so can the signals. Closing twice is fine."""
+        """End every subscription; what they hold can still be read, and so can the signals. Closing twice is fine.
+
+        Called by a subscriber, it happens when everybody was given what was emitted before.
+        """
         self._is_closed = True
+        if not self._is_delivering:
+            self._end_everyone()
+
+    def _end_everyone(self) -> None:
         self._end_all([subscriber for owner in self._owners.values() for subscriber in tuple(owner.subscribers)])
 
     @property
@@ -432,7 +440,8 @@ class SignalHub:
             value = derivation.compute(before, *[source.value for source in derivation.inputs])
             if value is not UNCHANGED:
                 check_state(derivation.owner.signal, value)
-        except Exception as failure:  # the user's function ends here: the signal keeps its value, the others go on
+        except BaseException as raised:  # the user's function ends here: the signal keeps its value, the others go on
+            failure = failure_of(raised)
             signal_id = derivation.owner.signal.signal_id
             text = f"{signal_id} raised {type(failure).__name__}: {failure}; it keeps its previous value"
             self._reports.append(partial(self.report_error, AppError("derived_failed", text)))
@@ -496,6 +505,8 @@ class SignalHub:
                     listener.offer(update)
         finally:
             self._is_delivering = False
+        if self._is_closed:
+            self._end_everyone()
         if self._reports:
             self._send_reports()
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .commit import CommitTable, PendingCommit, SeenIds, call_each
-from .errors import BackPressure, SchedulerShutdown, ViewAlreadyRegistered, ViewNotFound
+from .errors import BackPressure, SchedulerShutdown, ViewAlreadyRegistered, ViewNotFound, failure_of
 from .hub import SignalHub, SignalOwner, check_state
 from .node_table import POSITION_OF, FieldOf, Node, NodeTable
 from .signal import AppError, Signal
@@ -512,9 +512,9 @@ class SchedulerCore(Generic[F, C]):
                         if types and not isinstance(after, types):
                             check_state(node.owner.signal, after)
                         node.value = after
-            except Exception as failure:  # a view ends here: it keeps its old snapshot, the others go on
+            except BaseException as raised:  # a view ends here: it keeps its old snapshot, the others go on
                 is_changed = False
-                self._note_failure(node, failure, batch.facts)
+                self._note_failure(node, failure_of(raised), batch.facts)
             if is_changed:
                 node.change_count += 1
                 changes.append((node.owner, after))
@@ -605,8 +605,8 @@ class SchedulerCore(Generic[F, C]):
             return
         try:
             wakeup_ms = node.next_wakeup_ms()
-        except Exception as failure:  # as for update
-            self._note_failure(node, failure, ())
+        except BaseException as raised:  # as for update
+            self._note_failure(node, failure_of(raised), ())
             wakeup_ms = None
         if wakeup_ms is not None and wakeup_ms <= now_ms:
             wakeup_ms = now_ms + min(1 << min(node.stalled_count, 16), STALLED_WAKEUP_MS_MAX)
@@ -710,7 +710,8 @@ class SchedulerCore(Generic[F, C]):
         for observer in tuple(self._observers):
             try:
                 observer.on_next(news)
-            except Exception as failure:  # an observer ends here, like any subscriber
+            except BaseException as raised:  # an observer ends here, like any subscriber
+                failure = failure_of(raised)
                 self._observers.pop(observer, None)
                 text = f"an observer of batches raised {type(failure).__name__}: {failure}; it was detached"
                 self._hub.report_error(AppError("subscriber_failed", text))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from .errors import CallRefused, PolicyRefused, SubscriptionClosed
+from .errors import CallRefused, PolicyRefused, SubscriptionClosed, failure_of
 from .signal import Update
 
 T = TypeVar("T")
@@ -220,9 +220,9 @@ class Subscription(Generic[T]):
             self._version = seq
             try:
                 direct(update)
-            except Exception as failure:  # as in _deliver
+            except BaseException as raised:  # as in _deliver
                 self.close()
-                self._on_failure(self.signal_id, failure)
+                self._on_failure(self.signal_id, failure_of(raised))
             return
         if self._is_closed:
             return
@@ -263,9 +263,9 @@ class Subscription(Generic[T]):
                 update = self.try_recv()
                 if update is not None:
                     callback(update)
-        except Exception as failure:  # a subscriber ends here: it is detached, its owner is told
+        except BaseException as raised:  # a subscriber ends here: it is detached, its owner is told
             self.close()
-            self._on_failure(self.signal_id, failure)
+            self._on_failure(self.signal_id, failure_of(raised))
         finally:
             self._is_delivering = False
 
@@ -286,5 +286,5 @@ class Subscription(Generic[T]):
             return
         try:
             on_end()
-        except Exception as failure:  # as for the callback: told, and nobody else is touched
-            self._on_failure(self.signal_id, failure)
+        except BaseException as raised:  # as for the callback: told, and nobody else is touched
+            self._on_failure(self.signal_id, failure_of(raised))

@@ -1,5 +1,6 @@
 """What goes wrong around a signal stays where it went wrong: callbacks that raise, re-enter, leave or never read."""
 
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -270,3 +271,62 @@ def test_a_warning_of_lag_comes_once_however_many_callbacks_emit() -> None:
     hub.emit(COUNT, 6)
     assert len(warnings) == 1
     assert hub.read(COUNT) == 10
+
+
+def test_a_hub_that_is_closed_by_a_subscriber_still_gives_everyone_the_newest() -> None:
+    hub = build_hub()
+    hub.derive(TWICE, [COUNT], lambda before, count: 2 * count)
+    log: list[str] = []
+    hub.subscribe(COUNT, replay_current=False).for_each(lambda update: hub.close(), on_end=lambda: log.append("end"))
+    behind, below = hub.subscribe(COUNT, replay_current=False), hub.subscribe(TWICE, replay_current=False)
+    hub.emit(COUNT, 1)
+    assert (behind.try_recv(), below.try_recv()) == (Update(1, 1, 0, True), Update(2, 1, 0, True))
+    assert (behind.is_closed, below.is_closed, log) == (True, True, ["end"])
+    with pytest.raises(EmissionFailed, match="closed"):
+        hub.emit(COUNT, 2)
+
+
+class Cancelling(Heard):
+    """A view that asks a task that was cancelled."""
+
+    view_id = "signals:cancelling"
+    signal = Signal("app:cancelling", int)
+
+    def update(self, batch: Batch[Said]) -> int:
+        raise CancelledError
+
+
+def test_what_is_cancelled_inside_a_callback_a_view_or_a_function_cancels_nobody_else() -> None:
+    # A task that was cancelled raises it from result(): no Exception, and no reason to stop a commit half-way.
+    failures: list[str] = []
+    hub = SignalHub(on_failure=lambda signal_id, failure: failures.append(f"{signal_id} {type(failure).__name__}"))
+    scheduler = build_scheduler(hub)
+    scheduler.register_view(Cancelling(), 0)
+    hub.derive(TWICE, [COUNT], lambda before, count: cancel() if count else 0)
+    heard: list[int] = []
+    hub.subscribe(COUNT, replay_current=False).for_each(cancel)
+    hub.subscribe(COUNT, replay_current=False).for_each(lambda update: heard.append(update.value))
+    commit = scheduler.commit_of(["a"])
+    scheduler.deliver([Said("a")])
+    assert (heard, commit.is_processed, hub.read(TWICE)) == ([1], True, 0)
+    assert failures == ["app:count CallbackCancelled"]
+    assert scheduler.statistics().views[1].failure_count == 1
+    trouble = hub.read(ERROR_SIGNAL)
+    assert trouble is not None
+    assert "CancelledError" in trouble.text
+
+
+def test_what_ends_the_process_is_let_through() -> None:
+    hub = build_hub()
+    hub.subscribe(COUNT, replay_current=False).for_each(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        hub.emit(COUNT, 1)
+    assert hub.read(COUNT) == 1
+
+
+def cancel(*_: object) -> int:
+    raise CancelledError
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
