@@ -184,9 +184,10 @@ class GuardBook:
         self._pending: dict[str, PlanEntry] = {}
         self._letters: dict[str, Letter] = {}
         self._metadata: OrderedDict[str, str] = OrderedDict()
-        # The newest receipt of each context, whether durable or on its way; and those whose plans were not written,
-        # which stay in the chain because later ones name them.
+        # The newest durable receipt of each context, and those on their way after it. One that was not written
+        # is taken out again, unless later ones name it: then it is void, and goes along with the next line.
         self._receipts: dict[str, ReceiptRow] = {}
+        self._outstanding: dict[str, list[ReceiptRow]] = {}
         self._void: list[ReceiptRow] = []
         self._receipt_of: dict[str, ReceiptRow] = {}
         self.replays = ReplayWindow(is_kept=True)
@@ -243,7 +244,8 @@ class GuardBook:
 
     def last_receipt(self, context: str) -> ReceiptRow | None:
         """The newest receipt of a context in this epoch, which the next one names; None when that is the first."""
-        found = self._receipts.get(context)
+        outstanding = self._outstanding.get(context)
+        found = outstanding[-1] if outstanding else self._receipts.get(context)
         return found if found is not None and found.epoch == self.epoch else None
 
     def receipt_of(self, envelope_id: str) -> ReceiptRow | None:
@@ -291,8 +293,8 @@ class GuardBook:
             receipts = list(void)
             for charge in entry.charges:
                 if charge.amount:
-                    receipt = self._receipts[charge.context] = issue(charge)
-                    receipts.append(receipt)
+                    receipts.append(issue(charge))
+                    self._outstanding.setdefault(charge.context, []).append(receipts[-1])
             if receipts:
                 entry = entry._replace(receipts=tuple(receipts))
         self._pending.update(dict.fromkeys(entry.plan_ids, entry))
@@ -307,8 +309,11 @@ class GuardBook:
     def release(self, entry: PlanEntry) -> None:
         """What was reserved was not written, so nothing of it happened; its receipts prove nothing to anybody."""
         self._give_back(entry)
-        # Whatever came later names them, so they go along with the next line.
         self._void.extend(entry.receipts)
+        for context in {receipt.context for receipt in entry.receipts}:
+            outstanding = self._outstanding.get(context, [])
+            while outstanding and outstanding[-1] in self._void:
+                self._void.remove(outstanding.pop())
         self.version += 1
 
     def finish(self, envelope_id: str) -> None:
@@ -446,8 +451,13 @@ class GuardBook:
         for receipt in entry.receipts:
             by_target[receipt.context, receipt.target] = receipt  # the plan's own come last
             last = self._receipts.get(receipt.context)
-            if last is None or (last.epoch, last.nonce) < (receipt.epoch, receipt.nonce):
+            place = (receipt.epoch, receipt.nonce)
+            if last is None or (last.epoch, last.nonce) < place:
                 self._receipts[receipt.context] = receipt
+            outstanding = self._outstanding.pop(receipt.context, [])
+            later = [each for each in outstanding if (each.epoch, each.nonce) > place]
+            if later:
+                self._outstanding[receipt.context] = later
         charged = {(charge.context, charge.peer) for charge in entry.charges if charge.amount}
         for letter in entry.letters:
             if (letter.context, letter.peer) in charged:

@@ -178,6 +178,27 @@ async def test_a_plan_that_was_not_written_leaves_no_gap_in_the_chain(
             await guard.guarded(kit.request("lost"))
         await guard.guarded(kit.request("two"))
         written = receipts_in(journal)
-        assert [each.nonce for each in written][-1] == 3
-        assert verify_chain({each.nonce: each for each in written}.values(), journal.engine.folder.authority.public_key)
+        assert [each.nonce for each in written] == [1, 2]
+        assert verify_chain(written, journal.engine.folder.authority.public_key) == 20
         assert guard.book.remaining("home", "bo") == 1_024 - 20, "the one that was not written cost nothing"
+
+
+def test_a_receipt_that_was_not_written_stays_in_the_chain_only_when_a_later_one_names_it() -> None:
+    book = GuardBook("ada")
+    issuer = ReceiptIssuer("ada", SIGNER, book)
+
+    def reserve(name: str) -> PlanEntry:
+        return book.reserve(PlanEntry((name,), 0, 0, (Charge("home", "bo", 1),)), issue=issuer.issue)
+
+    first, second, third = reserve("1"), reserve("2"), reserve("3")
+    book.settle(first)
+    book.release(second)
+    book.settle(third)
+    fourth = reserve("4")
+    assert [row.nonce for row in fourth.receipts] == [2, 4], "the third names the second"
+    chain = [row for entry in (first, third, fourth) for row in entry.receipts]
+    receipts = sorted((FlowReceipt.from_bytes(row.text) for row in chain), key=lambda each: each.nonce)
+    assert verify_chain(receipts, SIGNER.public_key) == 4
+    fifth = reserve("5")
+    book.release(fifth)
+    assert reserve("6").receipts[-1].nonce == 5, "nobody names the fifth"
