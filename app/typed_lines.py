@@ -263,7 +263,8 @@ def _accept(text: str, place: Place) -> Intent:
 
 def _help(_: str, __: Place) -> Help:
     width = max(len(f"/{name} {each.usage}") for name, each in COMMANDS.items())
-    return Help("\n".join(f"{f'/{name} {each.usage}':<{width}}  {each.meaning}" for name, each in COMMANDS.items()))
+    lines = [f"{f'/{name} {each.usage}':<{width}}  {each.meaning}" for name, each in COMMANDS.items()]
+    return Help("\n".join(["PageDown and PageUp leaf through this; what begins with no / is said.", *lines]))
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 
@@ -63,13 +63,16 @@ class TerminalApp(App[None]):
     #messages { padding: 0 1; }
     #status { height: 1; }
     #status > Static { width: auto; padding: 0 2 0 0; }
-    #answer { height: auto; max-height: 14; }
+    #answers { height: auto; max-height: 14; }
+    #answer { height: auto; }
     TabbedContent { height: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *((f"f{number}", f"show_tab('{tab}')", tab.title()) for number, tab in enumerate(TABS, start=1)),
         ("ctrl+n", "next_channel(1)", "Next channel"),
         ("ctrl+p", "next_channel(-1)", "Previous"),
+        Binding("pageup", "page(-1)", "Back", show=False),
+        Binding("pagedown", "page(1)", "On", show=False),
         ("escape", "focus_line", "Type"),
         ("ctrl+q", "quit", "Quit"),
     ]
@@ -107,7 +110,8 @@ class TerminalApp(App[None]):
             yield SignalPane(core.subscribe(SYNC_STATUS_SIGNAL), sync_line, id="sync")
             yield SignalPane(core.subscribe(UNREAD_COUNT_SIGNAL), unread_line, id="unread")
             yield SignalPane(core.subscribe(ERROR_SIGNAL), error_line, id="trouble")
-        yield Static(Text(""), id="answer", markup=False)
+        with VerticalScroll(id="answers", can_focus=False):
+            yield Static(Text(""), id="answer", markup=False)
         yield Input(placeholder="Say something, or /help", id="line")
         yield Footer()
 
@@ -132,6 +136,12 @@ class TerminalApp(App[None]):
         if keys:
             here = keys.index(channels.chosen) if channels.chosen in keys else 0
             channels.choose(keys[(here + step) % len(keys)])
+
+    def action_page(self, step: int) -> None:
+        """Leaf through the answer, when it is too long to be seen at once; else through what was said."""
+        answers = self.query_one("#answers", VerticalScroll)
+        leafed: VerticalScroll | LinesPane[ChatState] = answers if answers.max_scroll_y else self._messages
+        (leafed.scroll_page_down if step > 0 else leafed.scroll_page_up)(animate=False)
 
     def action_focus_line(self) -> None:
         """Go where one types."""
@@ -184,6 +194,7 @@ class TerminalApp(App[None]):
         return Place(core.read(CHAT_SIGNAL), core.read(CONTACTS_SIGNAL), core.read(INVITATIONS_SIGNAL), self.channel)
 
     def _answer(self, text: Text) -> None:
+        self.query_one("#answers", VerticalScroll).scroll_home(animate=False)
         self.query_one("#answer", Static).update(text)
 
     def _on_chosen(self, _: str | None) -> None:
@@ -194,13 +205,13 @@ class TerminalApp(App[None]):
         return message_items(state, self.query_one("#channels", SignalChoice).chosen, acknowledged)
 
     def _home_lines(self, state: HomesState) -> Text:
-        return home_lines(state, self._name_of)
+        return home_lines(state, self._core.read(CHAT_SIGNAL), self._name_of)
 
-    def _name_of(self, person: str) -> str:
+    def _name_of(self, person: str) -> str | None:
         if person == self._core.authority:
             return f"{self._core.author} (you)"
         contact = self._core.read(CONTACTS_SIGNAL).contacts.get(person)
-        return person[:8] if contact is None else contact.effective_name
+        return None if contact is None else contact.effective_name
 
 
 def _told(result: object) -> str:

@@ -13,7 +13,7 @@ from antiphon.facts import CeremonyStatus
 from antiphon.reactive import AppError, SyncStatus
 from antiphon.views.chat_state import ChannelKey, ChatState, Message
 from antiphon.views.contacts_state import ContactsState
-from antiphon.views.homes_state import Home, HomesState
+from antiphon.views.homes_state import Home, HomesState, Pin
 from antiphon.views.invitations_state import Invitation, InvitationsState
 
 _SYNC_MARKS = {"idle": "○ offline", "syncing": "◐ syncing", "synced": "● in sync", "failed": "⚠ sync failed"}
@@ -129,39 +129,55 @@ def _ceremony_line(ceremony: CeremonyStatus) -> str:
     return f"ceremony {clean(ceremony.ceremony_id[:8])} {ceremony.phase.value.replace('_', ' ')}{agreed}{reason}"
 
 
-def home_lines(state: HomesState, name_of: Callable[[str], str]) -> Text:
-    """Every home: its people by role, what is laid on whom, and what is held up."""
+def home_lines(state: HomesState, chat: ChatState, name_of: Callable[[str], str | None]) -> Text:
+    """Every home: its people by role, what is laid on whom, and what is held up; names come from elsewhere."""
     if not state.homes:
         return Text("No home yet. /home NAME founds one, /welcome WHO invites somebody.", style="dim")
-    return Text("\n").join(
-        Text("\n").join(_home_lines(home, name_of)) for home in sorted(state.homes.values(), key=_name_and_context)
-    )
+    drawing = _HomeDrawing(chat, name_of)
+    homes = sorted(state.homes.values(), key=lambda home: (home.name.casefold(), home.context_id))
+    return Text("\n").join(line for home in homes for line in drawing.lines_of(home))
 
 
-def _name_and_context(home: Home) -> tuple[str, str]:
-    return home.name.casefold(), home.context_id
+class _HomeDrawing:
+    def __init__(self, chat: ChatState, name_of: Callable[[str], str | None]) -> None:
+        self._chat = chat
+        self._name_of = name_of
+        said = (each for messages in chat.messages.values() for each in messages if each.imported_by is None)
+        self._signed = {each.sender_id: each.sender_name for each in said}
 
+    def lines_of(self, home: Home) -> list[Text]:
+        lines = [Text.assemble((clean(home.name or home.context_id), "bold"), (f"  {clean(home.context_id)}", "dim"))]
+        for person in sorted({home.owner_id, *home.members}, key=lambda each: (each != home.owner_id, each)):
+            lines.append(Text.assemble(f"  {self._named(person)}", (f"  {home.role_of(person) or ''}", "cyan")))
+        for title, sanctions in (("banned", home.bans), ("muted", home.mutes)):
+            for each in sanctions:
+                place = "" if each.channel_id is None else f" in {self._channel(home, each.channel_id)}"
+                until = "" if each.expires_at is None else f" until {show_time(each.expires_at)}"
+                reason = f": {clean(each.reason)}" if each.reason else ""
+                told = f"  {self._named(each.target_id)} is {title}{place}{until} by {self._named(each.actor_id)}"
+                lines.append(Text(told + reason, style="yellow"))
+        for pin in home.pins:
+            told = f"  pinned in {self._channel(home, pin.channel_id)}: {self._said(home, pin)}"
+            lines.append(Text(told, style="dim"))
+        for kick in home.kicks:
+            place = self._channel(home, kick.channel_id)
+            told = f"  {self._named(kick.target_id)} was put out of {place} {show_time(kick.kicked_at)}"
+            lines.append(Text(told, style="dim"))
+        return lines
 
-def _home_lines(home: Home, name_of: Callable[[str], str]) -> list[Text]:
-    def named(person: str) -> str:
-        return clean(name_of(person))
+    def _named(self, person: str) -> str:
+        """A contact by the name one gave them; others as they call themselves, with the id that they cannot choose."""
+        known, signed = self._name_of(person), self._signed.get(person)
+        return clean(known or (f"{signed} ({person[:8]})" if signed else person[:8]))
 
-    lines = [Text.assemble((clean(home.name or home.context_id), "bold"), (f"  {clean(home.context_id)}", "dim"))]
-    for person in sorted({home.owner_id, *home.members}, key=lambda each: (each != home.owner_id, each)):
-        lines.append(Text.assemble(f"  {named(person)}", (f"  {home.role_of(person) or ''}", "cyan")))
-    for title, sanctions in (("banned", home.bans), ("muted", home.mutes)):
-        for each in sanctions:
-            place = "" if each.channel_id is None else f" in {clean(each.channel_id)}"
-            until = "" if each.expires_at is None else f" until {show_time(each.expires_at)}"
-            reason = f": {clean(each.reason)}" if each.reason else ""
-            told = f"  {named(each.target_id)} is {title}{place}{until} by {named(each.actor_id)}{reason}"
-            lines.append(Text(told, style="yellow"))
-    for pin in home.pins:
-        lines.append(Text(f"  pinned in {clean(pin.channel_id)}: message {clean(pin.message_id[:8])}", style="dim"))
-    for kick in home.kicks:
-        told = f"  {named(kick.target_id)} was put out of {clean(kick.channel_id)} {show_time(kick.kicked_at)}"
-        lines.append(Text(told, style="dim"))
-    return lines
+    def _channel(self, home: Home, channel_id: str) -> str:
+        channel = self._chat.channel(channel_id, context_id=home.context_id)
+        return clean(channel_id[:8] if channel is None else channel.name)
+
+    def _said(self, home: Home, pin: Pin) -> str:
+        shown = self._chat.messages_in(pin.channel_id, context_id=home.context_id)
+        found = next((each for each in shown if each.id == pin.message_id), None)
+        return "a message that is not shown" if found is None else clean(found.content[:60])
 
 
 def window_items(state: InspectorState) -> Sequence[SeenWindow | str]:

@@ -919,3 +919,34 @@ def test_strangers_cannot_fill_a_screen_with_reactions() -> None:
     reactions = fold([OPEN, HELLO, *signs, liked]).state.messages_in("general")[0].reactions
     assert len(reactions) == 16
     assert reactions[0][0] == "s39"
+
+
+def test_a_copy_that_was_read_in_one_of_the_channels_is_read_in_the_merged_one() -> None:
+    begun = [commit_by(BEN, created("draft-1", at=0)), commit_by(EVE, said("m1", by=EVE, at=10, channel="draft-1"))]
+    again = commit_by(EVE, said("m1", by=EVE, at=12), seq=3)
+    read = commit_by(ADA, on(MessageRead, "m1", reader_id=ADA, read_at=60))
+    view = fold([*begun, OPEN, again, read, commit_by(BEN, rebound("draft-1", "general"), seq=5)])
+    (message,) = view.state.messages_in("general")
+    assert (message.timestamp, message.is_read, view.state.total_unread) == (10, True, 0)
+
+
+def test_what_was_said_before_the_merged_channel_was_closed_is_hidden_and_not_counted() -> None:
+    draft = [commit_by(BEN, created("draft-1", at=0)), commit_by(EVE, said("m1", by=EVE, at=10, channel="draft-1"))]
+    late = commit_by(EVE, said("m2", by=EVE, at=40, channel="draft-1"), seq=2)
+    closed = commit_by(BEN, ChannelClosed(context_id=CONTEXT, channel_id="general", closed_at=20, actor_id=BEN), seq=3)
+    opened = commit_by(BEN, created("general", at=30), seq=4)
+    view = fold([*draft, late, OPEN, closed, opened, commit_by(BEN, rebound("draft-1", "general"), seq=5)])
+    (channel,) = view.state.channels.values()
+    assert [each.id for each in view.state.messages_in("general")] == ["m2"]
+    assert (channel.message_count, channel.unread_count, view.state.total_unread) == (1, 1, 1)
+
+
+def test_what_its_author_took_back_in_one_of_the_channels_is_gone_from_the_merged_one() -> None:
+    begun = [commit_by(BEN, created("draft-1", at=0)), commit_by(EVE, said("m1", by=EVE, at=10, channel="draft-1"))]
+    again = commit_by(EVE, said("m1", by=EVE, at=12), seq=3)
+    word = commit_by(BEN, rebound("draft-1", "general"), seq=5)
+    by_another = commit_by(BEN, on(MessageDeleted, "m1", deleter_id=BEN, deleted_at=60))
+    by_author = commit_by(EVE, on(MessageDeleted, "m1", deleter_id=EVE, deleted_at=60), seq=9)
+    assert len(fold([*begun, OPEN, again, word, by_another]).state.messages_in("general")) == 1
+    view = fold([*begun, OPEN, again, word, by_author])
+    assert (view.state.messages_in("general"), view.state.total_unread) == ((), 0)

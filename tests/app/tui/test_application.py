@@ -256,7 +256,21 @@ async def test_a_home_is_founded_and_moderated_by_typing() -> None:
         shown = text_of(app, "home-list")
         assert "ada (you)  owner" in shown
         assert f"{ben[:8]} is banned by ada (you): too loud" in shown
-        assert "pinned in" in shown
+        assert "pinned in Porch: welcome all" in shown
+
+
+@pytest.mark.asyncio
+async def test_every_command_of_the_help_can_be_seen() -> None:
+    async with demo_core("ada") as core, terminal(core) as (app, pilot):
+        await type_in(pilot, "/help")
+        answers = app.query_one("#answers")
+        await until(pilot, lambda: answers.max_scroll_y > 0)
+        assert "PageDown" in answer_of(app).splitlines()[0]
+        for _ in range(20):
+            await pilot.press("pagedown")
+        await until(pilot, lambda: answers.scroll_y == answers.max_scroll_y)
+        await type_in(pilot, "/create Hall")
+        await until(pilot, lambda: answers.max_scroll_y == 0)
 
 
 @pytest.mark.asyncio
