@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.services.snapshots import Cut, Trimmed
     from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
     from antiphon.runtime.thread_bridge import ThreadBridge
+    from antiphon.runtime.transports.nats_access import NatsAccess
     from antiphon.runtime.transports.tls import Tls
     from antiphon.runtime.witness import Quarantined
     from antiphon.views import AppView, Message, Opener
@@ -513,17 +514,19 @@ class Journal:
             raise LocalViolation(f"sync_with takes another open Journal; got {other!r}")
         return await sync_in_process(self._engine, other._engine)
 
-    async def sync(self, address: str, *, tls: Tls | None = None, token: bytes = b"") -> SyncReport:
+    async def sync(
+        self, address: str, *, tls: Tls | None = None, token: bytes = b"", nats: NatsAccess | None = None
+    ) -> SyncReport:
         """Exchange what is missing with a serving journal, both ways, once.
 
         An address is ``tcp://host:port``, or ``tls://``, ``unix://``, ``ws://`` or ``nats://``: docs/transports.md. A
-        *token* is shown to a peer whose gate asks for one (``TokenGate``): docs/guards.md.
+        *token* is shown to a peer whose gate asks for one (``TokenGate``): docs/guards.md. *nats* is shown to a server.
         """
         from antiphon.runtime.services.sync import sync_address
 
         self._check_open()
         _check_address("sync", address)
-        return await sync_address(self._engine, address, settings=_settings(None, tls, token))
+        return await sync_address(self._engine, address, settings=_settings(None, tls, token, nats))
 
     def register_delivery_policy(self, domain: str, policy: DeliveryPolicy) -> None:
         """Let *policy* say which facts of *domain* (``"chat"``) are acknowledged by peers, and how long that is kept.
@@ -564,7 +567,12 @@ class Journal:
         return await delivery_marks(account, messages, expected=peers)
 
     def serve(
-        self, address: str = "tcp://127.0.0.1:0", *, gate: SyncGate | None = None, tls: Tls | None = None
+        self,
+        address: str = "tcp://127.0.0.1:0",
+        *,
+        gate: SyncGate | None = None,
+        tls: Tls | None = None,
+        nats: NatsAccess | None = None,
     ) -> SyncServer:
         """Let peers connect: ``async with journal.serve(…) as server: server.address``.
 
@@ -576,26 +584,33 @@ class Journal:
         self._check_open()
         _check_address("serve", address)
         _check_gate("serve", gate)
-        return serve(self._engine, address, settings=_settings(gate, tls))
+        return serve(self._engine, address, settings=_settings(gate, tls, nats=nats))
 
-    def link(self, address: str, *, tls: Tls | None = None, token: bytes = b"") -> Link:
+    def link(self, address: str, *, tls: Tls | None = None, token: bytes = b"", nats: NatsAccess | None = None) -> Link:
         """Stay in touch with a serving journal until left; reconnects by itself: ``async with journal.link(…) as
         link``. A *token* as for ``sync``."""
         from antiphon.runtime.services.sync import link
 
         self._check_open()
         _check_address("link", address)
-        return link(self._engine, address, settings=_settings(None, tls, token))
+        return link(self._engine, address, settings=_settings(None, tls, token, nats))
 
-    def join(self, address: str, *, gate: SyncGate | None = None) -> Room:
+    def join(
+        self,
+        address: str,
+        *,
+        gate: SyncGate | None = None,
+        tls: Tls | None = None,
+        nats: NatsAccess | None = None,
+    ) -> Room:
         """Be a member of a room at ``nats://host:port/room/name``, linked to every other, until left: ``async with
-        journal.join(…) as room``."""
+        journal.join(…) as room``. The server is shown *nats*, and with *tls* spoken to in secret."""
         from antiphon.runtime.services.room import join
 
         self._check_open()
         _check_address("join", address)
         _check_gate("join", gate)
-        return join(self._engine, address, settings=_settings(gate, None))
+        return join(self._engine, address, settings=_settings(gate, tls, nats=nats))
 
     # The way out
 
@@ -733,13 +748,17 @@ def check_source(operation: str, source: object) -> ViewSpec[Any] | Signal[Any]:
     raise LocalViolation(f"{operation} takes a @view or a Signal; got {source!r}")
 
 
-def _settings(gate: SyncGate | None, tls: Tls | None, token: bytes = b"") -> SyncSettings:
+def _settings(
+    gate: SyncGate | None, tls: Tls | None, token: bytes = b"", nats: NatsAccess | None = None
+) -> SyncSettings:
     from antiphon.runtime.services.session_driver import SyncSettings
     from antiphon.runtime.transports.reach import Transports
 
     _check_token(token)
-    transports = Transports(tls)
-    return SyncSettings(gate=gate, token=token, connect=transports.connect, listen=transports.listen)
+    transports = Transports(tls, nats)
+    return SyncSettings(
+        gate=gate, token=token, connect=transports.connect, listen=transports.listen, transports=transports
+    )
 
 
 def _check_address(operation: str, address: object) -> None:

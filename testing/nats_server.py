@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,10 +23,14 @@ POLL_S = 0.01
 
 
 class NatsServer:
-    """One server process with JetStream, storing under *folder*; a context manager that leaves no process behind."""
+    """One server process with JetStream, storing under *folder*; a context manager that leaves no process behind.
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    *options* are further ones of the command, such as ``--user ada --pass secret`` or those for TLS.
+    """
+
+    def __init__(self, folder: Path, *, port: int | None = None, options: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._options = tuple(options)
         self._port = port or _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,7 +47,9 @@ class NatsServer:
         self._folder.mkdir(parents=True, exist_ok=True)
         command = [binary, "--jetstream", "--store_dir", str(self._folder), "--addr", "127.0.0.1"]
         command += ["--port", str(self._port), "--log", str(self._folder / "server.log")]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            [*command, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline_s:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.services.room import Room
     from antiphon.runtime.services.session_driver import SyncReport
     from antiphon.runtime.services.sync import SyncServer
+    from antiphon.runtime.transports.reach import Transports
     from antiphon.runtime.transports.tls import Tls
 
 RoleOption = Annotated[
@@ -32,6 +33,12 @@ CertificateOption = Annotated[
 KeyOption = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="PEM key of that certificate.")]
 TrustedOption = Annotated[
     Path | None, typer.Option("--trusted", metavar="FILE", help="PEM certificates that a peer must show one of.")
+]
+NatsAccessOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--nats-access", metavar="FILE", help="What a NATS server is shown: user:password, or a token, in a file."
+    ),
 ]
 TokenOption = Annotated[
     str | None,
@@ -98,6 +105,7 @@ def serve(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     trusted: TrustedOption = None,
+    nats_access: NatsAccessOption = None,
     roots: Annotated[
         list[str] | None,
         typer.Option("--root", metavar="HEX", help="Let in only who shows a token of this issuer; may be given again."),
@@ -116,9 +124,9 @@ def serve(
     from antiphon.runtime.topology.addresses import own_address
     from antiphon.runtime.transports.reach import check_address
 
-    tls = _certificates(certificate, key, trusted)
+    transports = _transports(_certificates(certificate, key, trusted), nats_access)
     if _is_topology(address):
-        topology, scheme = _topology(address), "tcp" if tls is None else "tls"
+        topology, scheme = _topology(address), "tcp" if transports.tls is None else "tls"
         address = own_address(topology, _need_role(role), scheme=scheme)
     check_address(address)
     for each in links or ():
@@ -133,7 +141,7 @@ def serve(
     _check_journal(journal, author)
     rights = _Rights(tuple(map(read_public_key, roots or ())), _shown(token))
     shown_page = (page or "") if is_web else None
-    asyncio.run(_serve(journal, address, author, tls, links or [], rights, page=shown_page, as_json=as_json))
+    asyncio.run(_serve(journal, address, author, transports, links or [], rights, page=shown_page, as_json=as_json))
 
 
 def sync(
@@ -155,6 +163,7 @@ def sync(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     trusted: TrustedOption = None,
+    nats_access: NatsAccessOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -169,16 +178,16 @@ def sync(
     from antiphon.runtime.transports.reach import check_address
     from antiphon.runtime.transports.transport import PeerUnreachable
 
-    tls = _certificates(certificate, key, trusted)
+    transports = _transports(_certificates(certificate, key, trusted), nats_access)
     if timeout is not None and not timeout > 0:
         raise typer.BadParameter("--timeout is more than 0 seconds")
     if not _is_topology(address):
         check_address(address, is_to_connect=True)
         _check_journal(journal, author)
-        if not _sync_and_tell(journal, address, author, timeout, tls, _shown(token), as_json=as_json):
+        if not _sync_and_tell(journal, address, author, timeout, transports, _shown(token), as_json=as_json):
             raise typer.Exit(1)
         return
-    topology, scheme = _topology(address), "tcp" if tls is None else "tls"
+    topology, scheme = _topology(address), "tcp" if transports.tls is None else "tls"
     others = peer_addresses(topology, _need_role(role), scheme=scheme)
     if not others:
         raise typer.BadParameter("the topology has no other role that can be reached")
@@ -186,7 +195,7 @@ def sync(
     outcomes: list[bool] = []
     for name, there in others.items():
         try:
-            outcomes.append(_sync_and_tell(journal, there, author, timeout, tls, _shown(token), as_json=as_json))
+            outcomes.append(_sync_and_tell(journal, there, author, timeout, transports, _shown(token), as_json=as_json))
         except PeerUnreachable as problem:
             outcomes.append(False)
             say(f"{name}: {problem}")
@@ -199,7 +208,7 @@ def _sync_and_tell(
     address: str,
     author: str | None,
     timeout: float | None,
-    tls: Tls | None,
+    transports: Transports,
     token: bytes,
     *,
     as_json: bool,
@@ -208,7 +217,7 @@ def _sync_and_tell(
     from antiphon.runtime.transports.transport import PeerUnreachable
 
     try:
-        report, fact_count, fingerprint = asyncio.run(_sync(journal, address, author, timeout, tls, token))
+        report, fact_count, fingerprint = asyncio.run(_sync(journal, address, author, timeout, transports, token))
     except PeerUnreachable as problem:
         if as_json:
             write_json(_UNREACHED | {"reason": str(problem), "peer": address})
@@ -243,6 +252,13 @@ def _certificates(certificate: Path | None, key: Path | None, trusted: Path | No
     return Tls(certificate=certificate, key=key, trusted=trusted)
 
 
+def _transports(tls: Tls | None, nats_access: Path | None) -> Transports:
+    from antiphon.runtime.transports.nats_access import NatsAccess
+    from antiphon.runtime.transports.reach import Transports
+
+    return Transports(tls, None if nats_access is None else NatsAccess.read(nats_access))
+
+
 def _shown(token: str | None) -> bytes:
     return b"" if token is None else read_token(token)
 
@@ -275,7 +291,7 @@ async def _serve(
     folder: Path,
     address: str,
     author: str | None,
-    tls: Tls | None,
+    transports: Transports,
     links: list[str],
     rights: _Rights,
     *,
@@ -284,6 +300,7 @@ async def _serve(
 ) -> None:
     from antiphon.app.journal import Journal
 
+    tls, nats = transports.tls, transports.nats
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -293,11 +310,11 @@ async def _serve(
         gate = await _gate(journal, rights.roots)
         server: SyncServer | Room
         if _is_member(address):
-            server = await stack.enter_async_context(journal.join(address, gate=gate))
+            server = await stack.enter_async_context(journal.join(address, gate=gate, tls=tls, nats=nats))
         else:
-            server = await stack.enter_async_context(journal.serve(address, gate=gate, tls=tls))
+            server = await stack.enter_async_context(journal.serve(address, gate=gate, tls=tls, nats=nats))
         for link in links:
-            await stack.enter_async_context(journal.link(link, tls=tls, token=rights.token))
+            await stack.enter_async_context(journal.link(link, tls=tls, token=rights.token, nats=nats))
         url = None if page is None else await _serve_page(stack, journal, page)
         for problem in journal.problems:
             say(problem)
@@ -333,17 +350,16 @@ async def _serve_page(stack: AsyncExitStack, journal: Journal, page: str) -> str
 
 
 async def _sync(
-    folder: Path, address: str, author: str | None, timeout: float | None, tls: Tls | None, token: bytes
+    folder: Path, address: str, author: str | None, timeout: float | None, transports: Transports, token: bytes
 ) -> tuple[SyncReport, int, str]:
     from antiphon.app.journal import Journal
     from antiphon.runtime.services.sync import DEFAULT_SETTINGS, sync_once
-    from antiphon.runtime.transports.reach import Transports
 
     settings = replace(DEFAULT_SETTINGS, token=token)
     if timeout is not None:
         settings = replace(settings, connect_timeout_s=timeout, digest_timeout_s=timeout, transfer_timeout_s=timeout)
     # The peer comes first: no journal is made for one that is not there.
-    connection = await Transports(tls).connect(address, timeout=settings.connect_timeout_s)
+    connection = await transports.connect(address, timeout=settings.connect_timeout_s)
     try:
         async with Journal.open(folder, author=author, may_create=author is not None) as journal:
             for problem in journal.problems:

@@ -75,7 +75,9 @@ class Room:
         await self._server.__aenter__()
         try:
             await self._group.__aenter__()
-            self._roster = NatsRoster(self._target, on_here=self._meet, on_gone=self._part)
+            self._roster = NatsRoster(
+                self._target, on_here=self._meet, on_gone=self._part, transports=self._settings.transports
+            )
             await self._roster.open()
         except BaseException:
             await self._server.__aexit__(None, None, None)

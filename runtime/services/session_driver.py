@@ -69,7 +69,7 @@ from ..events import (
 )
 from ..resilience import Delays, ExponentialWithJitter, RateLimits, RetryPolicy, Timing
 from ..sync_status import Monitored
-from ..transports.reach import EVERY_TRANSPORT
+from ..transports.reach import EVERY_TRANSPORT, Transports
 from ..transports.transport import Connect, Connection, Listen, PeerLost
 from .gates import SyncGate
 from .words import END, WordMonitor, label_of_frame
@@ -162,6 +162,8 @@ class SyncSettings:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     connect: Connect = EVERY_TRANSPORT.connect
     listen: Listen = EVERY_TRANSPORT.listen
+    # What a room is entered with; its links go by ``connect`` and ``listen``.
+    transports: Transports = EVERY_TRANSPORT
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # frozen
     gate: SyncGate | None = None
     token: bytes = b""

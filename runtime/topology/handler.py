@@ -111,10 +111,17 @@ class TopologyHandler(InMemoryHandler):
 
     @classmethod
     def at(
-        cls, places: Places, role: str, *, roles: Iterable[str], protocol: str = "", hub: MemoryHub | None = None
+        cls,
+        places: Places,
+        role: str,
+        *,
+        roles: Iterable[str],
+        protocol: str = "",
+        hub: MemoryHub | None = None,
+        codec: Codec = JSON,
     ) -> TopologyHandler:
         """A role whose peers are where *places* says, without a topology."""
-        return cls(Topology.local_mode(), role, protocol=protocol, roles=roles, hub=hub, places=places)
+        return cls(Topology.local_mode(), role, protocol=protocol, roles=roles, hub=hub, codec=codec, places=places)
 
     async def initialize(self) -> None:
         """Listen, if this role has an address. Raises ``LocalViolation`` when that cannot be had."""

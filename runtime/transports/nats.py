@@ -9,6 +9,9 @@ guess; on them go
     E sequence                no more will come
     P 0                       is anybody there?
 
+A server that asks for it is shown a user or a token (`nats_access.py`); with certificates given, only one that speaks
+TLS is spoken to.
+
 The server loses messages when somebody is slow, and promises nothing across a restart. So pieces are numbered and a
 gap ends the connection; whoever speaks to a subject without a listener is told so by the server, which is how a peer's
 death is noticed, at the latest by the question that an idle connection asks twice a minute. Whatever the server
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -30,7 +34,9 @@ from antiphon.journal.sync.messages import FRAME_BYTES_MAX, LENGTH_BYTES, Oversi
 from ..tasks import OwnedTasks
 from .extras import MissingExtra
 from .framing import FrameCutter, lay_out
+from .nats_access import NatsAccess
 from .tcp import BACKLOG_MAX, CONNECT_TIMEOUT_S
+from .tls import Tls
 from .transport import PORT_MAX, ByteCounts, PeerLost, PeerUnreachable, host_and_port
 
 try:
@@ -276,8 +282,10 @@ class NatsConnection:
 class NatsListener:
     """A name in a room. The server may go and come back: connections end, and the name is there again."""
 
-    def __init__(self, target: NatsAddress) -> None:
+    def __init__(self, target: NatsAddress, *, tls: Tls | None = None, access: NatsAccess | None = None) -> None:
         self._target = target
+        self._tls = tls
+        self._access = access
         self._client = Client()
         self._arrivals: asyncio.Queue[NatsConnection] = asyncio.Queue(BACKLOG_MAX)
         self._connections: set[NatsConnection] = set()
@@ -290,7 +298,9 @@ class NatsListener:
     async def open(self) -> None:
         """Connect to the server and take the name. Raises ``PeerUnreachable``."""
         target = self._target
-        await connect_client(self._client, target, disconnected=self._lose_all, is_lasting=True)
+        await connect_client(
+            self._client, target, disconnected=self._lose_all, is_lasting=True, tls=self._tls, access=self._access
+        )
         for subject, queue in ((_door(target, target.name), ""), (_door(target, ""), "anybody")):
             if subject:
                 await self._client.subscribe(subject, queue=queue, cb=self._arrived)
@@ -328,14 +338,16 @@ class NatsListener:
         self._connections.clear()
 
 
-async def listen_nats(address: str) -> NatsListener:
+async def listen_nats(address: str, *, tls: Tls | None = None, access: NatsAccess | None = None) -> NatsListener:
     """Serve under ``nats://host:port/room/name``. Raises ``LocalViolation`` and ``PeerUnreachable``."""
-    listener = NatsListener(parse_nats(address))
+    listener = NatsListener(parse_nats(address), tls=tls, access=access)
     await listener.open()
     return listener
 
 
-async def connect_nats(address: str, *, timeout: float = CONNECT_TIMEOUT_S) -> NatsConnection:
+async def connect_nats(
+    address: str, *, timeout: float = CONNECT_TIMEOUT_S, tls: Tls | None = None, access: NatsAccess | None = None
+) -> NatsConnection:
     """Meet who serves under this name, or anybody in the room. Raises ``LocalViolation`` and ``PeerUnreachable``."""
     target = parse_nats(address)
     client = Client()
@@ -350,7 +362,7 @@ async def connect_nats(address: str, *, timeout: float = CONNECT_TIMEOUT_S) -> N
 
     try:
         async with asyncio.timeout(timeout):
-            await connect_client(client, target, disconnected=lost, is_lasting=False)
+            await connect_client(client, target, disconnected=lost, is_lasting=False, tls=tls, access=access)
             connection = NatsConnection(client, str(target), on_gone=gone)
             await connection.open()
             answer = await client.request(_door(target, target.name), connection.subject.encode(), timeout=timeout)
@@ -381,17 +393,24 @@ async def connect_client(
     disconnected: Callable[[], Awaitable[None]],
     is_lasting: bool,
     reconnected: Callable[[], Awaitable[None]] | None = None,
+    tls: Tls | None = None,
+    access: NatsAccess | None = None,
 ) -> None:
     """Connect to the server, and come back to it if *is_lasting*. Raises ``PeerUnreachable``."""
 
-    async def ignore(problem: Exception) -> None:
-        """What matters of it is seen where it matters: a call fails, or the connection is gone."""
+    problems: list[Exception] = []
+    is_open = False
+
+    async def note(problem: Exception) -> None:
+        """A server that lets nobody in is tried for ever by the library; later, what matters is seen where it does."""
+        problems[:] = [problem]
+        if not is_open and (isinstance(problem, ssl.SSLError) or "uthoriz" in str(problem)):
+            limit.reschedule(asyncio.get_running_loop().time())
 
     try:
         # The library tries for ever to reach a server for the first time; whether one is there is known sooner.
-        _, writer = await asyncio.open_connection(target.host, target.port)
-        writer.transport.abort()
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        await _check_server(target, tls)
+        async with asyncio.timeout(CONNECT_TIMEOUT_S) as limit:
             await client.connect(
                 target.server,
                 name=f"antiphon {target.room}/{target.name}",
@@ -399,24 +418,48 @@ async def connect_client(
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=RECONNECT_S,  # type: ignore[arg-type]  # any fraction of a second
                 connect_timeout=5,
-                error_cb=ignore,
+                error_cb=note,
                 disconnected_cb=disconnected,
                 reconnected_cb=reconnected,
                 closed_cb=disconnected,
+                tls=tls.client_context() if tls is not None else None,
+                user=(access.user if access is not None else "") or None,
+                password=(access.password if access is not None else "") or None,
+                token=(access.token if access is not None else "") or None,
             )
+        is_open = True
     except (NatsError, OSError, TimeoutError) as problem:
         await close_client(client)
-        why = str(problem) or type(problem).__name__
-        raise PeerUnreachable(
-            f"no NATS server answers at {target.server} ({why}); check the address and that it runs"
-        ) from problem
+        told = problems[-1] if problems else problem
+        why = str(told) or type(told).__name__
+        advice = "what it is shown, and the certificates" if problems else "the address and that it runs"
+        raise PeerUnreachable(f"no NATS server answers at {target.server} ({why}); check {advice}") from problem
+
+
+async def _check_server(target: NatsAddress, tls: Tls | None) -> None:
+    """Raise unless a server answers, and speaks TLS if that is wanted; nothing was shown to it then."""
+    reader, writer = await asyncio.open_connection(target.host, target.port)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            first = await reader.readline()
+    finally:
+        writer.transport.abort()
+    speaks_tls = re.search(rb'"tls_required"\s*:\s*true', first) is not None
+    if first[:5] != b"INFO ":
+        raise ConnectionError("it does not begin as a NATS server does")
+    if tls is not None and not speaks_tls:
+        raise ConnectionError("it speaks no TLS, and certificates were given")
+    if tls is None and speaks_tls:
+        raise ConnectionError("it speaks TLS only; give the certificates that are trusted")
 
 
 async def close_client(client: Client) -> None:
     """Let go of the server, whatever state that is in."""
-    if not (client.is_connected or client.is_reconnecting or client.is_connecting):
-        return  # it never was more, or is closed
     try:
-        await client.close()
+        if client.is_connected or client.is_reconnecting or client.is_connecting:
+            await client.close()
+        # The library leaves the socket of an attempt that failed to the garbage collector.
+        if client._transport is not None:
+            client._transport.close()  # type: ignore[no-untyped-call]  # as the library wrote it
     except (NatsError, OSError, TimeoutError):
         return  # gone already

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from .extras import MissingExtra
 from .nats import NatsAddress, close_client, connect_client
+from .reach import EVERY_TRANSPORT, Transports
 from .transport import PeerUnreachable
 
 try:
@@ -28,8 +29,16 @@ MEMBERS_MAX = 1_000
 class NatsRoster:
     """One member's view of a room; *on_here* and *on_gone* are told the names of others, as often as they say so."""
 
-    def __init__(self, target: NatsAddress, *, on_here: Callable[[str], None], on_gone: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        target: NatsAddress,
+        *,
+        on_here: Callable[[str], None],
+        on_gone: Callable[[str], None],
+        transports: Transports = EVERY_TRANSPORT,
+    ) -> None:
         self._target = target
+        self._transports = transports
         self._on_here = on_here
         self._on_gone = on_gone
         self._client = Client()
@@ -41,7 +50,13 @@ class NatsRoster:
     async def open(self) -> None:
         """Enter the room. Raises ``PeerUnreachable`` without a server, or on one without JetStream."""
         await connect_client(
-            self._client, self._target, disconnected=_nothing, reconnected=self._return, is_lasting=True
+            self._client,
+            self._target,
+            disconnected=_nothing,
+            reconnected=self._return,
+            is_lasting=True,
+            tls=self._transports.tls,
+            access=self._transports.nats,
         )
         try:
             await self._client.subscribe(self._subject("*"), cb=self._heard)

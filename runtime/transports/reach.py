@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from antiphon.facts import LocalViolation
 
+from .nats_access import NatsAccess
 from .tcp import CONNECT_TIMEOUT_S
 from .tls import Tls
 from .transport import Connection, Listener, parse_address
@@ -25,9 +26,10 @@ class _Ways(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Transports:
-    """All transports, with one set of certificates for those that need any."""
+    """All transports, with one set of certificates for those that need any, and what NATS servers are shown."""
 
     tls: Tls | None = None
+    nats: NatsAccess | None = None
 
     async def connect(self, address: str, /, *, timeout: float = CONNECT_TIMEOUT_S) -> Connection:
         """Connect within *timeout* seconds. Raises ``LocalViolation``, ``MissingExtra`` and ``PeerUnreachable``."""
@@ -38,7 +40,7 @@ class Transports:
         return await self._ways(address).listen(address)
 
     def _ways(self, address: str) -> _Ways:
-        return _ways(address, self.tls)
+        return _ways(address, self)
 
 
 EVERY_TRANSPORT = Transports()
@@ -50,14 +52,14 @@ def check_address(address: str, *, is_to_connect: bool = False) -> None:
 
     >>> check_address("unix:///run/notes.sock")
     """
-    can_connect = _ways(address, None).check(address)
+    can_connect = _ways(address, EVERY_TRANSPORT).check(address)
     if is_to_connect and not can_connect:
         raise LocalViolation(f"{address!r} names port 0, which is for serving; take the address the server shows")
 
 
-def _ways(address: str, tls: Tls | None) -> _Ways:
+def _ways(address: str, transports: Transports) -> _Ways:
     scheme = address.partition("://")[0]
-    makers: dict[str, Callable[[Tls | None], _Ways]] = {
+    makers: dict[str, Callable[[Transports], _Ways]] = {
         "tcp": _stream,
         "tls": _stream,
         "unix": _unix,
@@ -71,24 +73,26 @@ def _ways(address: str, tls: Tls | None) -> _Ways:
             f"{address!r} is no address; expected tcp://host:port (such as tcp://127.0.0.1:7070), tls://host:port, "
             "unix:///path, ws://host:port/path, wss://host:port/path or nats://host:port/room/name"
         )
-    return make(tls)
+    return make(transports)
 
 
-def _stream(tls: Tls | None) -> _Ways:
+def _stream(transports: Transports) -> _Ways:
     from .tcp import connect, listen
 
+    tls = transports.tls
     return _Ways(lambda text: parse_address(text).port > 0, partial(connect, tls=tls), partial(listen, tls=tls))
 
 
-def _unix(tls: Tls | None) -> _Ways:
+def _unix(transports: Transports) -> _Ways:
     from .unix import connect_unix, listen_unix, parse_unix
 
     return _Ways(lambda text: bool(parse_unix(text)), connect_unix, listen_unix)
 
 
-def _websocket(tls: Tls | None) -> _Ways:
+def _websocket(transports: Transports) -> _Ways:
     from .websocket import connect_websocket, listen_websocket, parse_websocket
 
+    tls = transports.tls
     return _Ways(
         lambda text: parse_websocket(text).port > 0,
         partial(connect_websocket, tls=tls),
@@ -96,7 +100,12 @@ def _websocket(tls: Tls | None) -> _Ways:
     )
 
 
-def _nats(tls: Tls | None) -> _Ways:
+def _nats(transports: Transports) -> _Ways:
     from .nats import connect_nats, listen_nats, parse_nats
 
-    return _Ways(lambda text: bool(parse_nats(text)), connect_nats, listen_nats)
+    tls, access = transports.tls, transports.nats
+    return _Ways(
+        lambda text: bool(parse_nats(text)),
+        partial(connect_nats, tls=tls, access=access),
+        partial(listen_nats, tls=tls, access=access),
+    )

@@ -14,7 +14,11 @@ from antiphon.facts import LocalViolation
 from antiphon.journal.sync.messages import OversizedFrame
 from antiphon.runtime.transports import nats as transport
 from antiphon.runtime.transports.nats import NatsConnection, NatsListener, connect_nats, listen_nats
+from antiphon.runtime.transports.nats_access import NatsAccess
+from antiphon.runtime.transports.reach import Transports
+from antiphon.runtime.transports.tls import Tls
 from antiphon.runtime.transports.transport import PeerLost, PeerUnreachable
+from antiphon.testing.certificates import Signed, make_certificate
 from antiphon.testing.contracts.transport import Pair, TransportContract
 from antiphon.testing.nats_server import NatsServer
 
@@ -175,3 +179,83 @@ async def test_a_server_that_is_killed_ends_connections_and_gets_its_names_back(
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(LocalViolation, match="expected nats://"):
         transport.parse_nats(text)
+
+
+# --- a server that lets in only some -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Signed:
+    return make_certificate(tmp_path_factory.mktemp("certificates"), "server")
+
+
+def secret(signed: Signed) -> list[str]:
+    return ["--tls", "--tlscert", str(signed.certificate), "--tlskey", str(signed.key)]
+
+
+async def say_hello(here: Transports, there: Transports, address: str) -> bytes:
+    listener = await here.listen(f"{address}/notes/ada")
+    connection = await there.connect(f"{address}/notes/ada", timeout=PATIENCE_S)
+    accepted = await listener.accept()
+    await connection.send(b"hello")
+    heard = await accepted.receive()
+    await connection.close()
+    await accepted.close()
+    await listener.close()
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("options", "right", "wrong"),
+    [
+        (["--user", "ada", "--pass", "s3cret"], NatsAccess(user="ada", password="s3cret"), NatsAccess(token="s3cret")),
+        (["--auth", "t0ken"], NatsAccess(token="t0ken"), NatsAccess(user="ada", password="t0ken")),
+    ],
+    ids=["user", "token"],
+)
+@pytest.mark.parametrize("is_secret", [False, True], ids=["plain", "tls"])
+@pytest.mark.asyncio
+async def test_a_server_lets_in_who_shows_what_it_asks_for(
+    tmp_path: Path, signed: Signed, options: list[str], right: NatsAccess, wrong: NatsAccess, is_secret: bool
+) -> None:
+    tls = Tls(trusted=signed.certificate) if is_secret else None
+    with NatsServer(tmp_path / "nats", options=[*options, *(secret(signed) if is_secret else [])]) as server:
+        async with asyncio.timeout(PATIENCE_S):
+            let_in = Transports(tls, right)
+            assert await say_hello(let_in, let_in, server.address) == b"hello"
+            for shown in (wrong, None):
+                with pytest.raises(PeerUnreachable, match=r"[Aa]uth"):
+                    await Transports(tls, shown).listen(f"{server.address}/notes/ben")
+    assert "s3cret" not in repr(right)
+    assert "t0ken" not in repr(right)
+
+
+@pytest.mark.asyncio
+async def test_a_server_is_believed_by_its_certificate_and_nothing_is_shown_to_one_in_plain(
+    tmp_path: Path, signed: Signed
+) -> None:
+    other = make_certificate(tmp_path, "other")
+    async with asyncio.timeout(PATIENCE_S):
+        with NatsServer(tmp_path / "secret", options=secret(signed)) as server:
+            with pytest.raises(PeerUnreachable, match=r"CERTIFICATE|certificate"):
+                await Transports(Tls(trusted=other.certificate)).listen(f"{server.address}/notes/ada")
+            with pytest.raises(PeerUnreachable, match="speaks TLS only"):
+                await Transports().listen(f"{server.address}/notes/ada")
+        with NatsServer(tmp_path / "plain") as server, pytest.raises(PeerUnreachable, match="speaks no TLS"):
+            await Transports(Tls(trusted=signed.certificate)).listen(f"{server.address}/notes/ada")
+
+
+def test_access_is_read_from_the_first_line_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "access"
+    file.write_text("ada:s3:cret\nnotes of ours\n")
+    assert NatsAccess.read(file) == NatsAccess(user="ada", password="s3:cret")
+    file.write_text("t0ken")
+    assert NatsAccess.read(file) == NatsAccess(token="t0ken")
+    for text in ("", ":secret\n"):
+        file.write_text(text)
+        with pytest.raises(LocalViolation, match="expected user:password, or a token"):
+            NatsAccess.read(file)
+    with pytest.raises(LocalViolation, match="no access to a NATS server can be read"):
+        NatsAccess.read(tmp_path / "missing")
+    with pytest.raises(LocalViolation, match="give one of them"):
+        NatsAccess(user="ada", token="t0ken")

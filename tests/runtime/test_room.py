@@ -15,7 +15,10 @@ from antiphon import Fact, Journal
 from antiphon.facts import LocalViolation
 from antiphon.runtime.services.room import join
 from antiphon.runtime.services.sync import SyncSettings
+from antiphon.runtime.transports.nats_access import NatsAccess
+from antiphon.runtime.transports.tls import Tls
 from antiphon.runtime.transports.transport import PeerUnreachable
+from antiphon.testing.certificates import make_certificate
 from antiphon.testing.nats_server import NatsServer
 from antiphon.testing.replica import MemoryReplica
 
@@ -134,6 +137,25 @@ async def test_real_journals_meet_in_a_room(server: NatsServer, tmp_path: Path) 
         for journal in (ada, ben):
             await journal.commit(Whispered(text=f"from {journal.author}"))
         await until(lambda: ada.fact_count == ben.fact_count >= 2 and ada.fingerprint == ben.fingerprint)
+
+
+@pytest.mark.asyncio
+async def test_journals_meet_in_a_room_of_a_server_that_asks_who_they_are(tmp_path: Path) -> None:
+    """Roster, door and links alike: the room is entered in secret, with a user and a password."""
+    signed = make_certificate(tmp_path, "server")
+    options = ["--user", "us", "--pass", "s3cret", "--tls", "--tlscert", str(signed.certificate)]
+    tls, access = Tls(trusted=signed.certificate), NatsAccess(user="us", password="s3cret")
+    with NatsServer(tmp_path / "nats", options=[*options, "--tlskey", str(signed.key)]) as server:
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            Journal.open(tmp_path / "ada", author="ada") as ada,
+            Journal.open(tmp_path / "ben", author="ben") as ben,
+            ada.join(f"{server.address}/notes/ada", tls=tls, nats=access),
+            ben.join(f"{server.address}/notes/ben", tls=tls, nats=access),
+        ):
+            for journal in (ada, ben):
+                await journal.commit(Whispered(text=f"from {journal.author}"))
+            await until(lambda: ada.fact_count == ben.fact_count >= 2 and ada.fingerprint == ben.fingerprint)
 
 
 async def start_member(server: NatsServer, folder: Path) -> asyncio.subprocess.Process:

@@ -18,8 +18,9 @@ from antiphon.runtime.choreography.handlers.telltale import Session, TelltaleEnd
 from antiphon.runtime.services.endpoint_connection import EndpointConnection, frame_codec
 from antiphon.runtime.services.sync import SyncReport, SyncSettings, sync_in_process, sync_once
 from antiphon.runtime.services.words import END, HEARER, LABELS, SPEAKER, WordMonitor, anti_entropy
-from antiphon.runtime.topology import TopologyHandler
+from antiphon.runtime.topology import MeetingPlace, TopologyHandler
 from antiphon.runtime.transports.memory import memory_pair
+from antiphon.testing.nats_server import NatsServer
 from antiphon.testing.replica import MemoryReplica
 
 PATIENCE_S = 30.0
@@ -85,6 +86,9 @@ async def test_a_peer_that_breaks_the_order_is_told_and_nothing_else_happens() -
     assert not running.result().is_success
 
 
+Carry = Callable[[Path], Awaitable[tuple[tuple[Carried, Carried], tuple[Carried, Carried]]]]
+
+
 def apart() -> tuple[MemoryReplica, MemoryReplica]:
     """Two replicas with something in common and something of their own each."""
     ada, ben = MemoryReplica(seed=1), MemoryReplica(seed=2)
@@ -131,11 +135,46 @@ async def over_socket_files(tmp_path: Path) -> tuple[tuple[Carried, Carried], tu
     return ((runs[0][0], None), (runs[1][1], None)), ((runs[1][0], None), (runs[0][1], None))
 
 
-@pytest.mark.parametrize("carry", [in_memory, over_sessions, over_socket_files])
+async def met_at(*addresses: str) -> tuple[tuple[Carried, Carried], tuple[Carried, Carried]]:
+    """Both runs over one transport, at an address each."""
+    runs = []
+    for address in addresses:
+        places, roles = MeetingPlace(address), (SPEAKER, HEARER)
+        pair = [TopologyHandler.at(places, role, roles=roles, codec=frame_codec()) for role in roles]
+        for handler in pair:
+            await handler.initialize()
+        runs.append(pair)
+    return ((runs[0][0], None), (runs[1][1], None)), ((runs[1][0], None), (runs[0][1], None))
+
+
+async def over_tcp(tmp_path: Path) -> tuple[tuple[Carried, Carried], tuple[Carried, Carried]]:
+    return await met_at("tcp://127.0.0.1:0", "tcp://127.0.0.1:0")
+
+
+async def over_websockets(tmp_path: Path) -> tuple[tuple[Carried, Carried], tuple[Carried, Carried]]:
+    return await met_at("ws://127.0.0.1:0", "ws://127.0.0.1:0")
+
+
+@pytest.mark.system
 @pytest.mark.asyncio
-async def test_a_session_over_handlers_has_the_result_of_the_session_alone(
-    tmp_path: Path, carry: Callable[[Path], Awaitable[tuple[tuple[Carried, Carried], tuple[Carried, Carried]]]]
+async def test_a_session_over_handlers_through_a_nats_server_has_the_result_of_the_session_alone(
+    tmp_path: Path,
 ) -> None:
+    with NatsServer(tmp_path / "nats") as server:
+
+        async def through_nats(folder: Path) -> tuple[tuple[Carried, Carried], tuple[Carried, Carried]]:
+            return await met_at(f"{server.address}/one", f"{server.address}/other")
+
+        await check_same_as_alone(tmp_path, through_nats)
+
+
+@pytest.mark.parametrize("carry", [in_memory, over_sessions, over_socket_files, over_tcp, over_websockets])
+@pytest.mark.asyncio
+async def test_a_session_over_handlers_has_the_result_of_the_session_alone(tmp_path: Path, carry: Carry) -> None:
+    await check_same_as_alone(tmp_path, carry)
+
+
+async def check_same_as_alone(tmp_path: Path, carry: Carry) -> None:
     nonces = iter([bytes(15) + b"\1", bytes(15) + b"\2"] * 2)
     settings = SyncSettings(random_bytes=lambda count: next(nonces)[:count])
     plain = apart()
