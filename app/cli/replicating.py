@@ -121,11 +121,13 @@ def serve(
 
     JSON: one object: address, authority, author, page (null without --web).
     """
-    from antiphon.runtime.topology.addresses import own_address
     from antiphon.runtime.transports.reach import check_address
 
     transports = _transports(_certificates(certificate, key, trusted), nats_access)
     if _is_topology(address):
+        # Whoever names none does not wait for the machinery of protocols: half of what starting costs.
+        from antiphon.runtime.topology.addresses import own_address
+
         topology, scheme = _topology(address), "tcp" if transports.tls is None else "tls"
         address = own_address(topology, _need_role(role), scheme=scheme)
     check_address(address)
@@ -174,7 +176,6 @@ def sync(
     JSON: one object a peer: success, sent, received, known, bytes, rounds, reason, forked, refused, peer, duration_ms,
     facts, fingerprint; facts and fingerprint are null when nobody answered.
     """
-    from antiphon.runtime.topology.addresses import peer_addresses
     from antiphon.runtime.transports.reach import check_address
     from antiphon.runtime.transports.transport import PeerUnreachable
 
@@ -187,6 +188,8 @@ def sync(
         if not _sync_and_tell(journal, address, author, timeout, transports, _shown(token), as_json=as_json):
             raise typer.Exit(1)
         return
+    from antiphon.runtime.topology.addresses import peer_addresses
+
     topology, scheme = _topology(address), "tcp" if transports.tls is None else "tls"
     others = peer_addresses(topology, _need_role(role), scheme=scheme)
     if not others:

@@ -731,3 +731,14 @@ def test_an_interrupt_while_modules_are_imported_ends_without_a_traceback(proble
             [sys.executable, "-c", code, "stats", "--journal", "x"], capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "antiphon: interrupted\n")
+
+
+def test_serving_a_journal_does_not_wait_for_the_machinery_of_protocols(tmp_path: Path) -> None:
+    """Loading it takes as long as all the rest of what starting costs, and only a topology needs it."""
+    text = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom antiphon.app.cli.root import app\n"
+        f"CliRunner().invoke(app, ['serve', '--journal', {str(tmp_path / 'none')!r}])\n"
+        "print([name for name in sys.modules if name.startswith('antiphon.runtime.choreography.handlers')])\n"
+    )
+    said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[]"
