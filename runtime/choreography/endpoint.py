@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from types import TracebackType
@@ -305,8 +305,14 @@ class Endpoint(Generic[E]):
             data = self._codec.encode(Labelled(name, value))
             carried = Labelled(name, value, Written(self._codec, data))
             request = None if way.is_plain else await self._admitted(way, data, context)
-            with self._noting_how_it_goes():
-                await self._or_part_is_over(to, self.handler.send(self.session, to, carried))
+            try:
+                await self.handler.send(self.session, to, carried)
+            except asyncio.CancelledError:
+                self._is_uncertain = True
+                raise
+            except ChannelClosed:
+                await self._hear_why_gone(to)
+                raise
             self._sent += 1
             self._move(way)
             if request is not None:
@@ -334,8 +340,14 @@ class Endpoint(Generic[E]):
                 self._chosen = way
                 return
             request = await self._admitted(way, b"", None)
-            with self._noting_how_it_goes():
-                await self._or_part_is_over(to, self.handler.choose(self.session, to, label))
+            try:
+                await self.handler.choose(self.session, to, label)
+            except asyncio.CancelledError:
+                self._is_uncertain = True
+                raise
+            except ChannelClosed:
+                await self._hear_why_gone(to)
+                raise
             self._sent += 1
             self._move(way)
             if request is not None:
@@ -573,23 +585,10 @@ class Endpoint(Generic[E]):
         if request is not None:
             await self._tell_guard(request)
 
-    @contextmanager
-    def _noting_how_it_goes(self) -> Iterator[None]:
-        """Whether what was cut off has left is not known, and the session goes no further."""
-        try:
-            yield
-        except asyncio.CancelledError:
-            self._is_uncertain = True
-            raise
-
-    async def _or_part_is_over(self, to: str, sending: Awaitable[None]) -> None:
-        """Send; where the receiver is gone because the timed part was given up, that is what is told."""
-        try:
-            await sending
-        except ChannelClosed:
-            if self._foreign_clocks():
-                await self._heard_any((to,))
-            raise
+    async def _hear_why_gone(self, peer: str) -> None:
+        """Raise ``_PartIsOver`` when a receiver is gone because the timed part was given up."""
+        if self._foreign_clocks():
+            await self._heard_any((peer,))
 
     # --- receiving
 
