@@ -405,7 +405,7 @@ async def connect_client(
         """A server that lets nobody in is tried for ever by the library; later, what matters is seen where it does."""
         problems[:] = [problem]
         if not is_open and (isinstance(problem, ssl.SSLError) or "uthoriz" in str(problem)):
-            limit.reschedule(asyncio.get_running_loop().time())
+            limit.reschedule(0.0)
 
     try:
         # The library tries for ever to reach a server for the first time; whether one is there is known sooner.
