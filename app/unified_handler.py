@@ -210,15 +210,19 @@ class UnifiedHandler:
     async def query_with_stats(
         self, query: Query[R], *, isolation: Isolation = EVERYTHING_HERE, token: Grants | None = None
     ) -> Answer[R]:
-        """As ``query``, with what was looked at, what fitted, and what is known about each item of the answer."""
+        """As ``query``, with what was looked at, what fitted, and what is known about each item of the answer.
+
+        Of SQL what fitted are its rows, and the items are those that name a ``fact_id``.
+        """
         self._check(query, token)
         asked_at = self._monotonic()
         if isinstance(query, SqlQuery):
             among = await self._among(query, isolation)
             started_at = self._monotonic()
-            value = await self._ask_sql(query, among)
-            count = len(value) if isinstance(value, tuple | list) else 1
-            done_at, is_hit, matched = self._monotonic(), False, Matched(count, ())
+            rows = await self._ask_rows(query, among)
+            value = query.parse(rows)
+            done_at, is_hit, count = self._monotonic(), False, len(rows)
+            matched = Matched(count, tuple(str(row["fact_id"]) for row in rows if row.get("fact_id") is not None))
         else:
             plain = _snapshot_query(query)
             inputs = await self._inputs(plain, isolation)
@@ -374,6 +378,9 @@ class UnifiedHandler:
         return None
 
     async def _ask_sql(self, query: SqlQuery[R], among: Among | None = None) -> R:
+        return query.parse(await self._ask_rows(query, among))
+
+    async def _ask_rows(self, query: SqlQuery[Any], among: Among | None) -> list[dict[str, object]]:
         from .history import query_owner
 
         plan = query.compile()
@@ -387,7 +394,7 @@ class UnifiedHandler:
 
         result = await self._engine.follower.run(ask)
         columns = result.columns
-        return query.parse([dict(zip(columns, row, strict=True)) for row in result.fetchall()])
+        return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
     def _with_unseen_kinds(self, query: SqlQuery[Any], text: str) -> str:
         """The statement, with the typed views of kinds that the history has not met yet: nobody has voted, so far."""

@@ -541,6 +541,20 @@ async def test_statistics_say_what_was_looked_at_what_fits_and_what_is_known_of_
         assert not (await handler.query_with_stats(MessagesQuery("lobby", limit=2))).stats.is_cache_hit
 
 
+async def test_statistics_of_sql_count_rows_before_they_are_parsed_and_know_the_facts_that_they_name(
+    journal: Journal,
+) -> None:
+    book = ConsistencyBook()
+    async with UnifiedHandler(journal, capabilities=ALLOW_ALL, consistency=book) as handler:
+        receipts = [await handler.commit_fact(Voted(choice=choice)) for choice in ("tea", "coffee", "tea")]
+        finalized = Consistency(agreement=Agreement().finalized("round 1"))
+        book.note(receipts[1].fact_id, finalized)
+        answer = await handler.query_with_stats(CountVotesBy("SELECT choice, fact_id, 1 AS votes FROM handler_voted"))
+        assert (answer.stats.facts_matched, len(answer.value)) == (3, 2)
+        wanted = {receipt.fact_id: Consistency() for receipt in receipts} | {receipts[1].fact_id: finalized}
+        assert dict(answer.stats.consistency) == wanted
+
+
 async def test_a_message_elsewhere_leaves_a_contacts_answer_in_the_cache(
     journal: Journal, handler: UnifiedHandler
 ) -> None:
