@@ -438,6 +438,14 @@ async def test_sql_at_a_pin_before_the_first_vote_counts_none(handler: UnifiedHa
     assert await handler.query(CountVotes(), isolation=pinned) == {}
 
 
+async def test_what_is_erased_is_gone_from_a_pinned_history_too(journal: Journal, handler: UnifiedHandler) -> None:
+    receipt = await handler.commit_fact(Voted(choice="tea"))
+    await handler.commit_fact(Voted(choice="coffee"))
+    pinned = await handler.take_snapshot(CountVotes())
+    await journal.erase(receipt.fact_id, reason="said by mistake")
+    assert await handler.query(CountVotes(), isolation=pinned) == {"coffee": 1}
+
+
 async def test_sql_reads_only_what_was_agreed_and_waits_for_it(journal: Journal) -> None:
     book = ConsistencyBook()
     async with UnifiedHandler(journal, capabilities=ALLOW_ALL, consistency=book) as handler:
