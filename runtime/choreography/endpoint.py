@@ -624,7 +624,7 @@ class Endpoint(Generic[E]):
         """Return when one of *wanted* has said something that is this role's; with *about*, when that clock is settled.
 
         Meanwhile everybody in a running timed part is listened to: any of them may tell that it was given up. Raises
-        ``ChannelClosed`` when nobody is left to hear, ``_PartIsOver`` when a part is.
+        ``_PartIsOver`` when it was, ``ChannelClosed`` when *wanted* are gone and no clock's owner is left to end it.
         """
         gone: dict[str, ChannelClosed] = {}
         while True:
@@ -641,9 +641,13 @@ class Endpoint(Generic[E]):
             if heard:
                 return
             silent = [one for one in concerned if one not in self._held and one not in gone]
-            if not silent:
+            if not silent or (gone.keys() >= set(wanted) and not self._is_anybody_left_to_fire(gone)):
                 raise next(problem for peer, problem in gone.items() if peer in wanted)
             await self._listen(silent, wanted, gone)
+
+    def _is_anybody_left_to_fire(self, gone: Collection[str]) -> bool:
+        """Whether a running clock has an owner that may still speak: without one, all would wait for each other."""
+        return any(clock.owner not in gone for clock in self._foreign_clocks())
 
     async def _listen(self, silent: list[str], wanted: Collection[str], gone: dict[str, ChannelClosed]) -> None:
         """Wait until one of several says something; it is held. Who closed is *gone*."""

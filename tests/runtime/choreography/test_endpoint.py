@@ -929,6 +929,33 @@ def test_who_was_done_with_a_timed_part_is_told_that_it_was_given_up() -> None:
     virtual_time.run(scenario())
 
 
+def test_when_an_owner_dies_nobody_waits_for_its_word() -> None:
+    """The clerk and the worker did their shares, and could only listen to each other."""
+
+    async def scenario() -> None:
+        seats = relay()
+        boss, clerk, worker = seats["Boss"], seats["Clerk"], seats["Worker"]
+
+        async def be_worker() -> None:
+            async with worker, worker.timeout():
+                await worker.send("Clerk", label="Draft")
+
+        async def be_clerk() -> None:
+            async with clerk, clerk.timeout():
+                await clerk.recv("Worker")
+                await clerk.send("Boss", label="Report")
+
+        async def be_boss() -> None:
+            async with boss, boss.timeout():
+                await boss.recv("Clerk")
+                raise KeyError("it died")
+
+        endings = await asyncio.gather(be_boss(), be_clerk(), be_worker(), return_exceptions=True)
+        assert [type(one) for one in endings] == [KeyError, ChannelClosed, ChannelClosed]
+
+    virtual_time.run(scenario())
+
+
 def test_who_sends_to_a_role_that_gave_the_part_up_and_left_hears_why() -> None:
     """The clerk heard the boss, did what was left and let its channels go; the worker still writes its draft."""
 
