@@ -122,7 +122,7 @@ def plan_compaction(
             path = write_segment(
                 store, number, contents.frames, description=contents.description, disk=Disk(), keep=keep
             )
-            count = sum(len(frame.records) for frame in contents.frames)
+            count = sum(frame.fact_count for frame in contents.frames)
             files.append(SealedFile(number, count, file_path(folder, number).stat().st_size, path.stat().st_size))
             shares.extend(_shares_of(contents.frames))
             path.unlink()

@@ -17,7 +17,6 @@ from antiphon.facts import AuthorityId, ChainId, ChainInfo, Fact, FactProblem, F
 from antiphon.facts.catalog import build_fact_registry
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import (
-    Continuation,
     JournalIndex,
     LogCursor,
     LogDamage,
@@ -30,9 +29,9 @@ from antiphon.journal import (
     read_run_bytes,
 )
 from antiphon.journal.bases import base_of_note
-from antiphon.journal.sealing import leave_out
 from antiphon.journal.stores.folder import LOCK_FILE, closed_at, doubtful_at
 from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, part_paths
+from antiphon.journal.stores.logged_run import admit_run
 from antiphon.journal.stores.reader import read_acknowledged
 from antiphon.reactive import Signal
 from antiphon.runtime.witness import Quarantined, read_quarantined
@@ -110,12 +109,11 @@ class OfflineJournal:
         """The runs that are members, as the journal decides when it opens: what is there twice, because it was
         repaired or sealed twice, counts once."""
         for run in frame.runs:
-            self.index.introduce(run.info)
-            if self.index.classify(run.row) is Continuation.KNOWN:
-                self.stray_count += len(run.records)
-                continue
-            repeated = self.index.admit(run.row, hlc=run.records[-1].hlc, records=run.records)
-            yield run._replace(records=leave_out(run.records, repeated))
+            admitted = admit_run(self.index, run)
+            if admitted is None:
+                self.stray_count += run.fact_count
+            else:
+                yield admitted
 
     def read_records(self) -> Iterator[FactRecord]:
         """The facts that became members since the last call, in log order."""

@@ -30,10 +30,10 @@ from .stores.log import (
     LogCursor,
     LogDamage,
     LogFrame,
-    LoggedRun,
     LogWriter,
     sync_existing,
 )
+from .stores.logged_run import LoggedRun
 from .stores.position import LOG_START, LogPosition, RunRow
 from .stores.reader import read_log, read_run_bytes
 

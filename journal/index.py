@@ -585,6 +585,15 @@ class JournalIndex:
         last = bisect_right(state.runs, run.last_seq, key=_first_seq)
         return any(each.last_seq >= run.first_seq for each in state.runs[first:last])
 
+    def may_repeat(self, run: RunRow) -> bool:
+        """Whether admitting *run* needs the ids of its facts: it forks a chain, or is of one that was forked or sealed
+        twice. O(1) for what continues a chain."""
+        state = self._chains.get(ChainId(run.chain))
+        if state is None:
+            return False
+        is_odd = state.is_forked or state._forked is not None or state._is_continued(FactId(run.first_previous_id))
+        return is_odd or self.overlaps(run)
+
     def learn_ids(self, run: RunRow, rows: Sequence[RunRow], ids: Iterable[bytes]) -> None:
         """Take in the ids of the facts of *rows*, which ``unread(run)`` named."""
         state = self._chains[ChainId(run.chain)]

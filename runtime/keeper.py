@@ -487,7 +487,7 @@ class Keeper:
         self._pause()
         put_segment(self.segments, number, disk=self._disk)
         retire_file(self._folder, number, disk=self._disk)
-        count = sum(len(frame.records) for frame in frames)
+        count = sum(frame.fact_count for frame in frames)
         return SealedFile(number, count, size, segment_path(self._folder, number).stat().st_size)
 
     def _replace(
@@ -516,7 +516,7 @@ class Keeper:
                 if isinstance(item, LogDamage):
                     damages.append(item)
                 else:
-                    count += len(item.records)
+                    count += item.fact_count
         except LogDamaged as problem:
             damages.append(LogDamage(number, 0, 0, str(problem)))
         return count, damages

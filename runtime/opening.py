@@ -47,11 +47,11 @@ from antiphon.journal.bases import base_of_note
 from antiphon.journal.erasure import DEFAULT_RIGHT, ERASURE_KIND, ErasureBook, ErasureRight
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.retention import RETIRED_NOTE, RetentionItem
-from antiphon.journal.sealing import leave_out
 from antiphon.journal.stores.accounts import GUARD_PREFIX
 from antiphon.journal.stores.duckdb import DuckdbFollower, set_aside
 from antiphon.journal.stores.folder import DATABASE_FILE
 from antiphon.journal.stores.log import file_path, part_numbers, segment_path
+from antiphon.journal.stores.logged_run import admit_run
 from antiphon.journal.stores.reader import read_acknowledged
 
 from .clock import SystemClock
@@ -400,10 +400,10 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
         recovered.registrations.extend(frame.registrations)
         recovered.guard_notes.extend(note for note in frame.notes if note.kind.startswith(GUARD_PREFIX))
         admitted = _admit(recovered.index, frame)
-        recovered.erasures.extend(record for record in admitted.records if record.kind == ERASURE_KIND)
+        recovered.erasures.extend(record for run in admitted.runs for record in run.records_of(ERASURE_KIND))
         recovered.retired.extend(note for note in frame.notes if note.kind == RETIRED_NOTE)
         gathered.append(admitted)
-        count += len(frame.records)
+        count += frame.fact_count
         if len(gathered) >= FRAMES_AT_ONCE or count >= CATCH_UP_FACTS:
             _apply_or_go_on(recovered, gathered, registry)
             gathered, count = [], 0
@@ -443,19 +443,13 @@ def _apply_or_go_on(recovered: _Recovered, frames: list[LogFrame], registry: Fac
 
 
 def _admit(index: JournalIndex, frame: LogFrame) -> LogFrame:
-    """Admit a frame's runs, those behind a damaged frame too; a repair's copy of what is held is left out, and so are
-    facts that another seal made members before."""
-    admitted = []
+    """Admit a frame's runs; what is held already is left out."""
     for info in frame.chains:
         index.introduce(info)
-    for run in frame.runs:
-        index.introduce(run.info)
-        if index.classify(run.row) is not Continuation.KNOWN:
-            repeated = index.admit(run.row, hlc=run.records[-1].hlc, records=run.records)
-            admitted.append(run._replace(records=leave_out(run.records, repeated)))
+    admitted = tuple(run for run in (admit_run(index, each) for each in frame.runs) if run is not None)
     for base in filter(None, map(base_of_note, frame.notes)):
         index.set_base(base)
-    return frame._replace(runs=tuple(admitted))
+    return frame._replace(runs=admitted)
 
 
 def _apply(database: DuckdbFollower | None, frames: list[LogFrame], registry: FactRegistry, *, own_key: bytes) -> None:
@@ -495,7 +489,7 @@ def _catch_up(folder: JournalFolder, database: DuckdbFollower, registry: FactReg
             if frame.position[:2] > end[:2]:
                 break
             gathered.append(_admit(index, frame))
-            count += len(frame.records)
+            count += frame.fact_count
         if count >= CATCH_UP_FACTS:
             _apply(database, gathered, registry, own_key=folder.writer.public_key)
             gathered, count = [], 0

@@ -22,7 +22,6 @@ from antiphon.facts import (
     FactId,
     FactRecord,
     InvalidLine,
-    ParsedLine,
     Registration,
     parse_line,
 )
@@ -58,6 +57,7 @@ from ..frame import (
     registration_of,
     tag_of,
 )
+from .logged_run import LoggedRun, read_plain_run
 from .position import LOG_START, NO_FRAME, LogPosition, RunRow
 
 LOG_FOLDER = "log"
@@ -68,15 +68,6 @@ _INTRODUCTION = re.compile(
 )
 # Small enough to seal, copy and check in one go; large enough that a directory sync is rare.
 FILE_BYTES_MAX = 8 * 1024 * 1024
-
-
-class LoggedRun(NamedTuple):
-    """A run as the log holds it; the seal's signature is not checked on reading, the frame's hash is."""
-
-    info: ChainInfo
-    records: tuple[FactRecord, ...]
-    seal: Seal
-    row: RunRow
 
 
 class LogFrame(NamedTuple):
@@ -95,6 +86,11 @@ class LogFrame(NamedTuple):
     def records(self) -> list[FactRecord]:
         """The frame's facts in order."""
         return [record for run in self.runs for record in run.records]
+
+    @property
+    def fact_count(self) -> int:
+        """How many facts it holds."""
+        return sum(run.fact_count for run in self.runs)
 
 
 class LogDamage(NamedTuple):
@@ -128,8 +124,7 @@ class LogCursor:
         self.position = frame.position
         self.is_cut = self.is_doubtful = False
         for run in frame.runs:
-            last = run.records[-1]
-            self.chains[run.info.chain] = (run.info, Head(last.seq, last.fact_id, last.hlc))
+            self.chains[run.info.chain] = (run.info, run.head)
 
 
 def log_files(folder: Path) -> dict[int, Path]:
@@ -318,7 +313,7 @@ def _parse_frame(data: bytes, offset: int, number: int, cursor: LogCursor) -> Lo
         number,
         offset + len(data),
         closing.frame_hash,
-        cursor.position.fact_count + sum(len(run.records) for run in reading.runs),
+        cursor.position.fact_count + sum(run.fact_count for run in reading.runs),
     )
     return LogFrame(
         tuple(reading.runs),
@@ -343,22 +338,22 @@ class _FrameReading:
         self.registrations: list[Registration] = []
         self.notes: list[LocalNote] = []
         self.damages: list[LogDamage] = []
-        self.open_facts: list[tuple[bytes, ParsedLine]] = []
+        self.open_facts: list[bytes] = []
         self.not_understood = ""
         self._open_at = 0
 
     def take(self, line: bytes, at: int) -> None:
+        if line.startswith((b'{"h":', b'{"e":')):
+            if not self.open_facts:
+                self._open_at = at
+            self.open_facts.append(line)
+            return
         try:
             tag, _ = tag_of(line)
         except UnknownTag as problem:
             # Only the frame's hash can tell a newer writer from a flipped bit.
             self.not_understood = str(problem)
             self.entries.append(line_hash(line))
-            return
-        if tag in (b"h", b"e"):
-            if not self.open_facts:
-                self._open_at = at
-            self.open_facts.append((line, parse_line(line)))
             return
         if tag == b"seal":
             self._close_run(line, at + len(line) + 1)
@@ -381,20 +376,10 @@ class _FrameReading:
         known = self._heads.get(seal.chain) or self._cursor.chains.get(seal.chain)
         if not self.open_facts:
             raise LogDamaged("a seal without facts")
-        parsed = [part for _, part in self.open_facts]
-        lines = [line for line, _ in self.open_facts]
         if known is None:
-            self._pass_over(seal, parsed, end)
+            self._pass_over(seal, end)
             return
         info, head = known
-        # A seal says where its run begins, so a chain can be picked up again behind a damaged frame or at a fork.
-        previous = Head(seal.from_seq, seal.from_id, head.hlc if seal.from_id == head.fact_id else 0)
-        ids = link_ids(previous.fact_id, parsed)
-        if (seal.to_seq, seal.to_id) != (seal.from_seq + len(ids), ids[-1]):
-            raise LogDamaged(f"a seal of chain {info.text[:8]} does not fit the facts before it")
-        check_headers(info, previous, parsed)
-        if previous.seq == 0 and parsed[0].header.kind == OPENING_KIND:
-            info = describe_chain(info, parsed[0].payload)
         row = RunRow(
             info.chain,
             seal.from_seq + 1,
@@ -405,15 +390,16 @@ class _FrameReading:
             self._open_at,
             end - self._open_at,
         )
-        records = build_records(info, lines, parsed, ids)
-        self.runs.append(LoggedRun(info, records, seal, row))
-        self._heads[info.chain] = (info, Head(seal.to_seq, FactId(seal.to_id), records[-1].hlc))
-        self.entries.extend(ids)
+        run = read_plain_run(info, seal, row, self.open_facts) or _read_strictly(info, head, seal, row, self.open_facts)
+        self.runs.append(run)
+        self._heads[info.chain] = (run.info, run.head)
+        self.entries.extend(run.ids)
         self.open_facts = []
 
-    def _pass_over(self, seal: Seal, parsed: Sequence[ParsedLine], end: int) -> None:
+    def _pass_over(self, seal: Seal, end: int) -> None:
         """A run of a chain whose introduction was damaged: nobody can say whose it is, but its neighbours are whole."""
         text = seal.chain.hex()[:8]
+        parsed = [parse_line(line) for line in self.open_facts]
         ids = link_ids(FactId(seal.from_id), parsed)
         if (seal.to_seq, seal.to_id) != (seal.from_seq + len(ids), ids[-1]):
             raise LogDamaged(f"a seal of chain {text} does not fit the facts before it")
@@ -421,6 +407,20 @@ class _FrameReading:
         self.damages.append(LogDamage(self._number, self._open_at, end - self._open_at, reason))
         self.entries.extend(ids)
         self.open_facts = []
+
+
+def _read_strictly(info: ChainInfo, head: Head, seal: Seal, row: RunRow, lines: Sequence[bytes]) -> LoggedRun:
+    """Take every line apart: what says what is wrong, and reads openings and erased lines."""
+    parsed = [parse_line(line) for line in lines]
+    # A seal says where its run begins, so a chain can be picked up again behind a damaged frame or at a fork.
+    previous = Head(seal.from_seq, seal.from_id, head.hlc if seal.from_id == head.fact_id else 0)
+    ids = link_ids(previous.fact_id, parsed)
+    if (seal.to_seq, seal.to_id) != (seal.from_seq + len(ids), ids[-1]):
+        raise LogDamaged(f"a seal of chain {info.text[:8]} does not fit the facts before it")
+    check_headers(info, previous, parsed)
+    if previous.seq == 0 and parsed[0].header.kind == OPENING_KIND:
+        info = describe_chain(info, parsed[0].payload)
+    return LoggedRun(info, seal, row, records=build_records(info, lines, parsed, ids))
 
 
 class Disk:

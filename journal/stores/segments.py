@@ -39,11 +39,11 @@ from .log import (
     LogCursor,
     LogDamage,
     LogFrame,
-    LoggedRun,
     file_path,
     segment_files,
     segment_path,
 )
+from .logged_run import LoggedRun
 from .position import LogPosition, RunRow
 from .tables import INTEGER_COLUMNS, SPOOL_COLUMNS, SPOOL_ROW_BYTES_MAX, spool_text
 from .typed_views import quote_text
@@ -442,11 +442,10 @@ def _frames(store: SegmentStore, info: SegmentInfo, cursor: LogCursor, start: in
             yield LogDamage(info.number, run.start, run.length, str(problem))
         else:
             runs.append(logged)
-            last = logged.records[-1]
-            cursor.chains[run.chain.chain] = (logged.info, Head(last.seq, last.fact_id, last.hlc))
+            cursor.chains[run.chain.chain] = (logged.info, logged.head)
             content.take(logged, run.frame_end, run.frame_hash)
         if run.frame_hash is not None and run.frame_end is not None and runs:
-            count = cursor.position.fact_count + sum(len(each.records) for each in runs)
+            count = cursor.position.fact_count + sum(each.fact_count for each in runs)
             position = LogPosition(info.number, run.frame_end, run.frame_hash.hex(), count)
             introduced = tuple(each.info for each in runs if each.row.first_seq == 1)
             frame = LogFrame(tuple(runs), introduced, (), position)
@@ -466,7 +465,7 @@ def _log_run(run: StoredRun, cursor: LogCursor, number: int) -> LoggedRun:
     if previous.seq == 0 and parsed[0].header.kind == OPENING_KIND:
         info = describe_chain(info, parsed[0].payload)
     row = RunRow(info.chain, seal.from_seq + 1, seal.to_seq, seal.from_id, seal.to_id, number, run.start, run.length)
-    return LoggedRun(info, build_records(info, run.lines, parsed, ids), seal, row)
+    return LoggedRun(info, seal, row, records=build_records(info, run.lines, parsed, ids))
 
 
 class _Content:
@@ -478,7 +477,7 @@ class _Content:
     def take(self, run: LoggedRun, frame_end: int | None, frame_hash: bytes | None) -> None:
         """Add a run in its place."""
         row = run.row
-        self._hash.update(b"".join([record.fact_id for record in run.records]))
+        self._hash.update(b"".join(run.ids))
         self._hash.update(build_seal_line(run.seal) + b"%d %d\n" % (row.offset, row.length))
         if frame_hash is not None:
             self._hash.update(frame_hash + b"%d\n" % (frame_end or 0))
