@@ -105,7 +105,7 @@ class History:
         workspace = Path(tempfile.mkdtemp(prefix="antiphon-history-")).resolve()
         self._discard = weakref.finalize(self, shutil.rmtree, workspace, ignore_errors=True)
         spool = workspace / "spool"
-        self._connection = connect(":memory:", spool=spool, thread_count=None, output=output)
+        self._connection = connect(":memory:", spool=spool, thread_count=None, folder=output)
         create_tables(self._connection)
         self._tables = FactTables(self._connection, spool)
         self._is_open = True

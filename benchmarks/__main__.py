@@ -35,6 +35,7 @@ HOT_PATHS = (
     "reopen",
     "reopen_chat",
     "segments",
+    "rebuild",
     "history",
     "import_time",
     "anti_entropy",

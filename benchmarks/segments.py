@@ -1,5 +1,4 @@
-"""What a fact costs on disk once its log file is sealed, against the same rows in DuckDB alone; and building the table
-anew from log and segments."""
+"""What a fact costs on disk once its log file is sealed, against the same rows in DuckDB alone."""
 
 from __future__ import annotations
 
@@ -11,11 +10,10 @@ import duckdb
 from antiphon import Journal
 from antiphon.journal.stores.log import part_paths, segment_files
 
-from .measure import Figure, Settings, Stopwatch
+from .measure import Figure, Settings
 from .workload import Row, Rows, Said
 
 WINDOW = 100
-REBUILD_FACTS_PER_S = 250_000
 
 
 async def measure(settings: Settings) -> list[Figure]:
@@ -33,11 +31,6 @@ async def measure(settings: Settings) -> list[Figure]:
         await journal.engine.keeper.seal()
     sealed = sum(each.stat().st_size for each in segment_files(path).values()) / count
     alone = _columns_alone(settings.folder / "alone.duckdb", rows) / count
-    (path / "journal.duckdb").unlink()
-    with Stopwatch() as watch:
-        async with Journal.open(path) as journal:
-            await journal.engine.follower.barrier()
-    sample = watch.sample()
     return [
         Figure(
             name="sealed_bytes",
@@ -50,19 +43,6 @@ async def measure(settings: Settings) -> list[Figure]:
             final_goal=1.5,
             reference_name="DuckDB: the same columns and a 16-byte id",
             details={"facts": count, "log_bytes_a_fact": round(log_bytes, 1)},
-        ),
-        Figure(
-            name="rebuild",
-            title="journal.duckdb built anew from log and segments",
-            unit="facts/s",
-            ours=count / sample.cpu,
-            reference=None,
-            value=count / sample.cpu,
-            goal=60_000,
-            final_goal=REBUILD_FACTS_PER_S,
-            sense="at least",
-            value_unit="facts/s",
-            details={"facts": count, "wall_s": round(sample.wall, 2)},
         ),
     ]
 

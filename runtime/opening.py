@@ -457,19 +457,19 @@ def _apply(database: DuckdbFollower | None, frames: list[LogFrame], registry: Fa
     decoded, since views must not show all of it (5 µs a fact)."""
     if database is None or not frames:
         return
-    records = [record for frame in frames for record in frame.records]
-    hidden = {
-        place: decoded.code
-        for place, record in enumerate(records)
-        if record.chain.public_key != own_key and isinstance(decoded := registry.decode(record), FactProblem)
-    }
-    database.apply(
-        records,
-        position=frames[-1].position._replace(fact_count=database.position.fact_count + len(records)),
+    runs = [run for frame in frames for run in frame.runs]
+    hidden: dict[int, str] = {}
+    place = 0
+    for run in runs:
+        if run.info.public_key != own_key:
+            decoded = enumerate(map(registry.decode, run.records), place)
+            hidden.update((at, found.code) for at, found in decoded if isinstance(found, FactProblem))
+        place += run.fact_count
+    database.apply_runs(
+        runs,
+        position=frames[-1].position._replace(fact_count=database.position.fact_count + place),
         hidden=hidden,
         registrations=[each for frame in frames for each in frame.registrations],
-        chains=[run.info for frame in frames for run in frame.runs],
-        runs=[run.row for frame in frames for run in frame.runs],
         notes=[note for frame in frames for note in frame.notes],
     )
 

@@ -42,6 +42,8 @@ from .accounts import (
     load_unacked,
     load_unretired,
 )
+from .log import SEGMENTS_FOLDER
+from .logged_run import LoggedRun
 from .position import LOG_START, LogPosition, RunRow
 from .tables import (
     RESULT_TABLE,
@@ -249,6 +251,22 @@ class DuckdbFollower:
                 notes=notes,
                 give_way=give_way,
             )
+
+    def apply_runs(
+        self,
+        runs: Sequence[LoggedRun],
+        *,
+        position: LogPosition,
+        hidden: Mapping[int, str] = {},
+        registrations: Iterable[Registration] = (),
+        notes: Sequence[LocalNote] = (),
+    ) -> None:
+        """Follow the log by whole *runs* that were read from it, as ``apply`` does by records; what a rebuild does.
+
+        1 to 3 µs a fact, of which Python holds the GIL for less than one.
+        """
+        with self._guarded():
+            self._tables.apply_runs(runs, position=position, hidden=hidden, registrations=registrations, notes=notes)
 
     def hide(self, reasons: Mapping[bytes, str | None], *, over: str | None = None) -> None:
         """Change why facts are hidden from the typed views (by 32-byte id); None shows them again.
@@ -500,7 +518,8 @@ def set_aside(path: Path, *, now_ms: int) -> Path:
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
-    return connect(str(path), spool=_spool_of(path), thread_count=_THREAD_COUNT)
+    # Segments go into the table as they are, without passing through Python.
+    return connect(str(path), spool=_spool_of(path), thread_count=_THREAD_COUNT, folder=path.parent / SEGMENTS_FOLDER)
 
 
 def _check_identity(connection: duckdb.DuckDBPyConnection, journal_id: str) -> None:

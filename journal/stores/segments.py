@@ -20,6 +20,7 @@ import duckdb
 import orjson
 
 from antiphon.facts import ChainId, ChainInfo, FactId, FactRecord, InvalidLine, ParsedLine, parse_line
+from antiphon.facts.encoding import parse_header
 
 from ..chain import (
     CHAIN_START,
@@ -43,7 +44,7 @@ from .log import (
     segment_files,
     segment_path,
 )
-from .logged_run import LoggedRun
+from .logged_run import Columns, LoggedRun, SegmentPlace, link_columns
 from .position import LogPosition, RunRow
 from .tables import INTEGER_COLUMNS, SPOOL_COLUMNS, SPOOL_ROW_BYTES_MAX, spool_text
 from .typed_views import quote_text
@@ -59,6 +60,7 @@ COMPRESSION_LEVEL = 9
 _CACHED_SEGMENTS_MAX = 3
 # A peer that asks for one run must not wait for forty thousand facts; one that asks for the fourth wants them all.
 _SINGLE_READS_MAX = 3
+_TEXT_FACTS = 2_048
 _CONTENT_PREFIX = b"antiphon.segment.1"
 
 # The notes stand on the last fact of a run: its place in the log file, the id before its first fact (so that a damaged
@@ -101,6 +103,24 @@ FROM (
 ORDER BY file_row_number
 """
 
+# A segment in a few dozen texts: fetched row by row it would cost twice as much (1.5 against 0.7 µs a fact), and in one
+# text half as much again, for fresh memory. NULL anywhere drops a line, so that the counts do not fit.
+_READ_COLUMNS = """
+SELECT string_agg(concat('{{', CASE WHEN after_links IS NOT NULL THEN concat('"after":', after_links, ',') END,
+        '"at":', at_ms, ',"c":"', ({chains})[chain_number], '","k":"', kind, '","s":', seq, ',"t":', hlc,
+        ',"v":', version, '}}'), '\n'),
+    string_agg(CASE WHEN digest IS NOT NULL THEN '' ELSE to_base64(salt) || coalesce(payload, '') END, '\n'),
+    string_agg(hex(fact_id_half), ''), count(raw), count(digest)
+FROM read_parquet({path}, file_row_number = true) GROUP BY file_row_number // {rows} ORDER BY file_row_number // {rows}
+"""
+_READ_ENDS = """
+SELECT file_row_number, chain_number, run_start, run_length, previous_id, signature, frame_end, frame_hash
+FROM read_parquet({path}, file_row_number = true) WHERE signature IS NOT NULL ORDER BY file_row_number
+"""
+_READ_ERASED = """
+SELECT file_row_number, digest FROM read_parquet({path}, file_row_number = true) WHERE digest IS NOT NULL
+"""
+
 
 class SegmentInfo(NamedTuple):
     """What a segment says of itself: the log file it was, the frames around it, its chains and the hash of it all.
@@ -133,6 +153,14 @@ class StoredRun(NamedTuple):
     signature: bytes
     frame_end: int | None
     frame_hash: bytes | None
+
+
+class PlacedFrame(NamedTuple):
+    """A frame of a segment: its runs, and where it ended in the log file, with which hash."""
+
+    runs: tuple[LoggedRun, ...]
+    end: int
+    frame_hash: str
 
 
 class SegmentDamaged(LogDamaged):
@@ -239,6 +267,56 @@ class SegmentStore:
         if any(not isinstance(chain, int) or not 1 <= chain <= len(info.chains) for chain, _ in rows):
             raise SegmentDamaged(f"segment {number}: a run's chain is not what was written")
         return [(info.chains[chain - 1].chain, seq) for chain, seq in rows]  # type: ignore[operator,misc]  # checked
+
+    def read_whole(self, info: SegmentInfo) -> list[PlacedFrame] | None:
+        """Everything in a segment, in columns, when all of it is what was written; else None, and nothing is decided.
+
+        ~1.8 µs a fact, half of it hashing. The hash over the content covers every id, seal and place, and the ids every
+        header and payload, so nothing else needs to be looked at.
+        """
+        with suppress(SegmentDamaged, InvalidLine, ValueError, OverflowError):
+            return self._read_whole(info)
+        return None
+
+    def _read_whole(self, info: SegmentInfo) -> list[PlacedFrame] | None:
+        path = quote_text(str(segment_path(self.folder, info.number)))
+        chains = f"[{', '.join(quote_text(chain.text) for chain in info.chains)}]"
+        texts = self._fetch(_READ_COLUMNS.format(chains=chains, path=path, rows=_TEXT_FACTS), (), info.number)
+        headers = [line for text in texts for line in str(text[0]).encode().split(b"\n")]
+        bodies = [line for text in texts for line in str(text[1]).encode().split(b"\n")]
+        is_plain = not any(text[3] for text in texts)  # bytes that are no text are read row by row
+        if not is_plain or len(headers) != info.fact_count or len(bodies) != info.fact_count:
+            return None
+        digests: dict[int, bytes] = {}
+        if any(text[4] for text in texts):
+            digests.update(self._fetch(_READ_ERASED.format(path=path), (), info.number))  # type: ignore[arg-type]  # rows are untyped
+        content = _Content(info.journal, info.number)
+        frames: list[PlacedFrame] = []
+        runs: list[LoggedRun] = []
+        all_ids: list[FactId] = []
+        first = 0
+        for end in self._fetch(_READ_ENDS.format(path=path), (), info.number):
+            last, number, start, length, previous, signature, frame_end, frame_hash = end
+            chain = info.chains[number - 1]  # type: ignore[operator]  # rows are untyped, here and below
+            part = slice(first, last + 1)  # type: ignore[operator]
+            erased = {at - first: digest for at, digest in digests.items() if first <= at <= last} if digests else {}  # type: ignore[operator]
+            ids = link_columns(previous, headers[part], bodies[part], erased)  # type: ignore[arg-type]
+            from_seq = parse_header(headers[first]).seq - 1
+            seal = Seal(chain.chain, from_seq, FactId(previous), from_seq + len(ids), ids[-1], signature)  # type: ignore[arg-type]
+            row = RunRow(chain.chain, from_seq + 1, seal.to_seq, previous, ids[-1], info.number, start, length)  # type: ignore[arg-type]
+            columns = Columns(headers[part], bodies[part], ids, erased)
+            place = SegmentPlace(info.number, number, first)  # type: ignore[arg-type]
+            run = LoggedRun(_described(chain, columns), seal, row, columns=columns, segment=place)
+            content.take(run, frame_end, frame_hash)  # type: ignore[arg-type]
+            runs.append(run)
+            all_ids.extend(ids)
+            first = last + 1  # type: ignore[operator]
+            if frame_hash is not None:
+                frames.append(PlacedFrame(tuple(runs), frame_end, frame_hash.hex()))  # type: ignore[arg-type,attr-defined]
+                runs = []
+        halves = b"".join([fact_id[:16] for fact_id in all_ids]).hex().upper()
+        is_whole = not runs and first == info.fact_count and "".join(str(text[2]) for text in texts) == halves
+        return frames if is_whole and content.hexdigest() == info.content else None
 
     def read_run(self, row: RunRow) -> bytes:
         """The bytes of a run that was sealed into a segment, as the log file held them.
@@ -427,6 +505,27 @@ def _enter(info: SegmentInfo, cursor: LogCursor) -> LogDamage | None:
 
 
 def _frames(store: SegmentStore, info: SegmentInfo, cursor: LogCursor, start: int) -> Iterator[LogFrame | LogDamage]:
+    whole = None if start else store.read_whole(info)
+    if whole is None:
+        yield from _read_apart(store, info, cursor, start)
+        return
+    for placed in whole:
+        for run in placed.runs:
+            known = cursor.chains.get(run.info.chain)
+            if known is not None and (known[0].authority or not run.info.authority):
+                run.info = known[0]  # what is known of a chain's author is known of all its runs
+            cursor.chains[run.info.chain] = (run.info, run.head)
+        introduced = tuple(run.info for run in placed.runs if run.row.first_seq == 1)
+        count = cursor.position.fact_count + sum(run.fact_count for run in placed.runs)
+        frame = LogFrame(placed.runs, introduced, (), LogPosition(info.number, placed.end, placed.frame_hash, count))
+        cursor.follow(frame)
+        yield frame
+
+
+def _read_apart(
+    store: SegmentStore, info: SegmentInfo, cursor: LogCursor, start: int
+) -> Iterator[LogFrame | LogDamage]:
+    """Run by run, so that damage costs no more than the runs it is in."""
     runs: list[LoggedRun] = []
     content = _Content(info.journal, info.number)
     is_whole = not start
@@ -466,6 +565,13 @@ def _log_run(run: StoredRun, cursor: LogCursor, number: int) -> LoggedRun:
         info = describe_chain(info, parsed[0].payload)
     row = RunRow(info.chain, seal.from_seq + 1, seal.to_seq, seal.from_id, seal.to_id, number, run.start, run.length)
     return LoggedRun(info, seal, row, records=build_records(info, run.lines, parsed, ids))
+
+
+def _described(chain: ChainInfo, columns: Columns) -> ChainInfo:
+    first = parse_header(columns.headers[0])
+    if first.seq != 1 or first.kind != OPENING_KIND:
+        return chain
+    return describe_chain(chain, parse_line(columns.line(0)).payload)
 
 
 class _Content:

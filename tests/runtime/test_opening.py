@@ -51,7 +51,7 @@ async def test_a_disk_too_full_for_the_database_does_not_keep_the_journal_shut(
         fingerprint = journal.fingerprint
     for path in (tmp_path / "j").glob("journal.duckdb*"):
         path.unlink()
-    monkeypatch.setattr(DuckdbFollower, "apply", failing(1, FULL))
+    monkeypatch.setattr(DuckdbFollower, "apply_runs", failing(1, FULL))
     async with Journal.open(tmp_path / "j") as journal:
         assert journal.fingerprint == fingerprint
         assert any("no space left" in problem for problem in journal.problems)
