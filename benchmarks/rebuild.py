@@ -22,6 +22,10 @@ WINDOW = 100
 GOAL_FACTS_PER_S = 250_000
 # What is told of is the best of these turns: a rebuild is one long unit, and a busy machine only ever adds to it.
 TURNS = 3
+_COLUMNS = (
+    "fact_id_half, chain_number, seq, hlc, at_ms, kind, version, payload, raw, salt, after_links, digest, "
+    "seq AS position"
+)
 
 
 async def measure(settings: Settings) -> list[Figure]:
@@ -74,12 +78,16 @@ async def _fill(folder: Path, count: int, *, is_sealed: bool = False) -> None:
 
 
 async def _rebuild(folder: Path) -> Sample:
-    for path in folder.glob("journal.duckdb*"):
-        path.unlink()
+    _drop_database(folder)
     with Stopwatch() as watch:
         async with Journal.open(folder) as journal:
             await journal.engine.follower.barrier()
     return watch.sample()
+
+
+def _drop_database(folder: Path) -> None:
+    for path in folder.glob("journal.duckdb*"):
+        path.unlink()
 
 
 class _RawPart:
@@ -99,15 +107,11 @@ class _RawPart:
         with Stopwatch() as watch, duckdb.connect(str(self._database), config={"threads": 1}) as connection:
             connection.execute("SET wal_autocheckpoint = '256MB'")
             connection.execute(
-                "CREATE TABLE facts AS SELECT fact_id_half, chain_number, seq, hlc, at_ms, kind, version, payload, raw, "
-                f"salt, after_links, digest, seq AS position FROM read_parquet('{self._segments[0]}') LIMIT 0"
+                f"CREATE TABLE facts AS SELECT {_COLUMNS} FROM read_parquet('{self._segments[0]}') LIMIT 0"
             )
             previous = bytes(32)
             for header, body in self._parts:
                 previous = sha256(FACT_PREFIX + previous + header + sha256(body).digest()).digest()
             for segment in self._segments:
-                connection.execute(
-                    "INSERT INTO facts SELECT fact_id_half, chain_number, seq, hlc, at_ms, kind, version, payload, "
-                    f"raw, salt, after_links, digest, seq FROM read_parquet('{segment}')"
-                )
+                connection.execute(f"INSERT INTO facts SELECT {_COLUMNS} FROM read_parquet('{segment}')")
         return watch.sample()

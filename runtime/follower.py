@@ -79,9 +79,12 @@ class FollowerService:
         self._apply_count = 0
         self._problem = "" if database is not None else "not opened"
         self._is_behind = database is None
+        self._is_refusing = False
         self._is_closed = False
         self._is_closing = False
         self._jobs: set[Future[Any]] = set()
+        self.on_problem: Callable[[str], None] = _keep_quiet
+        """Told once when DuckDB cannot be followed any more, and once when it can again."""
 
     def offer(
         self,
@@ -149,7 +152,7 @@ class FollowerService:
             raise StoreUnavailable(
                 f"history is not available just now: {self._problem}; the journal goes on, ask again later"
             )
-        job = self._thread.submit(work, database)
+        job = self._thread.submit(self._ask, work, database)
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         try:
@@ -159,6 +162,19 @@ class FollowerService:
                 raise StoreUnavailable("the journal was closed before this was answered; open it again") from None
             self._stop(job, database)
             raise
+
+    def _ask(self, work: Callable[[DuckdbFollower], R], database: DuckdbFollower) -> R:
+        """On DuckDB's thread."""
+        try:
+            return work(database)
+        finally:
+            if database.is_broken and database is self._database:
+                # Nothing is ever answered by it again: whoever asks next finds another.
+                self._close_database()
+                self._loop.call_soon_threadsafe(self._lost)
+
+    def _lost(self) -> None:
+        self._is_behind = True
 
     def _stop(self, job: Future[Any], database: DuckdbFollower) -> None:
         """End what nobody waits for any more: it would hold up the thread that follows the log."""
@@ -208,9 +224,11 @@ class FollowerService:
 
     def _apply(self, batch: _Batch, is_behind: bool) -> None:
         """On DuckDB's thread."""
+        opened = ""
         try:
             if self._database is None:
                 self._database = self._open_database()
+                opened = self._database.reason
             if is_behind or not _continues(batch, self._database.position):
                 # Everything in the batch is in the log as well.
                 self._catch_up(self._database)
@@ -231,15 +249,20 @@ class FollowerService:
             self._loop.call_soon_threadsafe(self._refused, str(problem), batch)
         else:
             told = [(done, self._try(work)) for work, done in batch.afterwards]
-            self._loop.call_soon_threadsafe(self._applied, told)
+            self._loop.call_soon_threadsafe(self._applied, told, opened)
 
     def _try(self, work: Callable[[DuckdbFollower], None]) -> StoreUnavailable | None:
         """On DuckDB's thread."""
-        assert self._database is not None, "it was applied to just now"
+        if self._database is None:
+            return StoreUnavailable("DuckDB ended while it was being changed; it is tried again")
         try:
             work(self._database)
         except StoreUnavailable as problem:
+            if self._database.is_broken:
+                self._close_database()
             return problem
+        except Exception as problem:  # whoever waits for it is told: this thread goes on for everybody else
+            return StoreUnavailable(f"DuckDB could not be changed: {problem}")
         return None
 
     def _close_database(self) -> None:
@@ -248,11 +271,16 @@ class FollowerService:
         if database is not None:
             database.close()
 
-    def _applied(self, told: Sequence[tuple[asyncio.Future[None], StoreUnavailable | None]]) -> None:
+    def _applied(self, told: Sequence[tuple[asyncio.Future[None], StoreUnavailable | None]], opened: str) -> None:
         self._apply_count += 1
         for done, problem in told:
             _tell(done, problem)
-        self._is_behind = False
+        self._is_behind = self._database is None
+        if opened:
+            self.on_problem(f"journal.duckdb was rebuilt from the log: {opened}")
+        elif self._is_refusing:
+            self.on_problem("journal.duckdb follows the log again; nothing of it is missing")
+        self._is_refusing = False
         self._problem = ""
         self._settle()
         if self._waiting.position is not None and self._timer is None and not self._is_closed:
@@ -264,6 +292,9 @@ class FollowerService:
         # What was in this batch is in the log: the next attempt reads it from there.
         self._is_behind = True
         self._problem = problem
+        if not self._is_refusing:  # told once, however often it is tried
+            self._is_refusing = True
+            self.on_problem(f"journal.duckdb cannot be followed: {problem}; commits go on, and it is tried again")
         self._settle()
 
     def _settle(self) -> None:
@@ -277,6 +308,10 @@ class FollowerService:
 def _give_way() -> None:
     """Let whoever waits for the interpreter have it; letting go without a pause, this thread would be back first."""
     _NEVER.wait(GIVE_WAY_S)
+
+
+def _keep_quiet(problem: str) -> None:
+    """For whoever has nobody to tell."""
 
 
 def _tell(done: asyncio.Future[None], problem: StoreUnavailable | None) -> None:

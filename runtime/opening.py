@@ -138,6 +138,7 @@ async def open_engine(
         history.thread.shutdown(wait=False)
         raise
     engine = JournalEngine(found, around, namespace=namespace)
+    engine.follower.on_problem = engine.note_problem
     engine.judge.look()
     await engine.judge.settle()
     engine.forget([claim for claim in book.claims() if claim.fact_id in recovered.unerased])
@@ -271,6 +272,8 @@ def _recover(
             recovered.database = find_database(folder, clock.now_ms())
             if recovered.database.opening == "rebuilt":
                 recovered.problems.append(f"journal.duckdb was rebuilt from the log: {recovered.database.reason}")
+            elif recovered.database.opening == "created" and part_numbers(folder.path):
+                recovered.problems.append("journal.duckdb was not there, so it was built anew from the log")
         except StoreUnavailable as problem:
             recovered.problems.append(str(problem))
         _resume_or_restart(recovered, clock, find_database)
@@ -306,15 +309,33 @@ def _resume_or_restart(recovered: _Recovered, clock: Clock, find_database: OpenD
         if recovered.database is None or _resume(recovered):
             return
         recovered.is_damaged = True
-        recovered.problems.append(
-            "journal.duckdb knows more than the log holds; the log was read anew, so sync with a peer for the rest"
+        _set_aside(
+            recovered,
+            clock,
+            "journal.duckdb knows more than the log holds; the log was read anew, so sync with a peer for the rest",
         )
-        recovered.database.close()
-        recovered.database = None
-        set_aside(folder.path / DATABASE_FILE, now_ms=clock.now_ms())
         recovered.database = find_database(folder, clock.now_ms())
     except StoreUnavailable as problem:
         _do_without_database(recovered, problem)
+    except Exception as problem:  # damage that DuckDB does not notice may look like anything, and the log has it all
+        _set_aside(
+            recovered,
+            clock,
+            f"journal.duckdb was rebuilt from the log: it makes no sense ({type(problem).__name__}: {problem})",
+        )
+        try:
+            recovered.database = find_database(folder, clock.now_ms())
+        except StoreUnavailable as refused:
+            _do_without_database(recovered, refused)
+
+
+def _set_aside(recovered: _Recovered, clock: Clock, problem: str) -> None:
+    """Put the database away that was opened; another may be begun."""
+    recovered.problems.append(problem)
+    database, recovered.database = recovered.database, None
+    if database is not None:
+        database.close()
+        set_aside(recovered.folder.path / DATABASE_FILE, now_ms=clock.now_ms())
 
 
 def _do_without_database(recovered: _Recovered, problem: StoreUnavailable) -> None:
@@ -342,12 +363,15 @@ def _resume(recovered: _Recovered) -> bool:
         index.fact_count -= index.repeated_count
     if index.position != position.fact_count:
         return False
+    registrations, erasures = database.load_registrations(), database.facts_of_kind(ERASURE_KIND)
+    retired, guard_notes = database.load_retired(), database.load_guard_notes()
+    # All of it was read, so it is taken over: a database that fails half-way leaves nothing behind.
     recovered.index = index
     index.read_run = partial(read_run_bytes, folder)
-    recovered.registrations.extend(database.load_registrations())
-    recovered.erasures.extend(database.facts_of_kind(ERASURE_KIND))
-    recovered.retired.append(database.load_retired())
-    recovered.guard_notes.extend(database.load_guard_notes())
+    recovered.registrations.extend(registrations)
+    recovered.erasures.extend(erasures)
+    recovered.retired.append(retired)
+    recovered.guard_notes.extend(guard_notes)
     recovered.cursor = _cursor_at(position, index, folder=recovered.folder)
     return True
 

@@ -74,11 +74,12 @@ _THREAD_COUNT = 1
 _HELD = re.compile(r"could not set lock|conflicting lock|different configuration|unique file handle", re.IGNORECASE)
 _REFUSED = re.compile(
     r"permission denied|no space left|read-only file system|too many open files|disk quota|"
-    r"operation not permitted|cannot allocate",
+    r"operation not permitted|cannot allocate|out of memory|failed to allocate|interrupted",
     re.IGNORECASE,
 )
 _PID = re.compile(r"\(PID (\d+)\)")
 
+_WORLD_ERRORS = (duckdb.Error, OSError, MemoryError)
 _GIVEN_UP = (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException)
 
 _PROBE = """
@@ -169,12 +170,12 @@ class DuckdbFollower:
             if connection is not None:
                 with suppress(duckdb.Error):
                     connection.close()
-            if isinstance(problem, duckdb.Error | UnicodeDecodeError | ValueError | IndexError) and not _is_unavailable(
-                problem
+            if isinstance(problem, _WORLD_ERRORS) and (
+                _is_unavailable(problem) or not isinstance(problem, duckdb.Error)
             ):
-                raise _Unreadable(_first_line(problem)) from problem
-            if isinstance(problem, duckdb.Error):
                 raise _unavailable(path, problem) from problem
+            if isinstance(problem, duckdb.Error | UnicodeDecodeError | ValueError | IndexError):
+                raise _Unreadable(_first_line(problem)) from problem
             raise
 
     @classmethod
@@ -189,7 +190,7 @@ class DuckdbFollower:
             if connection is not None:
                 with suppress(duckdb.Error):
                     connection.close()
-            if isinstance(problem, duckdb.Error):
+            if isinstance(problem, _WORLD_ERRORS):
                 raise _unavailable(path, problem) from problem
             raise
 
@@ -472,7 +473,7 @@ class DuckdbFollower:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except (duckdb.Error, OSError) as problem:
+        except _WORLD_ERRORS as problem:
             self._is_broken = self._is_broken or isinstance(problem, _GIVEN_UP)
             raise _unavailable(self._path, problem) from problem
 

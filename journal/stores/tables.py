@@ -60,7 +60,7 @@ BINDING_ERRORS = (
     duckdb.CatalogException,
     duckdb.InvalidInputException,
 )
-_DATABASE_ERRORS = (duckdb.FatalException, duckdb.InternalException, duckdb.IOException)
+_DATABASE_ERRORS = (duckdb.FatalException, duckdb.InternalException, duckdb.IOException, duckdb.TransactionException)
 
 # Handed over as text that DuckDB's own reader splits, since any row loop of DuckDB over Python objects holds the GIL.
 # Facts of 100 payload bytes, µs a fact in all (GIL held in brackets) for 50,000 rows, quiet: this spool 1.8 (0.7),
@@ -848,7 +848,9 @@ def ask(
     except BaseException as problem:
         with suppress(duckdb.Error):
             cursor.close()
-        if isinstance(problem, duckdb.Error) and not isinstance(problem, _DATABASE_ERRORS):
+        # What DuckDB has no class of its own for is damage.
+        is_its_own = isinstance(problem, _DATABASE_ERRORS) or type(problem) is duckdb.Error
+        if isinstance(problem, duckdb.Error) and not is_its_own:
             raise LocalViolation(f"the query failed: {problem}") from problem
         raise
 

@@ -26,16 +26,16 @@ async def rows_of(journal: Journal) -> list[str]:
     return [row[0] for row in (await journal.sql("select text from test_said order by seq")).fetchall()]
 
 
-def failing(times: int, error: Exception) -> Callable[..., None]:
-    """A method that raises so many times and then does what ``DuckdbFollower.apply`` does."""
-    real = DuckdbFollower.apply
+def failing(times: int, error: Exception, name: str = "apply") -> Callable[..., None]:
+    """A method that raises so many times and then does what the ``DuckdbFollower``'s of that *name* does."""
+    real = getattr(DuckdbFollower, name)
     left = [times]
 
     def apply(*arguments: object, **options: object) -> None:
         left[0] -= 1
         if left[0] >= 0:
             raise error
-        real(*arguments, **options)  # type: ignore[arg-type]
+        real(*arguments, **options)
 
     return apply
 
@@ -51,7 +51,7 @@ async def test_a_disk_too_full_for_the_database_does_not_keep_the_journal_shut(
         fingerprint = journal.fingerprint
     for path in (tmp_path / "j").glob("journal.duckdb*"):
         path.unlink()
-    monkeypatch.setattr(DuckdbFollower, "apply_runs", failing(1, FULL))
+    monkeypatch.setattr(DuckdbFollower, "apply_runs", failing(1, FULL, "apply_runs"))
     async with Journal.open(tmp_path / "j") as journal:
         assert journal.fingerprint == fingerprint
         assert any("no space left" in problem for problem in journal.problems)
