@@ -57,6 +57,7 @@ from .tables import (
     ask,
     connect,
     create_tables,
+    is_databases_fault,
     migrations,
     schema_version,
 )
@@ -397,15 +398,12 @@ class DuckdbFollower:
         """
         cursor = self.ask(sql, parameters)
         try:
-            cursor.execute(f"FROM {RESULT_TABLE}")
-            described = cursor.description or []
-            rows = cursor.fetchall()
-        except duckdb.Error as problem:
-            raise LocalViolation(f"the query's rows cannot be fetched into Python: {problem}") from problem
+            with self._guarded():
+                described, rows = _fetch(cursor)
         finally:
             with suppress(duckdb.Error):
                 cursor.close()
-        return QueryRows(tuple(item[0] for item in described), tuple(str(item[1]) for item in described), rows)
+        return QueryRows(tuple(str(item[0]) for item in described), tuple(str(item[1]) for item in described), rows)
 
     def ask(self, sql: str, parameters: Parameters = None, *, among: Among | None = None) -> duckdb.DuckDBPyConnection:
         """Run a query as ``query`` does, and leave its rows in DuckDB: a cursor whose ``RESULT_TABLE`` holds them.
@@ -476,6 +474,17 @@ class DuckdbFollower:
         except _WORLD_ERRORS as problem:
             self._is_broken = self._is_broken or isinstance(problem, _GIVEN_UP)
             raise _unavailable(self._path, problem) from problem
+
+
+def _fetch(cursor: duckdb.DuckDBPyConnection) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """What ``ask`` left in a cursor: its columns' descriptions, and its rows as Python's values."""
+    try:
+        cursor.execute(f"FROM {RESULT_TABLE}")
+        return list(cursor.description or []), cursor.fetchall()
+    except duckdb.Error as problem:
+        if is_databases_fault(problem):
+            raise
+        raise LocalViolation(f"the query's rows cannot be fetched into Python: {problem}") from problem
 
 
 def probe(path: Path) -> str | None:

@@ -848,11 +848,14 @@ def ask(
     except BaseException as problem:
         with suppress(duckdb.Error):
             cursor.close()
-        # What DuckDB has no class of its own for is damage.
-        is_its_own = isinstance(problem, _DATABASE_ERRORS) or type(problem) is duckdb.Error
-        if isinstance(problem, duckdb.Error) and not is_its_own:
+        if isinstance(problem, duckdb.Error) and not is_databases_fault(problem):
             raise LocalViolation(f"the query failed: {problem}") from problem
         raise
+
+
+def is_databases_fault(problem: duckdb.Error) -> bool:
+    """Whether an error is the database's and not the question's. What DuckDB has no class of its own for is damage."""
+    return isinstance(problem, _DATABASE_ERRORS) or type(problem) is duckdb.Error
 
 
 def check_readable(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement | str:

@@ -75,7 +75,7 @@ async def test_closed_files_are_sealed_while_the_journal_works_and_all_readers_a
         if spoilt == "database":
             (folder / "journal.duckdb").unlink()
         async with Journal.open(folder) as journal:
-            assert journal.problems == ()
+            assert all("journal.duckdb was not there" in problem for problem in journal.problems)
             assert journal.fingerprint == fingerprint
             assert await journal.snapshot(notes) == TEXTS
             assert (await journal.sql("select text from test_noted order by seq")).fetchall() == rows
