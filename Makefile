@@ -26,10 +26,11 @@ demo: $(VENV)/.ready-base          ## two replicas in two processes converse liv
 test: $(VENV)/.ready-dev           ## every test that needs no Debian package
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-system: $(VENV)/.ready-dev    ## the tests that need Debian packages (strace, nats-server, chromium); installs what is missing
+test-system: $(VENV)/.ready-dev    ## the tests that need Debian packages (strace, nats-server, chromium, e2fsprogs) or root (mounts); installs what is missing
 	@missing=; command -v strace >/dev/null || missing="strace"; \
 	command -v nats-server >/dev/null || missing="$$missing nats-server"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	command -v mkfs.ext4 >/dev/null || [ -x /usr/sbin/mkfs.ext4 ] || missing="$$missing e2fsprogs"; \
 	[ -z "$$missing" ] || { \
 	  echo "==> installing Debian's $$missing (asks for sudo unless you are root)"; \
 	  if [ "$$(id -u)" = 0 ]; then as_root=; else as_root=sudo; fi; \

@@ -136,6 +136,10 @@ class LoggedRun:
             return ()
         return tuple(record for record in self.records if record.kind == kind)
 
+    def moved(self, row: RunRow) -> LoggedRun:
+        """The same facts at another place."""
+        return LoggedRun(self.info, self.seal, row, records=self.records)
+
     def without(self, places: Collection[int]) -> LoggedRun:
         """The run with only those facts that are not at *places*."""
         if not places:

@@ -17,7 +17,8 @@ from antiphon.facts import ChainId, ChainInfo, FactId, InvalidLine, Registration
 from ..chain import CHAIN_START, Head, Seal, build_records, is_seal_valid, link_ids, parse_seal_line
 from ..errors import LogDamaged, StoreUnavailable
 from ..frame import CLOSING_OPEN, Closing, LocalNote, build_chain_line, build_closing, match_closing, parse_closing
-from .log import LogCursor, LogDamage, LogFrame, LoggedRun, file_path, log_files, part_numbers, try_frame
+from .log import LogCursor, LogDamage, LogFrame, file_path, log_files, part_numbers, try_frame
+from .logged_run import LoggedRun
 from .position import NO_FRAME, LogPosition, RunRow
 from .reader import expected_end, read_behind_header, read_file, read_run_bytes
 from .segments import FORMAT_NUMBER, SegmentInfo, SegmentStore, read_segment
@@ -204,7 +205,7 @@ def _openings(folder: Path, openings: Sequence[Placed], number: int, segments: S
     """Copies of *openings* that lie behind part *number*, at places before all that it held."""
     late = [(info, row) for info, row in openings if row.file_number > number]
     copies = _sound_runs(folder, late, (), segments, lambda: None)
-    return [run._replace(row=run.row._replace(file_number=number, offset=at)) for at, run in enumerate(copies)]
+    return [run.moved(run.row._replace(file_number=number, offset=at)) for at, run in enumerate(copies)]
 
 
 def _with_chain_line(lines: Sequence[bytes], known: Mapping[ChainId, tuple[ChainInfo, Head]]) -> list[bytes]:
@@ -291,7 +292,7 @@ def _sound_runs(
             ids = link_ids(FactId(row.first_previous_id), parsed)
             ends = (seal.from_id, seal.to_id, *ids[-1:])
             if ends == (row.first_previous_id, row.last_id, row.last_id) and is_seal_valid(seal, info.public_key):
-                found.append(LoggedRun(info, build_records(info, lines, parsed, ids), seal, row))
+                found.append(LoggedRun(info, seal, row, records=build_records(info, lines, parsed, ids)))
     return sorted(found, key=lambda run: run.row.offset)
 
 
