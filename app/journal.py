@@ -142,13 +142,15 @@ class Journal:
         disk: Disk | None = None,
         may_create: bool = True,
         sinks: Iterable[EventSink] = (),
+        on_opening: Callable[[int, int], None] | None = None,
     ) -> OpeningJournal:
         """Open or create the journal in the folder *path*: ``async with Journal.open(…) as journal`` or ``await`` it.
 
         *author* is the display name new chains carry (kept from the last time when None), *namespace* takes the facts
         whose type names no context, *types* are registered and checked for drift at once (others on first use).
-        *sinks* are told what happens inside, beside the log (docs/guards.md). *clock*, *random_bytes* and *disk* are
-        for tests.
+        *sinks* are told what happens inside, beside the log (docs/guards.md). *on_opening* is told, from another
+        thread, how many log files were read of how many there are, while the journal reads several because its
+        database was gone or behind. *clock*, *random_bytes* and *disk* are for tests.
 
         Raises ``LocalViolation`` for an argument that is of another type or no name, ``NotAJournal``, ``JournalHeld``,
         ``FormatTooNew``, ``StoreUnavailable``, ``SchemaDrift``.
@@ -172,6 +174,7 @@ class Journal:
                     disk=disk,
                     may_create=may_create,
                     events=Events(*sinks),
+                    on_opening=on_opening,
                 )
             )
 

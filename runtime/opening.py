@@ -68,6 +68,8 @@ CATCH_UP_FACTS = 50_000
 FRAMES_AT_ONCE = 1_000
 
 OpenDatabase = Callable[[JournalFolder, int], DuckdbFollower]
+OnOpening = Callable[[int, int], None]
+"""Told how many of how many log files were read, while an opening reads more than one."""
 
 
 @dataclass(slots=True)
@@ -106,9 +108,11 @@ async def open_engine(
     open_database: OpenDatabase | None = None,
     may_erase: ErasureRight = DEFAULT_RIGHT,
     events: Events | None = None,
+    on_opening: OnOpening | None = None,
 ) -> JournalEngine:
     """Open or create the journal at *path* and start its engine on the running loop.
 
+    *on_opening* is told, on DuckDB's thread, how many log files were read of how many, when there are several.
     *may_erase* judges erasures; it must be the same on every replica. *events* are told what happens inside. *clock*,
     *random_bytes*, *disk*, *threads* and *open_database* are what a simulator replaces. Raises
     ``NotAJournal``, ``JournalHeld``, ``FormatTooNew``, ``StoreUnavailable``, or ``SchemaDrift`` when one of *types*
@@ -128,6 +132,7 @@ async def open_engine(
             around=around,
             may_create=may_create,
             find_database=history.find_database,
+            on_opening=on_opening,
         )
     )
     try:
@@ -258,6 +263,7 @@ def _recover(
     around: Surroundings,
     may_create: bool,
     find_database: OpenDatabase,
+    on_opening: OnOpening | None = None,
 ) -> _Recovered:
     clock = around.clock
     folder = open_folder(path, label=author, random_bytes=around.random_bytes, may_create=may_create)
@@ -277,7 +283,7 @@ def _recover(
         except StoreUnavailable as problem:
             recovered.problems.append(str(problem))
         _resume_or_restart(recovered, clock, find_database)
-        _read_tail(recovered, registry)
+        _read_tail(recovered, registry, on_opening)
         _find_unerased(recovered, registry)
     except BaseException:
         _close(recovered)
@@ -410,8 +416,11 @@ def _cursor_at(position: LogPosition, index: JournalIndex, *, folder: JournalFol
     return LogCursor(position, chains, folder.journal_id)
 
 
-def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
+def _read_tail(recovered: _Recovered, registry: FactRegistry, on_opening: OnOpening | None) -> None:
     folder = recovered.folder.path
+    parts = [number for number in part_numbers(folder) if number >= recovered.cursor.position.file_number]
+    tell = on_opening if on_opening is not None and len(parts) > 1 else _tell_nobody
+    part = 0
     gathered: list[LogFrame] = []
     damages: list[LogDamage] = []
     count = 0
@@ -428,10 +437,14 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
         recovered.retired.extend(note for note in frame.notes if note.kind == RETIRED_NOTE)
         gathered.append(admitted)
         count += frame.fact_count
+        if frame.position.file_number != part:
+            part = frame.position.file_number
+            tell(sum(number < part for number in parts), len(parts))
         if len(gathered) >= FRAMES_AT_ONCE or count >= CATCH_UP_FACTS:
             _apply_or_go_on(recovered, gathered, registry)
             gathered, count = [], 0
     _apply_or_go_on(recovered, gathered, registry)
+    tell(len(parts), len(parts))
     if recovered.is_damaged or recovered.index.holes():
         recovered.index.settle_causes()
     recovered.problems.extend(_tell_damage(damages, recovered.index))
@@ -444,6 +457,10 @@ def _read_tail(recovered: _Recovered, registry: FactRegistry) -> None:
             or file.stat().st_size != position.offset
             or any(number > position.file_number for number in part_numbers(folder))
         )
+
+
+def _tell_nobody(done: int, total: int) -> None:
+    """For openings that nobody watches, or that are over at once."""
 
 
 def _tell_damage(damages: Iterable[LogDamage], index: JournalIndex) -> Iterator[str]:

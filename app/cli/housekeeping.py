@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .screen import JournalOption, JsonOption, clean, counted, write, write_json, write_table
+from .screen import JournalOption, JsonOption, clean, counted, opening_bar, write, write_json, write_table
 
 if TYPE_CHECKING:
     from antiphon.app.journal import Receipt
@@ -125,5 +125,5 @@ def _policy_of(text: str) -> tuple[str, DeliveryPolicy]:
 async def _erase(folder: Path, fact_ids: list[str], reason: str) -> tuple[Receipt, ...]:
     from antiphon import Journal
 
-    async with Journal.open(folder, may_create=False) as journal:
+    async with Journal.open(folder, may_create=False, on_opening=opening_bar()) as journal:
         return await journal.erase(*fact_ids, reason=reason)

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .screen import AuthorOption, JournalOption, JsonOption, clean, counted, import_progress, say, write, write_json
+from .screen import (
+    AuthorOption,
+    JournalOption,
+    JsonOption,
+    clean,
+    counted,
+    import_progress,
+    opening_bar,
+    say,
+    write,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from antiphon.app.importing import ImportPlace, ImportReport
@@ -81,7 +92,7 @@ async def _import(
 
     # What is wrong with the files is told before a journal is made for them.
     await asyncio.to_thread(find_logs, files, day=day)
-    async with Journal.open(journal_folder, author=author) as journal:
+    async with Journal.open(journal_folder, author=author, on_opening=opening_bar()) as journal:
         for problem in journal.problems:
             say(problem)
         with import_progress() as show:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .screen import JournalOption, JsonOption, clean, write, write_json
+from .screen import JournalOption, JsonOption, clean, opening_bar, write, write_json
 
 if TYPE_CHECKING:
     from antiphon.runtime.guards.commands import LeakClaim
@@ -146,7 +146,7 @@ async def _revoke(folder: Path, root: bytes, ids: tuple[str, ...], reason: str) 
     from antiphon.facts import LocalViolation, authority_id
     from antiphon.runtime.guards.revocation import TokenWithdrawn
 
-    async with Journal.open(folder, may_create=False) as journal:
+    async with Journal.open(folder, may_create=False, on_opening=opening_bar()) as journal:
         if journal.authority != authority_id(root):
             raise LocalViolation("this journal is not the token's issuer; revoke it in the issuer's own journal")
         receipt = await journal.commit(TokenWithdrawn(revocation_ids=ids, reason=reason), flush=True)
@@ -225,7 +225,7 @@ async def _explain(folder: Path, request: object, token: str | None, root: str |
     from antiphon.runtime.guards.guard import EffectGuard, OwnerCapabilities
 
     assert isinstance(request, SendRequest), "made above"
-    async with Journal.open(folder, may_create=False) as journal:
+    async with Journal.open(folder, may_create=False, on_opening=opening_bar()) as journal:
         source: CapabilitySource = OwnerCapabilities()
         if token is not None:
             from antiphon.runtime.guards.capabilities import TokenCapabilities, TokenVerifier

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from .keys import read_public_key, read_token
-from .screen import AuthorOption, JournalOption, JsonOption, counted, say, write, write_json
+from .screen import AuthorOption, JournalOption, JsonOption, counted, opening_bar, say, write, write_json
 
 if TYPE_CHECKING:
     from antiphon.app.journal import Journal
@@ -309,7 +309,9 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
-        journal = await stack.enter_async_context(Journal.open(folder, author=author, may_create=author is not None))
+        journal = await stack.enter_async_context(
+            Journal.open(folder, author=author, may_create=author is not None, on_opening=opening_bar())
+        )
         gate = await _gate(journal, rights.roots)
         server: SyncServer | Room
         if _is_member(address):
@@ -364,7 +366,9 @@ async def _sync(
     # The peer comes first: no journal is made for one that is not there.
     connection = await transports.connect(address, timeout=settings.connect_timeout_s)
     try:
-        async with Journal.open(folder, author=author, may_create=author is not None) as journal:
+        async with Journal.open(
+            folder, author=author, may_create=author is not None, on_opening=opening_bar()
+        ) as journal:
             for problem in journal.problems:
                 say(problem)
             report = await sync_once(journal.engine, connection, settings=settings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, time
 from math import isfinite
 from pathlib import Path
@@ -132,6 +132,24 @@ def bar_of(noun: str) -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=None)
         yield lambda what, done, total: progress.update(task, description=clean(what), completed=done, total=total)
+
+
+def opening_bar() -> Callable[[int, int], None] | None:
+    """What ``Journal.open(on_opening=…)`` tells, as a bar on stderr while there is something to tell; None unless
+    stderr is a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    bars = ExitStack()
+    shown: list[Callable[[str, int, int], None]] = []
+
+    def show(done: int, total: int) -> None:
+        if not shown:
+            shown.append(bars.enter_context(bar_of("log files")))
+        shown[0]("reading the log anew", done, total)
+        if done == total:
+            bars.close()
+
+    return show
 
 
 class ImportBar:

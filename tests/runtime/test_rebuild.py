@@ -113,6 +113,24 @@ async def test_a_rebuilt_database_is_the_followed_one_row_for_row_from_log_and_f
     await check_rebuilt(folder, followed)
 
 
+async def test_a_long_opening_tells_how_far_it_is_and_a_short_one_says_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    async with Journal.open(folder, author="ada") as journal:
+        for number in range(3):
+            await journal.commit(Said(text=f"{number}"), flush=True)
+            await journal.engine.start_file()
+    told: list[tuple[int, int]] = []
+    async with Journal.open(folder, on_opening=lambda done, total: told.append((done, total))):
+        assert told == [], "everything was in the database"
+    drop(folder)
+    async with Journal.open(folder, on_opening=lambda done, total: told.append((done, total))):
+        total = told[-1][1]
+        assert total >= 3
+        assert told[0] == (0, total)
+        assert told[-1] == (total, total)
+        assert told == sorted(set(told))
+
+
 async def test_a_rebuild_makes_no_records_of_ones_own_plain_facts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
