@@ -219,6 +219,9 @@ class SegmentStore:
                 for key, nonce, namespace in data.pop("chains")
             )
             info = SegmentInfo(**data, chains=chains)
+            for text, size in ((info.journal, 16), (info.previous_frame, 32), (info.last_frame, 32)):
+                if len(bytes.fromhex(text)) != size:
+                    raise ValueError(f"{text!r} is no hash of {size} bytes")
         except (IndexError, KeyError, TypeError, ValueError, UnsealedBytes) as problem:
             raise SegmentDamaged(f"segment {number}: its description cannot be read ({problem})") from problem
         if info.number != number:

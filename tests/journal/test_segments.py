@@ -241,6 +241,18 @@ def test_every_damage_to_a_segment_is_noticed_and_never_shows_other_facts(log: L
     assert noticed > 60
 
 
+@pytest.mark.parametrize("word", ["journal", "previous_frame", "last_frame"])
+def test_a_segment_whose_description_holds_no_hash_any_more_is_named(log: Log, word: str) -> None:
+    """Red until 2026-11: a flipped bit made a digit of the journal's id a letter beyond f, and reading ended there."""
+    log.seal(1)
+    log.seal(2)
+    path = segment_path(log.folder, 2)
+    data = bytearray(path.read_bytes())
+    data[data.index(f'"{word}":"'.encode()) + len(word) + 5] = ord("g")
+    path.write_bytes(data)
+    assert any(isinstance(item, LogDamage) and item.file_number == 2 for item in everything(log.folder))
+
+
 def test_a_lost_segment_is_named(log: Log) -> None:
     log.seal(1)
     log.seal(2)
