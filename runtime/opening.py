@@ -148,6 +148,8 @@ async def open_engine(
     await engine.judge.settle()
     engine.forget([claim for claim in book.claims() if claim.fact_id in recovered.unerased])
     engine.forget_retired(recovered.unretired)
+    if recovered.damaged_parts:
+        engine.keeper.mend(recovered.damaged_parts)
     if engine.events.is_heard:
         engine.events.emit(RuntimeStarted(service="journal"))
     return engine
