@@ -29,9 +29,9 @@ from antiphon.journal import (
     read_run_bytes,
 )
 from antiphon.journal.bases import base_of_note
+from antiphon.journal.replay import admit_run
 from antiphon.journal.stores.folder import LOCK_FILE, closed_at, doubtful_at
 from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, part_paths
-from antiphon.journal.stores.logged_run import admit_run
 from antiphon.journal.stores.reader import read_acknowledged
 from antiphon.reactive import Signal
 from antiphon.runtime.witness import Quarantined, read_quarantined

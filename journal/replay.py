@@ -14,6 +14,8 @@ from antiphon.facts.encoding import read_consecutive
 
 from .chain import build_records, link_ids
 from .errors import LogDamaged
+from .index import Continuation, JournalIndex
+from .stores.logged_run import LoggedRun
 from .stores.position import RunRow
 
 
@@ -72,6 +74,16 @@ def _overlapping(runs: Sequence[PlacedRun]) -> set[ChainId]:
 
 def _first_seq(run: PlacedRun) -> int:
     return run.row.first_seq
+
+
+def admit_run(index: JournalIndex, run: LoggedRun) -> LoggedRun | None:
+    """Make a run of the log a member, those behind a damaged frame too; returns it without the facts that another seal
+    made members before, or None when it is a repair's copy of what is held."""
+    index.introduce(run.info)
+    if index.classify(run.row) is Continuation.KNOWN:
+        return None
+    records = run.records if run.is_linked or index.may_repeat(run.row) else ()
+    return run.without(index.admit(run.row, hlc=run.head.hlc, records=records))
 
 
 def parse_run(info: ChainInfo, row: RunRow, data: bytes) -> tuple[FactRecord, ...]:

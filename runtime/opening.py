@@ -46,12 +46,12 @@ from antiphon.journal import (
 from antiphon.journal.bases import base_of_note
 from antiphon.journal.erasure import DEFAULT_RIGHT, ERASURE_KIND, ErasureBook, ErasureRight
 from antiphon.journal.frame import LocalNote
+from antiphon.journal.replay import admit_run
 from antiphon.journal.retention import RETIRED_NOTE, RetentionItem
 from antiphon.journal.stores.accounts import GUARD_PREFIX
 from antiphon.journal.stores.duckdb import DuckdbFollower, set_aside
 from antiphon.journal.stores.folder import DATABASE_FILE
 from antiphon.journal.stores.log import file_path, part_numbers, segment_path
-from antiphon.journal.stores.logged_run import admit_run
 from antiphon.journal.stores.reader import read_acknowledged
 
 from .clock import SystemClock

@@ -23,7 +23,6 @@ from antiphon.facts.encoding import (
 
 from ..chain import Head, Seal, build_records
 from ..errors import LogDamaged
-from ..index import Continuation, JournalIndex
 from .position import RunRow
 
 _LIVE_OPEN = b'{"h":'
@@ -161,16 +160,6 @@ class LoggedRun:
         except InvalidLine as problem:
             place = f"log file {row.file_number}, bytes {row.offset}..{row.offset + row.length}"
             raise LogDamaged(f"{place}: {problem}") from problem
-
-
-def admit_run(index: JournalIndex, run: LoggedRun) -> LoggedRun | None:
-    """Make a run of the log a member, those behind a damaged frame too; returns it without the facts that another seal
-    made members before, or None when it is a repair's copy of what is held."""
-    index.introduce(run.info)
-    if index.classify(run.row) is Continuation.KNOWN:
-        return None
-    records = run.records if run.is_linked or index.may_repeat(run.row) else ()
-    return run.without(index.admit(run.row, hlc=run.head.hlc, records=records))
 
 
 def split_lines(lines: Sequence[bytes]) -> tuple[list[bytes], list[bytes]] | None:
