@@ -69,6 +69,8 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "reactive/subscription.py:Subscription._deliver": "a subscriber ends here: detached, and its owner is told",
     "reactive/subscription.py:Subscription._announce_end": "a subscriber's code ends here: its owner is told",
     "runtime/follower.py:FollowerService._apply": "the database's thread ends here: told, and tried again from the log",
+    "runtime/follower.py:FollowerService._try": "a change to the database ends here: whoever waits for it is told",
+    "runtime/opening.py:_resume_or_restart": "a damaged database may say anything: told, set aside, built anew",
     "runtime/keeper.py:Keeper._go_on": "a chore ends here: whoever asked for it is told, and the next one begins",
     "runtime/group_commit.py:GroupCommit._work": "the log's thread ends here: the window fails, the next may not",
     "facts/fact.py:FactType.decode": "a user's validator or upcaster ends here: this fact is left out, others go on",
