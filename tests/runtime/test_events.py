@@ -138,6 +138,16 @@ protocol Crossing =
 )
 
 
+PLAIN = compile_choreography(
+    """\
+module plain exposing (Plain)
+protocol Plain =
+  roles Here, There
+  Here -> There : Go
+"""
+)
+
+
 class Silent(Fact, kind="evented.silent", version=1):
     text: str
 
@@ -202,8 +212,8 @@ async def play_roles(journal: Journal) -> None:
     events = journal.engine.events
     here, there = InMemoryHandler.network("Here", "There")
     async with (
-        Endpoint.of(CROSSING, "Here", here, events=events) as one,
-        Endpoint.of(CROSSING, "There", there, events=events) as other,
+        Endpoint.of(PLAIN, "Here", here, events=events) as one,
+        Endpoint.of(PLAIN, "There", there, events=events) as other,
     ):
         waiting = asyncio.create_task(other.recv("Here"))
         await asyncio.sleep(0)
@@ -212,7 +222,7 @@ async def play_roles(journal: Journal) -> None:
         await one.send("There", label="Go")
         await waiting
     with pytest.raises(IncompleteProtocol):
-        async with Endpoint.of(CROSSING, "Here", InMemoryHandler("Here"), events=events):
+        async with Endpoint.of(PLAIN, "Here", InMemoryHandler("Here"), events=events):
             pass
 
 

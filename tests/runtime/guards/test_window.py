@@ -148,7 +148,7 @@ def test_a_window_comes_to_what_its_requests_come_to_one_by_one(requests: list[S
 
 
 @pytest.mark.long
-@settings(max_examples=500, deadline=None, phases=UNSHRUNK)
+@settings(max_examples=200, deadline=None, phases=UNSHRUNK)
 @given(windows)
 def test_a_window_comes_to_what_its_requests_come_to_one_by_one_at_length(requests: list[SendRequest]) -> None:
     run_window(requests)
