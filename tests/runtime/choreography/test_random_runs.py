@@ -157,6 +157,42 @@ def test_clocks_that_fire_leave_nobody_waiting() -> None:
     assert (ran > 60, fired > 20) == (True, True)
 
 
+class Mortal(Player):
+    """Dies before its step of that number."""
+
+    dies_at = 0
+
+    async def _step(self) -> None:
+        if self.steps >= self.dies_at:
+            raise KeyError("it died")
+        await super()._step()
+
+
+async def play_with_a_death(seats: dict[str, Endpoint[Any]], seed: int) -> list[object]:
+    dice = Random(seed)
+    victim = dice.choice(list(seats))
+    runs = []
+    for number, (role, endpoint) in enumerate(seats.items()):
+        player = (Mortal if role == victim else Player)(endpoint, Random(seed * 10 + number), steps_max=60)
+        if isinstance(player, Mortal):
+            player.dies_at = dice.randrange(5)
+        runs.append(player.play())
+    return await asyncio.gather(*runs, return_exceptions=True)
+
+
+def test_when_a_role_dies_everybody_else_comes_to_an_end() -> None:
+    """In and out of timed parts: each is done, or told that a channel is closed; nobody waits, nobody is blamed."""
+    deaths = 0
+    for seed, protocol in protocols(range(TEXTS)):
+        for seats_of in (slowly, slowly_over_connections):
+            endings = virtual_time.run(play_with_a_death(seats_of(protocol, seed), seed))
+            roots = [one.root_cause() if isinstance(one, ChoreoError) else one for one in endings]
+            allowed = (KeyError, ChannelClosed, StepsUsedUp, type(None))
+            assert all(isinstance(one, allowed) for one in roots), f"seed {seed}: {roots}"
+            deaths += any(isinstance(one, KeyError) for one in roots)
+    assert deaths > 10
+
+
 @pytest.mark.long
 def test_clocks_that_fire_leave_nobody_waiting_in_six_thousand_texts() -> None:
     ran, fired = check_slow_runs(range(1_000, 7_000))
