@@ -16,12 +16,16 @@ from .workload import Rows
 WINDOW = 100
 # 50,000 facts are some 10 MB of DuckDB's write-ahead log: each time there is something to move.
 CHECKPOINT_EVERY = 500
+# In between, as many bare appends of a frame's size: what the disk alone takes in the same minute.
+BURST = 100
+FRAME_BYTES = 33_000
 
 
 async def measure(settings: Settings) -> list[Figure]:
     """Windows back to back; a checkpoint is asked for every 500, though a journal left to itself waits for a lull."""
     count = settings.pick(2_000, 1_000)
-    rows, samples, undisturbed = Rows(), list[Sample](), list[Sample]()
+    rows, samples, undisturbed, bare = Rows(), list[Sample](), list[Sample](), list[Sample]()
+    disk = _Disk(settings.folder / "bare")
     async with open_watched(settings.folder / "commit-tail") as journal:
         for _ in range(50):
             await commit_rows(journal, rows.take(WINDOW))
@@ -35,6 +39,8 @@ async def measure(settings: Settings) -> list[Figure]:
             sample = watch.sample()
             samples.append(sample)
             undisturbed.append(Sample(max(0.0, sample.wall - (waits.read() - before)), sample.cpu))
+            if number % BURST == BURST - 1:
+                bare.extend(disk.append() for _ in range(BURST))
             if number % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
                 journal.engine.follower.submit(DuckdbFollower.checkpoint_if_idle)
     slow, usual = percentile(samples, 99.9), percentile(samples, 50)
@@ -50,9 +56,27 @@ async def measure(settings: Settings) -> list[Figure]:
             final_goal=10,
             reference_name="their own p50",
             is_cpu_judged=False,
-            details={"windows": count, **_tail("", samples), **_tail("undisturbed_", undisturbed)},
+            details={
+                "windows": count,
+                **_tail("", samples),
+                **_tail("undisturbed_", undisturbed),
+                **_tail("disk_", bare),
+            },
         )
     ]
+
+
+class _Disk:
+    """One file beside the journal, appended to and synced like its log."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def append(self) -> Sample:
+        with Stopwatch() as watch:
+            os.write(self._file, bytes(FRAME_BYTES))
+            os.fdatasync(self._file)
+        return watch.sample()
 
 
 class _Waits:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import duckdb
 import orjson
@@ -549,7 +549,7 @@ class FactTables:
         give_way: Callable[[], None] | None,
     ) -> None:
         portion = _SPOOL_FACTS_MAX if give_way is None else _SPOOL_FACTS_GIVING_WAY
-        with self._spool.open("wb", buffering=0) as file:
+        with self._new_spool() as file:
             for start in range(0, len(records), portion):
                 file.write(spool_text(records[start : start + portion], self._numbers, hidden, start))
                 if give_way is not None:
@@ -558,7 +558,7 @@ class FactTables:
 
     def _add_lines(self, runs: Sequence[LoggedRun], hidden: Mapping[int, str], before: int) -> None:
         place = 0
-        with self._spool.open("wb", buffering=1 << 20) as file:
+        with self._new_spool(buffering=1 << 20) as file:
             for run in runs:
                 number = self._numbers[run.info.chain]
                 reasons = _between(hidden, place, run.fact_count)
@@ -578,7 +578,7 @@ class FactTables:
             ids.extend(map(hexlify, run.ids))
         for at, reason in hidden.items():
             ids[at] += b"\x1f" + _clean(reason).encode("utf-8", "replace")
-        with self._spool.open("wb", buffering=0) as file:
+        with self._new_spool() as file:
             if hidden:  # a column of its own, null where nothing stands in it
                 ids = [each if b"\x1f" in each else each + b"\x1f" for each in ids]
             file.write(b"\n".join(ids) + b"\n")
@@ -598,9 +598,16 @@ class FactTables:
         shape = ", ".join(f"{name}: '{'BIGINT' if name in INTEGER_COLUMNS else 'VARCHAR'}'" for name in columns)
         spool = {"spool": quote_text(str(self._spool)), "row_bytes": SPOOL_ROW_BYTES_MAX, "columns": shape}
         self._execute(statement.format(before=before, **spool, **more))
-        # Left in place it would be written to disk for nothing.
-        with self._spool.open("wb"):
-            pass
+        self._spool.unlink()
+
+    def _new_spool(self, *, buffering: int = 0) -> IO[bytes]:
+        """A new file each time, and gone when it was read: its bytes then never reach the disk.
+
+        One that was emptied and is written again ext4 takes for a file being replaced: it is allocated on closing
+        (``auto_da_alloc``), and the next sync of the log waits for it.
+        """
+        self._spool.unlink(missing_ok=True)
+        return self._spool.open("xb", buffering=buffering)
 
     def _add_runs(self, runs: Sequence[RunRow]) -> None:
         if not runs:
