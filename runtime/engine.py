@@ -928,6 +928,7 @@ class JournalEngine:
     # What is durable
 
     def _on_written(self, written: Sequence[Written[Cargo]]) -> None:
+        self.folder.doubtful = ""  # what is durable stands in a file that says what came before it
         for item in written:
             self._publish(item)
         self.keeper.note_file(written[-1].file_number)
