@@ -190,7 +190,8 @@ class ChatSignalView(KeptView):
         key = (context_id, channel_id)
         own = [self._folds[key]] if key in self._folds else []
         logs = [fold.log for fold in (*own, *self._merged.get(key, ()))]
-        return next((found for log in logs if (found := log.find(message_id)) is not None), None)
+        found = (log.find(message_id, [other for other in logs if other is not log]) for log in logs)
+        return next((message for message in found if message is not None), None)
 
     def agreement_of(self, fact: Fact) -> Agreement:
         """How sure a fact of a channel is, by what was folded so far; provisional for what is about no known channel.

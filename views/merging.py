@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from .chat_state import MESSAGE_COUNT_MAX, Message
 from .message_entry import AUTHOR
-from .message_log import MessageLog, higher_state
+from .message_log import MessageLog
 
 K = TypeVar("K", bound=tuple[str, str])
 
@@ -46,35 +46,25 @@ def roots_of(canonical: Mapping[K, K]) -> dict[K, K]:
 def merge_logs(root: MessageLog, others: Sequence[MessageLog]) -> MergedMessages:
     """What a channel shows with those that were merged into it; O(what each shows, and what its closing hides).
 
-    Of messages with one id the one with the lowest stamp is shown, marked with what is known of any; what its author
-    took back in one of the channels is gone from all.
+    Of messages with one id the one with the lowest stamp is shown. What is said about it counts wherever it was said:
+    edits, reactions and marks, and what its author took back in one of the channels is gone from all.
     """
     logs = (root, *others)
-    pairs = root.shown_entries
+    said = [(entry, message, root) for entry, message in root.shown_entries]
     visible, unread = root.visible_count, root.unread_count
     for log in others:
         hidden = (0, 0) if root.hidden_until is None else log.count_until(root.hidden_until)
         visible += log.visible_count - hidden[0]
         unread += log.unread_count - hidden[1]
-        pairs += [pair for pair in log.shown_entries if root.hidden_until is None or pair[0][0] > root.hidden_until]
-    pairs.sort(key=itemgetter(0))
+        pairs = log.shown_entries
+        said += [(*pair, log) for pair in pairs if root.hidden_until is None or pair[0][0] > root.hidden_until]
+    said.sort(key=itemgetter(0))
     kept: dict[str, Message] = {}
-    for entry, message in pairs:
-        twin = kept.get(message.id)
-        if twin is None and not any(log.is_taken_back(message.id, entry[AUTHOR]) for log in logs):
-            kept[message.id] = message
-            continue
-        visible -= 1
-        unread -= not message.is_read
-        if twin is not None:
-            joined = kept[message.id] = _join(twin, message)
-            unread -= joined.is_read and not twin.is_read
+    for entry, message, home in said:
+        if message.id not in kept and not any(log.is_taken_back(message.id, entry[AUTHOR]) for log in logs):
+            joined = kept[message.id] = home.with_words_of((log for log in logs if log is not home), entry, message)
+            unread -= joined.is_read and not message.is_read
+        else:
+            visible -= 1
+            unread -= not message.is_read
     return MergedMessages(tuple(kept.values())[-MESSAGE_COUNT_MAX:], visible, unread)
-
-
-def _join(message: Message, twin: Message) -> Message:
-    return message._replace(
-        is_read=message.is_read or twin.is_read,
-        read_by=tuple(sorted({*message.read_by, *twin.read_by})),
-        delivery_status=higher_state(message.delivery_status, twin.delivery_status),
-    )

@@ -36,6 +36,7 @@ MessageEntry = tuple[
 MESSAGE_ID: Final = 3
 AUTHOR: Final = 4
 SENDER: Final = 5
+EPOCH: Final = 9
 SOURCE: Final = 12
 LINE: Final = 13
 CHAIN: Final = 14

@@ -23,7 +23,7 @@ from antiphon.facts.chat import DeliveryStatus
 from .chat_state import MESSAGE_COUNT_MAX, REACTION_COUNT_MAX, DeliveryState, Message
 from .finality import Finality
 from .gate import ChannelGate
-from .message_entry import AUTHOR, MESSAGE_ID, SENDER, MessageEntry, Recall
+from .message_entry import AUTHOR, EPOCH, MESSAGE_ID, SENDER, MessageEntry, Recall
 from .opening import Opener, SealedText, open_sealed
 from .packed_messages import Marks, PackedMessages
 from .registers import Register, newer
@@ -565,8 +565,7 @@ class MessageLog:
         content: str | bytes = text if edits is None else edits.text
         is_sealed = False
         if type(content) is bytes:
-            sealed = SealedText(self._context_id, self._channel_id, message_id, sender, epoch, content)
-            content, is_sealed = open_sealed(sealed, self._opener)
+            content, is_sealed = self._unseal(entry, content)
         # Building a named tuple through its class costs twice as much.
         parts = (
             message_id,
@@ -595,29 +594,41 @@ class MessageLog:
         )
         return tuple.__new__(Message, parts)
 
-    def _draw_reactions(self, message_id: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    def _unseal(self, entry: MessageEntry, content: bytes) -> tuple[str, bool]:
+        sealed = SealedText(self._context_id, self._channel_id, entry[MESSAGE_ID], entry[SENDER], entry[EPOCH], content)
+        return open_sealed(sealed, self._opener)
+
+    def _draw_reactions(
+        self, message_id: str, others: Iterable[MessageLog] = ()
+    ) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        said: dict[tuple[str, str], Register[bool]] = {}
+        for log in (self, *others):
+            for place, word in log._reactions.get(message_id, {}).items():
+                said[place] = max(said.get(place, word), word)
         people: dict[str, list[str]] = {}
-        for (reaction, who), (stamp, is_there) in self._reactions[message_id].items():
+        for (reaction, who), (stamp, is_there) in said.items():
             if is_there and not (self._gate is not None and self._gate.is_hidden(who, stamp[0])):
                 people.setdefault(reaction, []).append(who)
         most = sorted(people, key=lambda reaction: (-len(people[reaction]), reaction))[:REACTION_COUNT_MAX]
         return tuple((reaction, tuple(sorted(people[reaction]))) for reaction in most)
 
-    def find(self, message_id: str) -> Message | None:
-        """A visible message, however old; one that is packed is read back."""
+    def find(self, message_id: str, others: Iterable[MessageLog] = ()) -> Message | None:
+        """A visible message, however old, with what was said of it in *others*; one that is packed is read back."""
         entry = self._entries.get(message_id)
         if entry is not None:
-            return self._draw(entry) if self._place_of(entry) is not None else None
+            is_shown = self._place_of(entry) is not None
+            return self.with_words_of(others, entry, self._draw(entry)) if is_shown else None
         found = self._find_packed(message_id)
         if found is None or self._packed is None or not self._packed.is_visible(found[0]):
             return None
         marks, drawn = self._packed.marks_of(found[0]), self._draw(found[1])
         is_read_by_others = drawn.is_own and bool(marks.readers)
-        return drawn._replace(
+        marked = drawn._replace(
             is_read=drawn.is_read or marks.is_read,
             read_by=tuple(sorted(marks.readers)),
             delivery_status=higher_state(drawn.delivery_status, _RANKS[_READ if is_read_by_others else marks.rank]),
         )
+        return self.with_words_of(others, found[1], marked)
 
     # For channels that become one
 
@@ -625,6 +636,35 @@ class MessageLog:
     def shown_entries(self) -> list[tuple[MessageEntry, Message]]:
         """What is shown, each with what its place is told by."""
         return list(zip(self._order[-len(self.shown) :], self.shown, strict=True)) if self.shown else []
+
+    def with_words_of(self, others: Iterable[MessageLog], entry: MessageEntry, drawn: Message) -> Message:
+        """A message of this log as it is when what was said about it in *others* counts as well."""
+        message_id, author = entry[MESSAGE_ID], entry[AUTHOR]
+        told = [log for log in others if log._tells_of(message_id)]
+        if not told:
+            return drawn
+        logs = (self, *told)
+        by_place = [(edits, log) for log in logs if (edits := log._edits.get(message_id, {}).get(author)) is not None]
+        if by_place:
+            newest, place = max(by_place, key=_stamp_of)
+            assert newest.stamp is not None, "edits are there with the first of them"
+            text = newest.text
+            content, is_sealed = place._unseal(entry, text) if isinstance(text, bytes) else (text, False)
+            count = len(frozenset().union(*(edits.fact_ids for edits, _ in by_place)))
+            drawn = drawn._replace(content=content, is_sealed=is_sealed, edited_at=newest.stamp[0], edit_count=count)
+        readers = {*drawn.read_by, *(who for log in told for who in log._readers.get(message_id, ()))}
+        rank = max(log._delivery.get(message_id, 0) for log in told)
+        status = higher_state(drawn.delivery_status, _RANKS[_READ if drawn.is_own and readers else rank])
+        return drawn._replace(
+            is_read=drawn.is_read or any(message_id in log._own_reads for log in told),
+            read_by=tuple(sorted(readers)),
+            delivery_status=status,
+            reactions=self._draw_reactions(message_id, told),
+        )
+
+    def _tells_of(self, message_id: str) -> bool:
+        words = (self._edits, self._own_reads, self._readers, self._delivery, self._reactions)
+        return any(message_id in each for each in words)
 
     def is_taken_back(self, message_id: str, author: str) -> bool:
         """Whether the author of a message of that id, or who may, said here that it is to go."""
@@ -641,6 +681,12 @@ class MessageLog:
     def hidden_until(self) -> int | None:
         """What was said up to then is hidden, since the channel was closed."""
         return self._hidden_until
+
+
+def _stamp_of(found: tuple[_Edits, MessageLog]) -> Stamp:
+    stamp = found[0].stamp
+    assert stamp is not None, "edits are there with the first of them"
+    return stamp
 
 
 def higher_state(one: DeliveryState, other: DeliveryState) -> DeliveryState:

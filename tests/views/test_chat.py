@@ -53,6 +53,9 @@ from antiphon.testing.strategies import (
 )
 from antiphon.views import CHAT_SIGNAL, ChatSignalView, ChatState, Message, Opener, Recall, UnreadCountView
 
+ABOUT_A_MESSAGE = (
+    MessageEdited | MessageEditedSealed | MessageRead | MessageSeen | MessageDeliveryUpdated | MessageReacted
+)
 TEXTS = ("new_text", "new_payload", "text", "payload")
 RANKS = ["sending", "failed", "sent", "delivered", "read"]
 
@@ -124,7 +127,7 @@ def expected_channel(
     judges = judges_of(key, created)
     messages = expected_messages(facts, me, hidden_until=closed[-1][0] if closed else None, judges=judges)
     if others:
-        messages = expected_merge(key, others, groups, messages, me, hidden_until=closed[-1][0] if closed else None)
+        messages = expected_merge(key, others, groups, me, hidden_until=closed[-1][0] if closed else None)
     stated = [fact for fact in facts if isinstance(fact, ChannelCreated | ChannelUpdated)]
     topics = [fact.topic for fact in stated if fact.topic is not None]
     counts = [fact.member_count for fact in updated if fact.member_count is not None]
@@ -164,15 +167,20 @@ def expected_merge(
     key: tuple[str, str],
     others: list[tuple[str, str]],
     groups: Groups,
-    messages: list[dict],
     me: str,
     *,
     hidden_until: int | None,
 ) -> list[dict]:
-    """All of them by stamp, each once, without those that their authors took back in any of the channels."""
-    messages = list(messages)
+    """All of them by stamp, each once, with what was said about it in any of the channels."""
+    words = [fact for each in (key, *others) for fact in groups[each] if isinstance(fact, ABOUT_A_MESSAGE)]
+
+    def all_about(channel: tuple[str, str]) -> list[Fact]:
+        return sorted({fact.record.fact_id: fact for fact in (*groups[channel], *words)}.values(), key=stamp)
+
+    created = [fact for fact in sorted(groups[key], key=stamp) if isinstance(fact, ChannelCreated)]
+    messages = expected_messages(all_about(key), me, hidden_until=hidden_until, judges=judges_of(key, created))
     for other in others:
-        facts = sorted(groups[other], key=stamp)
+        facts = all_about(other)
         closed = [fact.record.at for fact in facts if isinstance(fact, ChannelClosed)]
         judges = judges_of(other, [fact for fact in facts if isinstance(fact, ChannelCreated)])
         said = expected_messages(facts, me, hidden_until=max(closed) if closed else None, judges=judges)
@@ -182,12 +190,8 @@ def expected_merge(
     merged: dict[str, dict] = {}
     for message in sorted(messages, key=lambda each: stamp(by_id[each["fact_id"]])):
         author = by_id[message["fact_id"]].record.chain.authority
-        if message["id"] in merged:
-            twin = merged[message["id"]]
-            twin["is_read"] = twin["is_read"] or message["is_read"]
-            twin["read_by"] = tuple(sorted({*twin["read_by"], *message["read_by"]}))
-            twin["delivery_status"] = max(twin["delivery_status"], message["delivery_status"], key=RANKS.index)
-        elif not any((each.message_id, each.deleter_id) == (message["id"], author) for each in deletions):
+        is_gone = any((each.message_id, each.deleter_id) == (message["id"], author) for each in deletions)
+        if message["id"] not in merged and not is_gone:
             merged[message["id"]] = dict(message)
     return list(merged.values())
 
@@ -928,6 +932,30 @@ def test_a_copy_that_was_read_in_one_of_the_channels_is_read_in_the_merged_one()
     view = fold([*begun, OPEN, again, read, commit_by(BEN, rebound("draft-1", "general"), seq=5)])
     (message,) = view.state.messages_in("general")
     assert (message.timestamp, message.is_read, view.state.total_unread) == (10, True, 0)
+
+
+def test_what_is_said_about_a_message_counts_by_either_name_of_its_channel() -> None:
+    draft = [commit_by(BEN, created("draft-1", at=0)), commit_by(EVE, said("m1", by=EVE, at=10, channel="draft-1"))]
+    words = [
+        commit_by(EVE, on(MessageEdited, "m1", editor_id=EVE, new_text="better", edited_at=20), seq=2),
+        commit_by(BEN, on(MessageEdited, "m1", editor_id=BEN, new_text="worse", edited_at=21), seq=3),
+        commit_by(BEN, on(MessageReacted, "m1", reactor_id=BEN, reaction="+1", reacted_at=22), seq=4),
+        commit_by(BEN, on(MessageRead, "m1", reader_id=BEN, read_at=23), seq=5),
+    ]
+    word = commit_by(BEN, rebound("draft-1", "general"), seq=6)
+    view = fold([*draft, OPEN, *words])
+    assert [each.content for each in view.state.messages_in("draft-1")] == ["hello"], "nothing was said of it there"
+    view.update(window([word]))
+    (message,) = view.state.messages_in("general")
+    assert (message.content, message.edit_count, message.edited_at) == ("better", 1, 20)
+    assert (message.reactions, message.read_by) == ((("+1", (BEN,)),), (BEN,))
+    assert view.find_message(CONTEXT, "general", "m1") == message
+    there = {"context_id": CONTEXT, "channel_id": "draft-1", "message_id": "m1"}
+    older = MessageEdited(**there, editor_id=EVE, new_text="first", edited_at=15)
+    view.update(window([commit_by(EVE, older, seq=7)]))
+    assert view.state.messages_in("general")[0].content == "better"
+    view.update(window([commit_by(ADA, on(MessageRead, "m1", reader_id=ADA, read_at=24))]))
+    assert (view.state.messages_in("general")[0].is_read, view.state.total_unread) == (True, 0)
 
 
 def test_what_was_said_before_the_merged_channel_was_closed_is_hidden_and_not_counted() -> None:
