@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from types import MappingProxyType
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse
@@ -86,7 +86,7 @@ class Guard:
         if not address.accepts(host):
             raise WrongHost(f"this server is {address.authority}, and the request asks for {host[:100]!r}")
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             raise WrongOrigin(f"requests from {origin[:100]!r} are not answered; open http://{host}/ instead")
         # A link from elsewhere may lead to the page itself; nothing else is for others, not even to hold a connection.
         is_visit = scope["path"] == "/" and scope["method"] in _SAFE_METHODS

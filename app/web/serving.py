@@ -12,7 +12,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from antiphon.facts import LocalViolation
-from antiphon.reactive import ERROR_SIGNAL, SYNC_STATUS_SIGNAL, Signal
+from antiphon.reactive import ERROR_SIGNAL, SYNC_STATUS_SIGNAL, Signal, Subscription
 from antiphon.runtime.entropy import system_random
 from antiphon.views import CHAT_SIGNAL, CONTACTS_SIGNAL, HOMES_SIGNAL, INVITATIONS_SIGNAL
 
@@ -75,6 +75,7 @@ class WebServer:
         self._random = random_bytes
         self._listener = Listener(address, self._build, on_end=self._end)
         self._feeds: dict[str, Feed] = {}
+        self._following: Subscription[Profile] | None = None
         self._is_closed = False
 
     @property
@@ -114,6 +115,8 @@ class WebServer:
     def _end(self) -> None:
         """End every stream; else the server would wait for browsers that never leave."""
         self._is_closed = True
+        if self._following is not None:
+            self._following.close()
         self._end_feeds()
 
     def _follow(self) -> None:
@@ -122,9 +125,9 @@ class WebServer:
         if not hub.is_registered(PROFILE_SIGNAL):
             hub.register(PROFILE_SIGNAL, Profile(self._core.author, self._core.authority), external=True)
         self._feeds["main"] = Feed(hub, _TOPICS, run=self._random(8).hex())
-        following = self._core.subscribe(PROFILE_SIGNAL).subscription
-        following.notify(None)
-        following.for_each(lambda _: None, on_end=self._follow_anew)
+        self._following = self._core.subscribe(PROFILE_SIGNAL).subscription
+        self._following.notify(None)
+        self._following.for_each(lambda _: None, on_end=self._follow_anew)
 
     def _follow_anew(self) -> None:
         self._end_feeds()

@@ -115,6 +115,7 @@ async def test_the_names_of_loopback_are_all_the_same(page: Page) -> None:
         {"origin": "http://evil.test"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:1"},
+        {"origin": "http://[::1"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],

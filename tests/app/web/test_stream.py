@@ -235,6 +235,13 @@ async def test_closing_the_server_ends_every_stream_and_takes_no_time() -> None:
         await answer.aclose()
 
 
+async def test_a_server_that_ended_follows_the_core_no_more() -> None:
+    async with demo_core("ada") as core:
+        async with serve_page(core):
+            assert any(each.subscriber_count for each in core.hub.statistics())
+        assert [each.signal_id for each in core.hub.statistics() if each.subscriber_count] == []
+
+
 async def test_pages_follow_a_core_that_gets_its_runtime_later(tmp_path: Path) -> None:
     async with (
         open_core(tmp_path / "j", author="bob") as other,
