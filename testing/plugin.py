@@ -1,14 +1,17 @@
 """The pytest plug-in: journals on virtual time for a user's own tests. Loaded by itself where antiphon is installed.
 
 Fixtures: ``simnet`` (a network of journals), ``replicas`` (opens several), ``journal`` (one that is open),
-``sim_clock`` and ``sim_seed``. An ``async`` test that asks for one of them runs on the virtual loop: an hour costs
-nothing, and a test that can never go on fails at once and says who waits. ``--sim-seeds N`` runs each of them under N
-seeds, ``--sim-seed K`` under one; a failing test says how to see it again. Other tests are left alone.
+``sim_clock`` and ``sim_seed``; and for an application that outlives its tests, ``no_subscriptions_left``.
+An ``async`` test that asks for one of the former runs on the virtual loop: an hour costs nothing, and a test that can
+never go on fails at once and says who waits. ``--sim-seeds N`` runs each of them under N seeds, ``--sim-seed K`` under
+one; a failing test says how to see it again. Other tests are left alone.
 """
 
 from __future__ import annotations
 
+import gc
 import inspect
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +58,27 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Look for subscriptions that were opened in the test itself and outlive it, where somebody asked for that."""
+    if "no_subscriptions_left" not in getattr(item, "fixturenames", ()):
+        return (yield)
+    before = _followed()
+    result = yield
+    left = _followed() - before
+    told = ", ".join(f"{count} of {signal_id!r}" for (_, signal_id), count in left.items())
+    assert not left, f"subscriptions that nobody ended: {told}; leave their `async with`, or close() them"
+    return result
+
+
+def _followed() -> Counter[tuple[int, str]]:
+    """How many follow each signal of every hub in the process; a hub that was closed has nobody left."""
+    from antiphon.reactive import SignalHub
+
+    hubs = [each for each in gc.get_objects() if type(each) is SignalHub]
+    return Counter({(id(hub), each.signal_id): each.subscriber_count for hub in hubs for each in hub.statistics()})
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -81,6 +105,14 @@ def simnet(tmp_path: Path, sim_seed: int) -> Iterator[SimulatedNet]:
     net = SimulatedNet(tmp_path / "simnet", seed=sim_seed)
     yield net
     net.end()
+
+
+@pytest.fixture
+def no_subscriptions_left() -> None:
+    """Fails a test that leaves subscriptions open in any hub that outlives it, as one of a whole module does.
+
+    Costs a walk over the process' objects (some 30 ms) a test. Simulated journals are looked at without it.
+    """
 
 
 @pytest.fixture

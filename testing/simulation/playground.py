@@ -210,7 +210,7 @@ class SimulatedNet:
         )
 
     def end(self) -> None:
-        """Close what is open, end the loop, and fail when somebody left tasks behind."""
+        """Close what is open, end the loop, and fail when somebody left subscriptions or tasks behind."""
         with ExitStack() as stack:
             stack.callback(self._runner.close)
             if self._has_failed:
@@ -219,9 +219,22 @@ class SimulatedNet:
                     disk.release()
                     journal.engine.kill()
                 return
+            followed = self._followed()
             self.run(self._close_all())
+            assert not followed, (
+                f"subscriptions that nobody ended: {', '.join(followed)}; leave their `async with`, or close() them"
+            )
             left = [task.get_name() for task in asyncio.all_tasks(self.loop) if not task.done()]
             assert not left, f"tasks that nobody ended: {left}"
+
+    def _followed(self) -> list[str]:
+        """The signals that are still followed, by journal: a journal follows none of its own."""
+        return [
+            f"{each.subscriber_count} of {each.signal_id!r} in the journal of {name!r}"
+            for name, (journal, _) in self._open.items()
+            for each in journal.engine.hub.statistics()
+            if each.subscriber_count
+        ]
 
     async def _close_all(self) -> None:
         for journal, _ in tuple(self._open.values()):

@@ -22,6 +22,45 @@ kept = []
 async def test_leaves(simnet):
     kept.append(asyncio.get_running_loop().create_task(asyncio.Event().wait(), name="left behind"))
 """
+LEAVES_A_SUBSCRIPTION = """
+from antiphon import CHAT_SIGNAL
+kept = []
+async def test_follows(journal):
+    await journal.wake(CHAT_SIGNAL)
+    kept.append(await journal.watch(CHAT_SIGNAL).__aenter__())
+async def test_follows_and_ends(journal):
+    async with journal.watch(CHAT_SIGNAL) as updates:
+        await anext(updates)
+"""
+FOLLOWS_A_LONG_LIFE = """
+import pytest
+from antiphon.reactive import Signal, SignalHub
+LINES = Signal("app:lines", tuple)
+kept = []
+
+@pytest.fixture(scope="module")
+def hub():
+    hub = SignalHub()
+    hub.register(LINES, (), external=True)
+    return hub
+
+@pytest.fixture
+def follower(hub):
+    with_the_fixture = hub.subscribe(LINES)
+    yield with_the_fixture
+    with_the_fixture.close()
+
+@pytest.mark.usefixtures("no_subscriptions_left")
+def test_leaves(hub, follower):
+    kept.append(hub.subscribe(LINES))
+
+@pytest.mark.usefixtures("no_subscriptions_left")
+def test_ends(hub, follower):
+    hub.subscribe(LINES).close()
+
+def test_is_not_asked(hub):
+    kept.append(hub.subscribe(LINES))
+"""
 PLAIN = """
 def test_plain(simnet):
     async def story():
@@ -71,6 +110,18 @@ def test_a_test_that_can_never_go_on_fails_at_once_and_says_how_to_see_it_again(
 def test_a_task_that_is_left_behind_fails_the_test(tmp_path: Path) -> None:
     done = run_in(tmp_path, LEAVES_A_TASK)
     assert "tasks that nobody ended: ['left behind']" in done.stdout
+
+
+def test_a_subscription_that_is_left_open_fails_the_test_and_is_named(tmp_path: Path) -> None:
+    done = run_in(tmp_path, LEAVES_A_SUBSCRIPTION)
+    assert "2 passed, 1 error" in done.stdout, done.stdout
+    assert "subscriptions that nobody ended: 1 of 'app:chat' in the journal of 'ada'" in done.stdout
+
+
+def test_whoever_asks_is_told_of_subscriptions_that_outlive_a_test_of_any_hub(tmp_path: Path) -> None:
+    done = run_in(tmp_path, FOLLOWS_A_LONG_LIFE)
+    assert "2 passed, 1 failed" in done.stdout or "1 failed, 2 passed" in done.stdout, done.stdout
+    assert "subscriptions that nobody ended: 1 of 'app:lines'" in done.stdout
 
 
 def test_plain_tests_may_use_the_net_and_others_are_left_alone(tmp_path: Path) -> None:
