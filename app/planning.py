@@ -251,15 +251,7 @@ def _membership(now: Situation, about: Mapping[str, Any], event: MembershipEvent
 
 def _send(intent: ask.SendMessage, now: Situation) -> Plan:
     channel = _find_channel(intent, now)
-    if home_owner(channel.context_id) is not None:
-        home = _check_member(now, channel.context_id)
-        _check_not_banned(now, channel.context_id, channel.id)
-        if home is not None and home.is_muted(now.me, channel_id=channel.id, now_ms=now.now_ms):
-            raise _refuse(
-                "you are muted here, so nobody would see it; it is for a moderator to lift that, or wait until it ends",
-                kind="unauthorised",
-                move="them",
-            )
+    _check_heard(now, channel)
     if intent.message_id is not None:
         said = _find_message(intent.message_id, channel, now)
         if said is not None and said.is_own:
@@ -327,6 +319,8 @@ def _react(intent: ask.ReactToMessage, now: Situation) -> Plan:
     has_reacted = any(now.me in by for reaction, by in message.reactions if reaction == intent.reaction)
     if has_reacted is not intent.is_taken_back:
         return Plan((), message.id)
+    if not intent.is_taken_back:  # taking back is free: it shows nobody anything
+        _check_heard(now, channel)
     reacted = MessageReacted(
         **_at(channel, message),
         reactor_id=now.me,
@@ -692,6 +686,20 @@ def _check_not_banned(now: Situation, context_id: str, channel_id: str) -> None:
     if home is not None and home.is_banned(now.me, channel_id=channel_id, now_ms=now.now_ms):
         raise _refuse(
             "you are banned here; it is for a moderator to lift that, or wait until it ends",
+            kind="unauthorised",
+            move="them",
+        )
+
+
+def _check_heard(now: Situation, channel: Channel) -> None:
+    """Refuse what one says in *channel* when nobody but oneself would be shown it."""
+    if home_owner(channel.context_id) is None:
+        return
+    home = _check_member(now, channel.context_id)
+    _check_not_banned(now, channel.context_id, channel.id)
+    if home is not None and home.is_muted(now.me, channel_id=channel.id, now_ms=now.now_ms):
+        raise _refuse(
+            "you are muted here, so nobody would see it; it is for a moderator to lift that, or wait until it ends",
             kind="unauthorised",
             move="them",
         )

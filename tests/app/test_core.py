@@ -70,7 +70,7 @@ from antiphon.app.intents import (
 from antiphon.app.offline_bridge import OfflineBridge
 from antiphon.app.runtime_bridge import RUNTIME_OPERATIONS, RuntimeBridge
 from antiphon.app.wiring import core_of, demo_core, open_core
-from antiphon.facts import CeremonyStatus, OperationCategory, home_context
+from antiphon.facts import CeremonyStatus, HomeDeclared, OperationCategory, home_context
 from antiphon.facts.chat import ChannelCreated, MessageSent
 from antiphon.facts.contacts import FriendshipProposed
 from antiphon.facts.invitations import ContactInvitation, InvitationSent
@@ -597,6 +597,30 @@ async def test_a_sign_is_put_to_a_message_once_and_taken_back_once() -> None:
     assert (await core.submit(back)).progress == "done"
     assert core.read(CHAT_SIGNAL).messages_in("hall")[0].reactions == ()
     await core.close()
+
+
+@pytest.mark.asyncio
+async def test_a_sign_that_nobody_else_would_see_is_refused_as_words_are() -> None:
+    async with demo_core("ada") as core:
+        ben = core.offline.authority_of("ben")
+        home = home_context(ben, "away")
+        porch = {"context_id": home, "channel_id": "porch"}
+        said = {"message_id": "m1", "sender_id": ben, "sender_name": "ben", "text": "hi", "sent_at": 3}
+        await core.offline.commit_as(
+            "ben",
+            [
+                HomeDeclared(context_id=home, owner_id=ben, name="Away", declared_at=1),
+                ChannelCreated(**porch, name="Porch", created_at=2, creator_id=ben),
+                MessageSent(**porch, **said),
+            ],
+        )
+        for intent in (
+            SendMessage(**porch, text="hello"),
+            ReactToMessage(**porch, message_id="m1", reaction="+1"),
+        ):
+            with pytest.raises(IntentError, match="not in this home"):
+                await core.submit(intent)
+        assert core.read(CHAT_SIGNAL).messages_in("porch")[0].reactions == ()
 
 
 @pytest.mark.asyncio
