@@ -376,6 +376,8 @@ def run(
 ) -> None:
     """Run a protocol: every role a monitored endpoint, guards evaluated, clocks running; draw what really happened.
 
+    Guards are those of choices; what annotations ask for (capabilities, costs, facts) is left out.
+
     The roles play by themselves: in this process, over the transport that is named, or where a topology says.
     Stdout is a Mermaid sequence diagram of what they sent, also of a run that failed; exit code 1 when it did.
     Fields of messages are names in the guards' context.

@@ -31,9 +31,9 @@ def tui(
         str | None, typer.Option("--serve", metavar="tcp://HOST:PORT", help="Let peers connect here.")
     ] = None,
 ) -> None:
-    """Chat, contacts, invitations and an inspector in the terminal. Without a journal it plays in memory.
+    """Chat, contacts, invitations, homes and an inspector in the terminal. Without a journal it plays in memory.
 
-    Needs the extra `tui`. Type /help there; F1 to F4 change the tab, ctrl+q ends it.
+    Needs the extra `tui`. Type /help there; F1 to F5 change the tab, ctrl+q ends it.
     """
     from antiphon.facts import LocalViolation
 

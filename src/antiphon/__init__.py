@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.transports.transport import PeerUnreachable as PeerUnreachable
     from antiphon.views import CHAT_SIGNAL as CHAT_SIGNAL
     from antiphon.views import CONTACTS_SIGNAL as CONTACTS_SIGNAL
+    from antiphon.views import HOMES_SIGNAL as HOMES_SIGNAL
     from antiphon.views import INVITATIONS_SIGNAL as INVITATIONS_SIGNAL
     from antiphon.views import view as view
 
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CHAT_SIGNAL",
     "CONTACTS_SIGNAL",
+    "HOMES_SIGNAL",
     "INVITATIONS_SIGNAL",
     "AntiphonError",
     "AppCore",
@@ -87,7 +89,7 @@ _NAMES_IN = {
     "antiphon.journal": "FormatTooNew JournalClosed JournalHeld NotAJournal StoreUnavailable",
     "antiphon.reactive": "Signal SignalNotFound",
     "antiphon.runtime.transports.transport": "PeerUnreachable",
-    "antiphon.views": "CHAT_SIGNAL CONTACTS_SIGNAL INVITATIONS_SIGNAL view",
+    "antiphon.views": "CHAT_SIGNAL CONTACTS_SIGNAL HOMES_SIGNAL INVITATIONS_SIGNAL view",
 }
 _HOMES = {name: home for home, names in _NAMES_IN.items() for name in names.split()}
 

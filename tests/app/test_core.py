@@ -428,6 +428,17 @@ async def test_a_refusal_says_why_and_whose_move_it_is(intent: Intent, kind: str
     assert refused.value.to_json() == expected.to_json()
 
 
+def test_the_page_about_intents_names_each_with_its_fields() -> None:
+    page = (Path(__file__).parents[2] / "docs/app_core.md").read_text(encoding="utf-8")
+    table = page.split("| about | intents |")[1].split("\n\n")[0]
+    told = dict(re.findall(r"`([A-Z]\w+)\(([^)]*)\)`", table))
+    fields = {
+        model.__name__: {(f"{key}?", key)[field.is_required()] for key, field in model.model_fields.items()}
+        for model in INTENTS.values()
+    }
+    assert {name: set(filter(None, told[name].split(", "))) for name in told} == fields
+
+
 @pytest.mark.asyncio
 async def test_what_others_began_is_answered() -> None:
     core = await with_others()
