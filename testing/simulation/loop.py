@@ -367,11 +367,13 @@ def _is_of_the_dead(task: asyncio.Task[Any]) -> bool:
 
 def _place_of(task: asyncio.Task[Any]) -> str:
     waiting: Any = task.get_coro()
-    place = "before its first step"
+    places = []
     while waiting is not None and (frame := getattr(waiting, "cr_frame", None)) is not None:
-        place = f"{frame.f_code.co_qualname} at {frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno}"
+        places.append(f"{frame.f_code.co_qualname} at {frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno}")
         waiting = getattr(waiting, "cr_await", None)
-    return f"in {place}"
+    # Where the task itself stands, which is the reader's own line, and where in the end it waits.
+    ends = dict.fromkeys((places[0], places[-1])) if places else ("before its first step",)
+    return "in " + ", waiting in ".join(ends)
 
 
 def run_virtual(

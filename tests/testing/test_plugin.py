@@ -101,7 +101,9 @@ def test_the_example_of_the_documentation_runs_under_several_seeds(tmp_path: Pat
 def test_a_test_that_can_never_go_on_fails_at_once_and_says_how_to_see_it_again(tmp_path: Path) -> None:
     done = run_in(tmp_path, WAITS_FOR_EVER, "--sim-seed", "7")
     assert done.returncode == 1
-    assert "in Event.wait at locks.py" in done.stdout
+    assert re.search(
+        r"in test_nobody_comes at test_of_a_user\.py:\d+, waiting in Event\.wait at locks\.py", done.stdout
+    )
     assert "python -m pytest test_of_a_user.py::test_nobody_comes --sim-seed 7" in done.stdout
     assert "1 failed" in done.stdout, done.stdout
     assert "error" not in done.stdout.splitlines()[-1]
