@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 20
 _CELL_TEXT_MAX = 400
 _CLOSED = "what was asked is closed; open the history (or the journal) again"
+_DUCKDBS_GUESS = re.compile(r"\nDid you mean [^\n]*")  # it knows tables that are none of a history's
+_TABLES = "SHOW TABLES lists what there is: a kind such as garden.watered is the table garden_watered"
 _ZONED = "a time with a zone cannot be fetched into Python; write `… AT TIME ZONE 'UTC'` or use at_time, which has none"
 
 
@@ -188,7 +191,10 @@ def told() -> Iterator[None]:
             raise HistoryError(_CLOSED) from problem
         if "pytz" in text:
             raise HistoryError(_ZONED) from problem
-        raise HistoryError(text if isinstance(problem, LocalViolation) else f"the query failed: {text}") from problem
+        text = text if isinstance(problem, LocalViolation) else f"the query failed: {text}"
+        if "Catalog Error: Table with name" in text:
+            text = f"{_DUCKDBS_GUESS.sub('', text)}\n\n{_TABLES}"
+        raise HistoryError(text) from problem
 
 
 def refuse_closed() -> HistoryError:

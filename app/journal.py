@@ -701,6 +701,13 @@ class OpeningJournal:
             hint = "; await it, or enter it with async with" if hasattr(Journal, name) else ""
             raise AttributeError(f"this journal is not open yet, so it has no {name!r}{hint}", name=name, obj=self)
 
+        def __enter__(self) -> NoReturn:
+            raise TypeError(
+                "a journal is entered with async with, inside an async function: async with Journal.open(…)"
+            )
+
+        def __exit__(self, *_: object) -> None: ...
+
     async def __aenter__(self) -> Journal:
         self._journal = await self._start()
         assert self._journal is not None, "opening gives a journal or raises"

@@ -18,7 +18,7 @@ from antiphon.facts.fact import get_record
 from antiphon.journal.stores.tables import Parameters
 from antiphon.reactive import Signal
 from antiphon.views import APP_VIEWS, ViewSpec
-from antiphon.views.keyed import MISSING, Key, find_keys, key_text, part_at, parts_of
+from antiphon.views.keyed import MISSING, Key, find_keys, key_text, part_at, parts_of, words_of
 from antiphon.views.provenance import (
     AppViewReplay,
     BeginReplay,
@@ -258,7 +258,7 @@ def _not_one(traveller: Traveller, state: object, found: list[Key], wanted: obje
         return f"{wanted!r} may be {len(found)} parts of {traveller.name}: {several}; name the whole key"
     keys = [key for key, _ in parts_of(state)]
     texts = [key_text(key) for key in keys]
-    near = get_close_matches(str(wanted), texts, n=_KEYS_NAMED, cutoff=0.4) or texts[:_KEYS_NAMED]
+    near = get_close_matches(str(wanted), [*texts, *words_of(state)], n=_KEYS_NAMED, cutoff=0.5) or texts[:_KEYS_NAMED]
     there = f"it has {len(texts)}, such as {', '.join(map(repr, near))}" if texts else "it is empty"
     return f"{traveller.name} has no part {wanted!r} at that time; {there}"
 

@@ -789,7 +789,7 @@ class JournalEngine:
 
     def _learn(self, model: type[Fact]) -> FactType:
         if not issubclass(model, Fact):
-            raise LocalViolation(f"commit takes facts; got a {model.__name__}, so derive it from antiphon.Fact")
+            raise LocalViolation(_no_fact(model))
         fact_type = self.registry.register(model)
         # A newer class of the same kind takes over: the older one is asked about again, and refused.
         self._types = {known: each for known, each in self._types.items() if each.kind != fact_type.kind}
@@ -1287,6 +1287,15 @@ class JournalEngine:
             raise LocalViolation("this journal belongs to another event loop; open it on the loop that uses it")
         if self._is_closed:
             raise JournalClosed(f"journal {self.folder.path.name} is closed; open it again")
+
+
+def _no_fact(model: type) -> str:
+    """What is said to who commits something else."""
+    if issubclass(model, type):
+        return "commit takes facts; got a class, so make one of it, such as commit(Said(text='hello'))"
+    if issubclass(model, list | tuple | set | frozenset):
+        return f"commit takes one fact; got a {model.__name__}, so use commit_all, which takes several"
+    return f"commit takes facts; got a {model.__name__}, so derive it from antiphon.Fact"
 
 
 def _in_turns(runs: Sequence[IncomingRun]) -> Iterator[list[IncomingRun]]:

@@ -112,6 +112,17 @@ def key_words(key: Key) -> list[str]:
     return [word for component in reversed(key) for word in reversed(_pieces(component))]
 
 
+def words_of(state: object) -> list[str]:
+    """The words by which `find_keys` finds a record: what its text fields say, such as a contact's name; O(state).
+
+    >>> from collections import namedtuple
+    >>> words_of({"irc:5daf": namedtuple("Contact", "nickname")("ada")})
+    ['ada']
+    """
+    found = (str(word) for _, part in _nodes(state, ()) for word in _words_in(part))
+    return [word for word in dict.fromkeys(found) if word]
+
+
 def _words_in(part: object) -> list[object]:
     """What a record says in its text fields."""
     values = (getattr(part, name) for name in _field_names(part))

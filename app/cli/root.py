@@ -41,6 +41,16 @@ EPILOG = (
 class Commands(TyperGroup):
     """Runs a command and turns what it raises on purpose into one line on stderr and an exit code."""
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands, each with its whole first sentence: half a sentence tells nobody what a command is for."""
+        rows = [
+            (name, " ".join((command.short_help or command.help or "").split("\n\n")[0].split()))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, time
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,11 +80,20 @@ def write_json(value: object, *, is_line: bool = False) -> None:
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write rows in aligned columns."""
-    cells = [[show_value(value) for value in row] for row in rows]
+    """Write rows in aligned columns; those that hold numbers alone are aligned to the right."""
+    held = [list(row) for row in rows]
+    cells = [[show_value(value) for value in row] for row in held]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    aligns = [str.rjust if _holds_numbers(column) else str.ljust for column in zip(*held, strict=True)]
+    aligns = aligns or [str.ljust] * len(widths)
     for row in (list(columns), ["─" * width for width in widths], *cells):
-        write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        parts = (align(cell, width) for align, cell, width in zip(aligns, row, widths, strict=True))
+        write("  ".join(parts).rstrip())
+
+
+def _holds_numbers(column: Iterable[object]) -> bool:
+    known = [value for value in column if value is not None]
+    return bool(known) and all(isinstance(value, int | float | Decimal) and value is not True for value in known)
 
 
 def show_value(value: object) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from antiphon.facts import Fact
 
 _FACTS_SHOWN = 50
+# Of each of what may be many changes.
+_FACTS_OF_A_CHANGE = 5
 _VALUE_SHOWN = 120
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 SHIPPED = {
@@ -131,7 +133,7 @@ def diff(
             continue
         value = each.before if each.what == "removed" else each.after
         write(f"{_SIGNS[each.what]} {clean(key_text_of(each.key))}: {_shorten(value)}")
-        _write_facts(each.facts)
+        _write_facts(each.facts, _FACTS_OF_A_CHANGE)
     if not len(found):
         say("nothing changed in between")
 
@@ -262,15 +264,15 @@ def _describe(fact: Fact) -> dict[str, object]:
     }
 
 
-def _write_facts(facts: tuple[Fact, ...]) -> None:
-    for fact in facts[:_FACTS_SHOWN]:
+def _write_facts(facts: tuple[Fact, ...], shown_max: int = _FACTS_SHOWN) -> None:
+    for fact in facts[:shown_max]:
         told = _describe(fact)
         write(
             f"    {show_time(fact.meta.at)}  {str(told['fact_id'])[:12]}  {clean(fact.meta.author)}  {told['kind']}  "
             f"{_shorten(told['payload'])}"
         )
-    if len(facts) > _FACTS_SHOWN:
-        write(f"    and {len(facts) - _FACTS_SHOWN:,} more (--json lists all)")
+    if len(facts) > shown_max:
+        write(f"    and {len(facts) - shown_max:,} more (--json lists all)")
 
 
 def _shorten(value: object) -> str:

@@ -8,9 +8,8 @@ leaves the node. Works on a connection and inside a transaction that somebody el
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import duckdb
 import orjson
 
 from antiphon.facts import ChainId, FactId
@@ -18,6 +17,9 @@ from antiphon.facts import ChainId, FactId
 from ..bases import ChainBase, base_of_note
 from ..frame import LocalNote
 from ..retention import RETIRED_NOTE, RetentionItem
+
+if TYPE_CHECKING:  # what only reads the log need not load a database
+    import duckdb
 
 ACKS_NOTE = "acks"
 ACKS_DROPPED_NOTE = "acks_dropped"

@@ -143,6 +143,12 @@ class SyncServer:
         self._problems: deque[str] = deque(maxlen=REPORTS_KEPT_MAX)
         self._story = ServiceStory(events_of(replica), "sync.server")
 
+    def __repr__(self) -> str:
+        if self._listener is None:
+            return f"<SyncServer at {self._requested}: not listening; enter it with async with>"
+        count = len(self._sessions)
+        return f"<SyncServer at {self.address}: {count} session{'' if count == 1 else 's'}>"
+
     @property
     def address(self) -> str:
         """Where peers connect, with the real port. ``LocalViolation`` before the block is entered."""
@@ -282,6 +288,10 @@ class Link:
         self._sessions = 0
         self._sent = 0
         self._received = 0
+
+    def __repr__(self) -> str:
+        reason = f" ({self._reason})" if self._reason else ""
+        return f"<Link to {self._address}: {self._state.value}{reason}>"
 
     @property
     def status(self) -> LinkStatus:

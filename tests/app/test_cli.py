@@ -96,6 +96,42 @@ def started(*arguments: object, **options: object) -> Iterator[subprocess.Popen[
 # --- help and usage -------------------------------------------------------------------------------------------------
 
 
+def test_help_says_whole_sentences() -> None:
+    listed = run("--help").stdout.split("Commands:")[1].split("Exit codes")[0]
+    assert "..." not in listed
+    assert "report; exit code 0 when they agree." in " ".join(listed.split())
+
+
+def test_the_package_itself_is_the_command_line() -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-m", "antiphon", "--version"], capture_output=True, text=True, check=True
+    )
+    assert outcome.stdout == f"antiphon {antiphon.__version__}\n"
+
+
+def test_what_only_reads_the_log_loads_no_database(journal: Path) -> None:
+    ask = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom antiphon.app.cli.root import app\n"
+        "for command in ('stats', 'log', 'verify'):\n"
+        f"    assert CliRunner().invoke(app, [command, '--journal', {str(journal)!r}]).exit_code == 0\n"
+        "print('duckdb' in sys.modules)"
+    )
+    outcome = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert outcome.stdout == "False\n"
+
+
+def test_numbers_in_a_table_stand_below_each_other(journal: Path) -> None:
+    lines = run(
+        "query", "select * from (values ('a', 5, true), ('bcd', 1000, null)) t(who, n, yes)", "-j", journal
+    ).stdout
+    assert lines.splitlines() == [
+        "who     n  yes",
+        "───  ────  ────",
+        "a       5  True",
+        "bcd  1000  –",
+    ]
+
+
 def test_help_lists_the_commands_and_the_exit_codes() -> None:
     result = run("--help")
     assert result.exit_code == 0

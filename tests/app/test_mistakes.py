@@ -155,6 +155,42 @@ async def test_one_fact_is_not_several(tmp_path: Path) -> None:
         assert repr(receipt) == "<BatchReceipt: 2 facts in 1 windows>"
 
 
+@pytest.mark.asyncio
+async def test_what_is_no_fact_is_told_what_to_commit_instead(tmp_path: Path) -> None:
+    several: Any = [Said(text="a")]
+    made_of_none: Any = Said
+    no_fact: Any = {"text": "a"}
+    async with Journal.open(tmp_path / "chat") as journal:
+        for wrong, told in ((several, "use commit_all"), (made_of_none, "make one of it"), (no_fact, "derive it from")):
+            with pytest.raises(LocalViolation, match=told):
+                await journal.commit(wrong)
+
+
+def test_a_plain_with_block_is_told_that_it_is_async_with(tmp_path: Path) -> None:
+    opening: Any = Journal.open(tmp_path / "chat")
+    with pytest.raises(TypeError, match=r"async with Journal\.open"), opening:
+        pass
+
+
+@pytest.mark.asyncio
+async def test_a_table_that_is_none_is_told_where_the_tables_are_listed(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        with pytest.raises(LocalViolation, match="SHOW TABLES") as refused:
+            await journal.sql("select * from nothing")
+    assert "pg_" not in str(refused.value)
+
+
+@pytest.mark.asyncio
+async def test_a_server_and_a_link_show_where_they_are_and_how_they_do(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "ada") as ada, Journal.open(tmp_path / "ben") as ben:
+        idle = ada.serve("tcp://127.0.0.1:0")
+        assert "not listening; enter it with async with" in repr(idle)
+        async with idle as server, ben.link(server.address) as link:
+            await link.wait_live()
+            assert repr(server) == f"<SyncServer at {server.address}: 1 session>"
+            assert repr(link) == f"<Link to {server.address}: live>"
+
+
 @pytest.mark.parametrize(("option", "value"), [("policy", "lastest"), ("capacity", 0), ("capacity", "many")])
 @pytest.mark.asyncio
 async def test_a_watch_refuses_an_odd_option_at_the_call(tmp_path: Path, option: str, value: Any) -> None:

@@ -238,6 +238,8 @@ async def test_the_facts_behind_a_value_are_few_and_give_it_alone(journal: Journ
 async def test_a_key_that_means_nothing_or_much_is_refused_with_what_there_is(history: History) -> None:
     with pytest.raises(HistoryError, match=r"no part 'r9' at that time; it has 3, such as 'r2', 'r1', 'r0'"):
         history.why(rooms, "r9")
+    with pytest.raises(HistoryError, match="such as 'Lobby'"):  # what a record is called, since its key is an id
+        history.why(CHAT_SIGNAL, "Loby")
     with pytest.raises(HistoryError, match="it is empty"):
         history.why(rooms, "r1", as_of=0)
     with pytest.raises(HistoryError, match="may be 2 parts"):
