@@ -1,7 +1,8 @@
 """``JournalState``: the facts of one namespace as a value that only grows, for whoever joins and compares such sets.
 
 Knows nothing of seals, files or heads; a fact gets in here after it was verified. It is a join-semilattice: ``join`` is
-associative, commutative and idempotent, and the empty state is its identity.
+associative, commutative and idempotent, and the empty state is its identity. Of a fact that one side holds erased the
+erased form is kept, so that what a state amounts to does not depend on who joined whom.
 """
 
 from __future__ import annotations
@@ -29,17 +30,18 @@ class JournalState:
     (True, True)
     """
 
-    __slots__ = ("_facts", "_sorted", "namespace")
+    __slots__ = ("_erased", "_facts", "_sorted", "namespace")
 
     def __init__(self, namespace: Namespace, facts: Iterable[FactRecord] = ()) -> None:
         self.namespace = namespace
         self._facts: dict[FactId, FactRecord] = {}
+        self._erased: set[FactId] = set()
         self._sorted: tuple[FactRecord, ...] | None = ()
         for fact in facts:
             self.add_fact(fact)
 
     def add_fact(self, record: FactRecord) -> bool:
-        """Insert a fact; False when it was there already, and then nothing changes.
+        """Insert a fact; False when it was there already, and then nothing changes but that it may be erased.
 
         Raises ``NamespaceMismatch`` for a fact of another namespace.
         """
@@ -48,17 +50,24 @@ class JournalState:
                 f"a fact of {record.chain.namespace} was offered to the state of {self.namespace}; "
                 "keep one state for each namespace"
             )
-        if record.fact_id in self._facts:
-            return False
-        self._facts[record.fact_id] = record
-        self._sorted = None
-        return True
+        is_new = record.fact_id not in self._facts
+        if record.payload is None:
+            is_told = record.fact_id in self._erased
+            self._erased.add(record.fact_id)
+        else:
+            is_told = not is_new
+        if not is_told:
+            self._facts[record.fact_id] = record
+            self._sorted = None
+        return is_new
 
     def join(self, other: JournalState) -> JournalState:
         """The union, as a new state; O(both). Raises ``NamespaceMismatch`` and changes neither."""
         self._check_namespace(other)
         joined = JournalState(self.namespace)
         joined._facts = {**other._facts, **self._facts}
+        joined._erased = set(self._erased)
+        joined._erase_as(other)
         joined._sorted = None
         return joined
 
@@ -72,7 +81,7 @@ class JournalState:
         for fact_id, record in other._facts.items():
             self._facts.setdefault(fact_id, record)
         added = len(self._facts) - before
-        if added:
+        if self._erase_as(other) or added:
             self._sorted = None
         return added
 
@@ -119,6 +128,14 @@ class JournalState:
 
     def __repr__(self) -> str:
         return f"<JournalState {self.namespace} of {len(self._facts)} facts>"
+
+    def _erase_as(self, other: JournalState) -> bool:
+        """Hold in its erased form what *other* holds so; whether that was anything. O(erased facts of *other*)."""
+        fresh = other._erased - self._erased
+        for fact_id in fresh:
+            self._facts[fact_id] = other._facts[fact_id]
+        self._erased |= fresh
+        return bool(fresh)
 
     def _check_namespace(self, other: JournalState) -> None:
         if other.namespace != self.namespace:

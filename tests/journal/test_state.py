@@ -27,14 +27,18 @@ def make_record(number: int, *, chain: object = INFO) -> FactRecord:
 
 
 RECORDS = [make_record(number) for number in range(24)]
-records = st.lists(st.sampled_from(RECORDS), max_size=30)
+# The same facts as a peer may hold them: without their payload.
+ERASED = [record._replace(line=b'{"e":"') for record in RECORDS]
+records = st.lists(st.sampled_from(RECORDS + ERASED), max_size=30)
 states = records.map(lambda facts: JournalState(HOME, facts))
 
 
 @laws
 @given(states, states, states)
 def test_join_is_associative(first: JournalState, second: JournalState, third: JournalState) -> None:
-    assert first.join(second).join(third) == first.join(second.join(third))
+    one, other = first.join(second).join(third), first.join(second.join(third))
+    assert one == other
+    assert list(one.iter_facts()) == list(other.iter_facts())
 
 
 @laws
@@ -142,3 +146,25 @@ def test_a_fact_is_known_by_its_id_and_not_by_what_was_learned_about_its_chain()
 
 def ids(state: JournalState) -> list[bytes]:
     return [record.fact_id for record in state.iter_facts()]
+
+
+@laws
+@given(states, states)
+def test_what_one_side_holds_erased_stays_erased_and_joining_in_place_gives_the_same(
+    first: JournalState, second: JournalState
+) -> None:
+    joined = first.join(second)
+    erased = {record.fact_id for side in (first, second) for record in side.iter_facts() if record.payload is None}
+    assert erased == {record.fact_id for record in joined.iter_facts() if record.payload is None}
+    count = JournalState(HOME, first.iter_facts())
+    assert count.join_assign(second) == len(joined) - len(first)
+    assert list(count.iter_facts()) == list(joined.iter_facts())
+
+
+def test_an_erasure_that_comes_later_takes_the_payload_out_and_is_no_new_fact() -> None:
+    state = JournalState(HOME, RECORDS[:2])
+    root = state.root
+    assert not state.add_fact(ERASED[0])
+    assert not state.add_fact(RECORDS[0])
+    assert {record.payload for record in state.iter_facts() if record.fact_id == RECORDS[0].fact_id} == {None}
+    assert state.root == root
