@@ -374,7 +374,7 @@ def _count_that_fits(items: Iterable[bytes]) -> int:
 def _with_deltas(handler: DeltaHandler[Any], deltas: Deltas) -> DeltaHandler[Any]:
     entries = [DeltaEntry(entry.lower, entry.upper, handler.decode_delta(entry.delta)) for entry in deltas.entries]
     if isinstance(handler.state, DigestState):
-        return handler.force_fold().apply_deltas([entry.delta for entry in entries])
+        return handler.force_fold().take_deltas([entry.delta for entry in entries])
     return handler.take_entries(entries)
 
 

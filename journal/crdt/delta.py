@@ -145,6 +145,8 @@ class DeltaHandler(Generic[S]):
     def on_recv(self, message: DeltaMsg) -> DeltaHandler[S]:
         """Buffer a delta; at the threshold all are combined, applied once, and the buffer is empty again.
 
+        Peers that ask get it as a change of this replica, at the latest with the next answer.
+
         ``CrdtTypeMismatch`` for a delta of another type.
         """
         self._check_delta(message.delta)
@@ -155,7 +157,9 @@ class DeltaHandler(Generic[S]):
         """Buffer a delta and do not fold; ``PendingFull`` at ten times the threshold."""
         if self.delta_count >= self.pending_max:
             raise PendingFull(f"{self.delta_count} deltas wait already; call force_fold() before taking more")
-        return replace(self, inbox=self.inbox.append(delta))
+        # No number says whose delta it is, so it is handed on as a change of this replica: peers that ask would never
+        # hear of it else. Numbered when it comes, since a number that was given in an exchange that failed is reused.
+        return replace(self, inbox=self.inbox.append(delta))._logged(delta)
 
     def fold_deltas(self) -> DeltaHandler[S]:
         """Apply what is buffered if that reaches the threshold."""
@@ -165,17 +169,16 @@ class DeltaHandler(Generic[S]):
         """Apply what is buffered, however little."""
         if not self.inbox:
             return self
-        folded = replace(self, state=self._applied(self.inbox), inbox=SharedLog())
-        return replace(folded, fold_count=self.fold_count + 1)
+        state = self.state.apply_delta(self._combined(self.inbox))
+        return replace(self, state=state, inbox=SharedLog(), fold_count=self.fold_count + 1)
 
     def apply_deltas(self, deltas: Sequence[object]) -> DeltaHandler[S]:
-        """Apply deltas at once, past the buffer."""
-        for delta in deltas:
-            self._check_delta(delta)
-        return replace(self, state=self._applied(deltas)) if deltas else self
+        """Apply deltas at once, past the buffer; what is new in them is handed on like a buffered one."""
+        applied = self.take_deltas(deltas)
+        return self if applied.state == self.state else applied._logged(self._combined(deltas))
 
     def clear_deltas(self) -> DeltaHandler[S]:
-        """Forget what is buffered; what came through a coordinator will not be offered again, so fold instead."""
+        """Forget what is buffered. Peers may have it already and will not offer it again: rather fold."""
         return replace(self, inbox=SharedLog())
 
     # --- local changes --------------------------------------------------------------------------------------------
@@ -195,16 +198,7 @@ class DeltaHandler(Generic[S]):
         delta = folded.produce_delta(folded.state, new)
         if delta is None:
             return None, self
-        upper = folded.seen.increment(self.actor)
-        lower = VectorClock({self.actor: upper.get(self.actor) - 1})
-        step = VectorClock({self.actor: upper.get(self.actor)})
-        changed = replace(
-            folded,
-            state=folded.state.apply_delta(delta),
-            seen=upper,
-            log=folded.log.append(DeltaEntry(lower, step, delta)),
-        )
-        return delta, changed.compacted()
+        return delta, replace(folded, state=folded.state.apply_delta(delta))._logged(delta)
 
     def update_state(self, new: S) -> DeltaHandler[S]:
         """The same, for those who let the coordinator send."""
@@ -236,7 +230,7 @@ class DeltaHandler(Generic[S]):
             handler = replace(handler, seen=handler.seen.join(entry.upper), log=handler.log.append(entry))
         if not fresh:
             return handler
-        return replace(handler, state=handler._applied(fresh)).compacted()
+        return replace(handler, state=handler.state.apply_delta(handler._combined(fresh))).compacted()
 
     def take_state(self, state: S, seen: VectorClock) -> DeltaHandler[S]:
         """Join a peer's whole state, which holds everything up to *seen*."""
@@ -244,6 +238,12 @@ class DeltaHandler(Generic[S]):
         check_type(self.state, state)
         folded = self.force_fold()
         return replace(folded, state=folded.state.join(state), seen=folded.seen.join(seen))
+
+    def take_deltas(self, deltas: Sequence[object]) -> DeltaHandler[S]:
+        """Apply deltas that peers are told of by a digest, so that no log need name them."""
+        for delta in deltas:
+            self._check_delta(delta)
+        return replace(self, state=self.state.apply_delta(self._combined(deltas))) if deltas else self
 
     def compacted(self) -> DeltaHandler[S]:
         """Fold the older half of a log of more than ``threshold`` entries into one; the checkpoint before it is
@@ -282,12 +282,18 @@ class DeltaHandler(Generic[S]):
         metrics = {"log": len(self.log), "folds": self.fold_count, "compactions": self.compaction_count}
         return HandlerDiagnostics(CrdtKind.DELTA, self.delta_count, metrics)
 
-    def _applied(self, deltas: Sequence[object] | SharedLog[object]) -> S:
+    def _logged(self, delta: object) -> DeltaHandler[S]:
+        """With *delta*, which the state holds, as this replica's next change in the log."""
+        upper = self.seen.increment(self.actor)
+        number = upper.get(self.actor)
+        entry = DeltaEntry(VectorClock({self.actor: number - 1}), VectorClock({self.actor: number}), delta)
+        return replace(self, seen=upper, log=self.log.append(entry)).compacted()
+
+    def _combined(self, deltas: Sequence[object]) -> object:
         combined = deltas[0]
         for delta in deltas[1:]:
             combined = self.state.join_deltas(combined, delta)
-        applied: S = self.state.apply_delta(combined)
-        return applied
+        return combined
 
     def _fold_entries(self, entries: Sequence[DeltaEntry]) -> DeltaEntry:
         # The checkpoint leads from what its entries ask for, less what they themselves bring, to what they bring.

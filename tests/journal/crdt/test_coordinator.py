@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from antiphon.facts import Namespace
 from antiphon.journal import (
@@ -17,6 +19,7 @@ from antiphon.journal import (
     CrdtTypeMismatch,
     CvHandler,
     DeltaHandler,
+    DeltaMsg,
     Deltas,
     DeserializationFailed,
     EncodedEntry,
@@ -227,10 +230,47 @@ def test_an_old_meet_answer_that_overtakes_a_new_one_does_no_harm() -> None:
 
 def test_pending_deltas_are_folded_before_an_answer() -> None:
     ada = CrdtCoordinator.with_delta_threshold("ada", 100, state=GSet())
-    ada = ada.update_delta(GSet("a"))
-    response, _, answered = ask(CrdtCoordinator.with_delta_threshold("ben", 9, state=GSet()), ada, CrdtKind.DELTA)
+    ada = ada.with_delta_handler(ada.delta_handler().on_recv(DeltaMsg(GSet("a"))))
+    assert (ada.delta_handler().delta_count, ada.delta_handler().get_state()) == (1, GSet())
+    response, ben, answered = ask(CrdtCoordinator.with_delta_threshold("ben", 9, state=GSet()), ada, CrdtKind.DELTA)
     assert isinstance(response.data, Deltas)
-    assert answered.delta_handler().delta_count == 0
+    assert (answered.delta_handler().delta_count, answered.delta_handler().get_state()) == (0, GSet("a"))
+    assert ben.handle_sync_response(response).delta_handler().get_state() == GSet("a")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("012"), st.sampled_from("rrat")), max_size=20),
+    st.integers(1, 6),
+)
+def test_what_came_past_the_coordinator_reaches_every_peer_that_asks(
+    steps: list[tuple[str, str, str]], threshold: int
+) -> None:
+    replicas = {name: CrdtCoordinator.with_delta_threshold(name, threshold, state=GSet()) for name in ("0", "1", "2")}
+    for item, name, verb in steps:
+        coordinator = replicas[name]
+        handler, delta = coordinator.delta_handler(), GSet([item + name])
+        if verb == "r":
+            replicas[name] = coordinator.with_delta_handler(handler.on_recv(DeltaMsg(delta)))
+        elif verb == "a":
+            replicas[name] = coordinator.with_delta_handler(handler.apply_deltas([delta]))
+        else:
+            other = str((int(name) + 1) % 3)
+            replicas[name], replicas[other] = pull(coordinator, replicas[other], CrdtKind.DELTA)
+    for name, other in [("1", "0"), ("2", "1"), ("0", "2"), ("1", "0")]:
+        for _ in range(2):
+            replicas[name], replicas[other] = pull(replicas[name], replicas[other], CrdtKind.DELTA)
+    said = GSet([item + name for item, name, verb in steps if verb != "t"])
+    assert [each.delta_handler().get_state() for each in replicas.values()] == [said] * 3
+
+
+def test_an_exchange_that_failed_after_an_answer_loses_no_delta_that_comes_later() -> None:
+    ada, ben = (CrdtCoordinator.with_delta_threshold(name, 100, state=GSet()) for name in ("ada", "ben"))
+    ada = ada.with_delta_handler(ada.delta_handler().on_recv(DeltaMsg(GSet("a"))))
+    response, ben, _ = ask(ben, ada, CrdtKind.DELTA)  # ada's side of it failed: she is as she was
+    ben = ben.handle_sync_response(response)
+    ada = ada.with_delta_handler(ada.delta_handler().on_recv(DeltaMsg(GSet("b"))))
+    ben, ada = pull(ben, ada, CrdtKind.DELTA)
+    assert ben.delta_handler().get_state() == GSet("ab")
 
 
 # --- compaction ---------------------------------------------------------------------------------------------------
