@@ -44,6 +44,11 @@ def domain_fact(
             f"@domain_fact(type_id={type_id!r}): give exactly one of context= (a field's name) and context_fn= "
             f"(a function of the fact); got {'neither' if context is None else 'both'}"
         )
+    if context_fn is not None and not callable(context_fn):
+        raise RegistrationError(
+            f"@domain_fact(type_id={type_id!r}): context_fn takes a function of the fact; got {context_fn!r}. A field "
+            "is named with context="
+        )
 
     def declare(model: type[FactT]) -> type[FactT]:
         given: object = model

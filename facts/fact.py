@@ -128,7 +128,12 @@ class Fact(BaseModel):
         super().__pydantic_init_subclass__(**config)
         if kind:
             cls.fact_type = FactType.of(
-                cls, kind=kind, version=version, context=context, time=time, min_version=min_version or version
+                cls,
+                kind=kind,
+                version=version,
+                context=context,
+                time=time,
+                min_version=version if min_version is None else min_version,
             )
 
     @classmethod
@@ -352,10 +357,20 @@ class FactType:
             ) from problem
 
     def context_of(self, fact: Fact) -> str | None:
-        """The namespace that *fact* names, or None for the default one."""
+        """The namespace that *fact* names, or None when its type names none.
+
+        Raises ``LocalViolation`` when the type's function gives anything but text.
+        """
         if self.context is not None:
             return getattr(fact, self.context)  # type: ignore[no-any-return]  # a text field: checked when declared
-        return None if self.context_function is None else self.context_function(fact)
+        if self.context_function is None:
+            return None
+        named: object = self.context_function(fact)
+        if not isinstance(named, str):
+            raise LocalViolation(
+                f"{self.kind}: its context_fn gave {named!r:.80} for this fact; expected the name of a context"
+            )
+        return named
 
     @property
     def names_context(self) -> bool:
@@ -430,19 +445,27 @@ def upcast(model: type[Fact], *, from_: int, to: int) -> Callable[[Upcaster], Up
     >>> Seen.fact_type.decode(b'{"who":"ada"}', version=1).lang
     'und'
     """
-    fact_type = model.fact_type
-    if to != from_ + 1 or not 1 <= from_ < fact_type.version:
+    fact_type: FactType | None = model.__dict__.get("fact_type")
+    if fact_type is None:
+        raise RegistrationError(f"{model.__name__} has no kind of its own, so nothing is written at any version of it")
+    if [type(from_), type(to)] != [int, int] or to != from_ + 1 or not 1 <= from_ < fact_type.version:
         raise RegistrationError(
-            f"{fact_type.kind}: upcast steps go from n to n+1 up to version {fact_type.version}; got {from_} to {to}"
+            f"{fact_type.kind}: upcast steps go from n to n+1 up to version {fact_type.version}; "
+            f"got {from_!r} to {to!r}"
         )
-    if from_ in fact_type.upcasters:
-        raise RegistrationError(f"{fact_type.kind}: there already is an upcaster from version {from_}; keep one")
+    _refuse_second(fact_type, from_)
 
     def register(function: Upcaster) -> Upcaster:
+        _refuse_second(fact_type, from_)
         fact_type.upcasters[from_] = function
         return function
 
     return register
+
+
+def _refuse_second(fact_type: FactType, from_: int) -> None:
+    if from_ in fact_type.upcasters:
+        raise RegistrationError(f"{fact_type.kind}: there already is an upcaster from version {from_}; keep one")
 
 
 def to_plain(value: object) -> object:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from antiphon import Fact, Journal, upcast, view
-from antiphon.facts import AntiphonError, FactError, LocalViolation, PayloadTooLarge, SchemaDrift
+from antiphon.facts import AntiphonError, FactError, LocalViolation, PayloadTooLarge, SchemaDrift, domain_fact
 from antiphon.journal import JournalClosed, JournalHeld
 from antiphon.reactive import ReactiveError, Signal, SignalNotFound
 from antiphon.testing.clock import VirtualClock
@@ -700,3 +700,15 @@ async def test_damage_below_the_database_leaves_the_rest_to_views(tmp_path: Path
         assert told is not None
         assert "log file 1, bytes" in told.text
         assert "sync with a peer" in told.text
+
+
+async def test_a_fact_whose_type_cannot_name_its_context_is_refused_and_not_lost(tmp_path: Path) -> None:
+    @domain_fact(type_id="test.nowhere", context_fn=lambda fact: fact.room or None)
+    class Nowhere(Fact):
+        room: str
+
+    async with Journal.open(tmp_path / "journal", author="ada") as journal:
+        with pytest.raises(LocalViolation, match="name of a context"):
+            await journal.commit_all([Nowhere(room="hall"), Nowhere(room="")])
+        assert (await journal.sql("select * from history where kind = 'test.nowhere'")).fetchall() == []
+        await journal.commit(Nowhere(room="hall"))

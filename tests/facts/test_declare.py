@@ -8,6 +8,7 @@ from antiphon.facts import (
     FactProblem,
     FactRegistry,
     InvitationCeremonyAborted,
+    LocalViolation,
     RegistrationError,
     build_fact_registry,
     ceremony_facts,
@@ -42,6 +43,8 @@ def test_a_context_is_named_in_exactly_one_way(options: dict[str, object], what:
         ({"context": "room", "time": "room"}, "time"),
         ({"context": "room", "version": 1, "min_version": 2}, "min_version"),
         ({"context": "room", "version": 0}, "0"),
+        ({"context": "room", "min_version": 0}, r"0\.\.1"),
+        ({"context_fn": "room"}, "named with context="),
     ],
 )
 def test_a_wrong_declaration_is_refused_when_it_is_made(options: dict[str, object], complaint: str) -> None:
@@ -144,3 +147,13 @@ def test_an_old_ceremony_fact_without_a_context_stands_in_the_derived_one() -> N
     payload = b'{"actor_id":"a","ceremony_id":"c","reason":"late","timestamp_ms":1}'
     assert old.fact_type.decode(payload) == old
     assert build_fact_registry().decode(ChainWriter("ada", namespace=derived).seal(make_draft(old)).records[-1]) == old
+
+
+@pytest.mark.parametrize("named", [None, 5, b"garden"])
+def test_a_function_that_names_no_context_is_told_to_whoever_asks(named: object) -> None:
+    @domain_fact(type_id="declare_test.nowhere", context_fn=lambda _: named)  # type: ignore[arg-type,return-value]
+    class Nowhere(Fact):
+        room: str
+
+    with pytest.raises(LocalViolation, match=r"declare_test\.nowhere: its context_fn gave .* name of a context"):
+        Nowhere.fact_type.context_of(Nowhere(room="hall"))

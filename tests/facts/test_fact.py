@@ -444,6 +444,29 @@ def test_two_upcasters_for_one_step_are_refused() -> None:
     model = make_versioned(2)
     with pytest.raises(RegistrationError, match="already is an upcaster from version 2"):
         upcast(model, from_=2, to=3)
+    first, second = upcast(model, from_=1, to=2), upcast(model, from_=1, to=2)
+    first(lambda old: old)
+    with pytest.raises(RegistrationError, match="already is an upcaster from version 1"):
+        second(lambda old: old)
+
+
+def test_an_upcaster_for_a_class_without_a_kind_is_refused_and_not_given_to_its_parent() -> None:
+    parent = make_versioned()
+    for model in (type("Child", (parent,), {}), type("Plain", (Fact,), {})):
+        with pytest.raises(RegistrationError, match="has no kind of its own"):
+            upcast(model, from_=1, to=2)
+    assert parent.fact_type.upcasters == {}
+
+
+@pytest.mark.parametrize(("from_", "to"), [("1", 2), (1, "2"), (1.0, 2), (True, 2), (None, 2)])
+def test_a_step_that_is_no_number_is_refused(from_: Any, to: Any) -> None:
+    with pytest.raises(RegistrationError, match="steps go from n to n"):
+        upcast(make_versioned(), from_=from_, to=to)
+
+
+def test_an_oldest_version_of_0_is_refused() -> None:
+    with pytest.raises(RegistrationError, match=r"0\.\.4"):
+        make_versioned(min_version=0)
 
 
 @pytest.mark.parametrize(
