@@ -193,6 +193,7 @@ async def test_a_snapshot_that_says_more_than_the_facts_that_are_held_does_not_c
             assert await ada.fold(PAGES) == GSet(frozenset("abc"))
         (problem,) = ada.problems[:1]
         assert "of eve: says more than the facts that it names" in problem
+        await ada.flush()  # evidence goes with the next window
         rows = (await ada.sql("select author, reason from evidence")).fetchall()
         assert rows == [("eve", "a snapshot says more than the facts that it names")]
         await ada.cut(PAGES)  # from here on nothing could be held against it
