@@ -1,14 +1,16 @@
 """Messages as bytes: JSON for plain data, dataclasses and pydantic models, or whatever was registered for a class.
 
 What is read is checked against the class it is read as, without guessing: ``"1"`` is no number. What would not be read
-is not written. Knows no protocol.
+is not written, nor a number that would come back as none. Knows no protocol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from functools import partial
+from math import isfinite
 from typing import Any, Protocol
 
 import orjson
@@ -82,13 +84,37 @@ class JsonCodec:
 
     def _writer(self, kind: type[object]) -> Callable[[Any], bytes]:
         is_described = is_dataclass(kind) or issubclass(kind, BaseModel)
-        write = self._writers[kind] = _checked_writer(_adapter(kind)) if is_described else orjson.dumps
+        write = self._writers[kind] = _checked_writer(_adapter(kind)) if is_described else _write_plain
         return write
 
     def _reader(self, kind: type[object] | None) -> Callable[[bytes], object]:
         assert kind is not None, "plain data has its reader from the beginning"
         read = self._readers[kind] = partial(_adapter(kind).validator.validate_json, strict=True)
         return read
+
+
+def _write_plain(value: object) -> bytes:
+    """JSON of plain data. Raises ValueError where JSON has no such number: orjson would write `null`."""
+    data = orjson.dumps(value)
+    if b"null" in data and (strange := _strange_number(value)) is not None:
+        raise ValueError(f"{strange} is no number that JSON can say")
+    return data
+
+
+def _strange_number(value: object) -> float | None:
+    """A float in plain data that is infinite, or not a number; None when there is none."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case float(number) if not isfinite(number):
+                return number
+            case dict() as fields:
+                waiting += fields.values()
+            case list() | tuple() as items:
+                waiting += items
+            case other if is_dataclass(other):
+                waiting += (getattr(other, one.name) for one in fields_of(other))
+    return None
 
 
 def _checked_writer(adapter: TypeAdapter[object]) -> Callable[[Any], bytes]:

@@ -146,7 +146,8 @@ class _Run:
                     if not await self._timed(task, stack):
                         return False
                 case SideBySideEffect():
-                    await self._side_by_side(task)
+                    if not await self._side_by_side(task):
+                        return False
                 case SessionEffect(session=name, body=body):
                     stack.append(self.seat)
                     stack += reversed(body.effects)
@@ -191,11 +192,14 @@ class _Run:
 
     async def _timed(self, effect: TimeoutEffect, stack: list[_Task]) -> bool:
         handler, endpoint = self.seat
+        inside: list[TimedOut] = []
         try:
             is_whole = await handler.with_timeout(
-                endpoint, effect.at, effect.milliseconds / 1000, self._nested(effect.body)
+                endpoint, effect.at, effect.milliseconds / 1000, self._nested(effect.body, inside)
             )
-        except TimedOut:
+        except TimedOut as problem:
+            if problem in inside:
+                raise  # something in the body took too long, and not the body
             self.has_timed_out = True
             self.trace.append(f"the clock of {effect.at} fired")
             if effect.on_timeout is None:
@@ -204,20 +208,24 @@ class _Run:
             return True
         return is_whole
 
-    async def _nested(self, program: Program) -> bool:
+    async def _nested(self, program: Program, late: list[TimedOut]) -> bool:
         seat = self.seat
         try:
             return await self.follow(program)
+        except TimedOut as problem:
+            late.append(problem)
+            raise
         finally:
             self.seat = seat
 
-    async def _side_by_side(self, effect: SideBySideEffect) -> None:
+    async def _side_by_side(self, effect: SideBySideEffect) -> bool:
+        """Do all at once; False when in one of them a clock fired and nothing was said of what then."""
         runs = [_Run(self.seat, self.sessions, self.ignores_extensions) for _ in effect.parts]
         failures: list[StepFailed] = []
 
-        async def one(number: int) -> None:
+        async def one(number: int) -> bool:
             try:
-                await runs[number].follow(effect.parts[number])
+                return await runs[number].follow(effect.parts[number])
             except AntiphonError as problem:
                 failed = StepFailed(number, problem)
                 failures.append(failed)
@@ -226,8 +234,8 @@ class _Run:
         limit_s = None if effect.milliseconds is None else effect.milliseconds / 1000
         try:
             async with asyncio.timeout(limit_s) as limit, asyncio.TaskGroup() as group:
-                for number in range(len(runs)):
-                    group.create_task(one(number))
+                parts = [group.create_task(one(number)) for number in range(len(runs))]
+            return all(part.result() for part in parts)
         except TimeoutError as problem:
             if not limit.expired():
                 raise

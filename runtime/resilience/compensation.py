@@ -26,10 +26,10 @@ class Step:
 
 
 class UndoFailure(NamedTuple):
-    """A step that could not be taken back."""
+    """A step that could not be taken back; a ``CancelledError`` when what its undo waited for was cancelled."""
 
     step: str
-    problem: Exception
+    problem: BaseException
 
 
 class OperationFailed(AntiphonError):
@@ -104,7 +104,15 @@ class Saga:
             try:
                 async with asyncio.timeout(self.undo_timeout_s):
                     await step.undo(result)
-            except Exception as problem:
+            except (Exception, asyncio.CancelledError) as problem:
+                if _is_cancelled_itself(problem):
+                    raise
                 account.failures.append(UndoFailure(step.name, problem))
             else:
                 account.undone.append(step.name)
+
+
+def _is_cancelled_itself(problem: BaseException) -> bool:
+    """Whether it is the undoing that was cancelled, as when its loop ends, and not something that an undo awaited."""
+    task = asyncio.current_task()
+    return isinstance(problem, asyncio.CancelledError) and task is not None and task.cancelling() > 0

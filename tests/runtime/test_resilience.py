@@ -409,6 +409,23 @@ def test_an_undo_that_hangs_has_a_time_of_its_own() -> None:
     assert ledger.lines == ["do a", "undo A"]
 
 
+def test_an_undo_whose_work_was_cancelled_is_told_and_the_others_run() -> None:
+    async def done() -> None:
+        return None
+
+    async def wait_for_nobody(result: object) -> None:
+        nobody = asyncio.get_running_loop().create_future()
+        nobody.cancel()
+        await nobody
+
+    ledger, cause = Ledger(), Lost("the disk")
+    saga = Saga((ledger.step("a"), Step("b", done, wait_for_nobody), ledger.step("c", fails=cause)))
+    with pytest.raises(OperationFailed, match="c failed: the disk") as caught:
+        run(saga.run())
+    assert (caught.value.cause, caught.value.undone) == (cause, ("a",))
+    assert [each.step for each in caught.value.undo_failures] == ["b"]
+
+
 @pytest.mark.parametrize("when", [0.5, 1.5])
 def test_a_cancelled_saga_undoes_to_the_end_and_is_cancelled(when: float) -> None:
     async def main() -> None:

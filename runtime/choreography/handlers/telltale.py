@@ -41,11 +41,17 @@ LABEL_BYTES_MAX = 0xFFFF
 
 def item_frame(item: Item) -> bytes:
     """An item as a frame: kind, length of the label in two bytes, label, message. Raises ``SerializationFailed``."""
-    label = item.label.encode()
+    try:
+        label = item.label.encode()
+    except UnicodeEncodeError as problem:
+        raise SerializationFailed(ascii(item.label[:80]), str(problem)) from problem
+    if len(label) > LABEL_BYTES_MAX:
+        reason = f"a label of {len(label):,} bytes; {LABEL_BYTES_MAX:,} are allowed"
+        raise SerializationFailed(item.label[:80], reason)
     frame = b"".join(
         (_LABEL if item.data is None else _MESSAGE, len(label).to_bytes(2, "big"), label, item.data or b"")
     )
-    if len(label) > LABEL_BYTES_MAX or len(frame) > FRAME_BYTES_MAX:
+    if len(frame) > FRAME_BYTES_MAX:
         raise SerializationFailed(item.label[:80], f"{len(frame):,} bytes; a frame has at most {FRAME_BYTES_MAX:,}")
     return frame
 

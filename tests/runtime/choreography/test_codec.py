@@ -1,5 +1,6 @@
 """Messages as bytes: plain data, dataclasses, models, and classes with a codec of their own."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -42,6 +43,11 @@ class Order:
     lines: list[int]
 
 
+@dataclass(frozen=True)
+class Weighed:
+    grams: float
+
+
 class Money(BaseModel):
     pence: int
 
@@ -72,6 +78,14 @@ def test_the_bound_holds_in_both_directions() -> None:
         codec.encode("x" * 9)
     with pytest.raises(MalformedMessage, match="11 bytes; at most 10"):
         codec.decode(b'"' + b"x" * 9 + b'"', None, label="str")
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, {"x": math.inf}, {"of": [None, (-math.inf,)]}, {"order": Weighed(math.nan)}]
+)
+def test_a_number_that_json_cannot_say_is_the_senders_error(value: object) -> None:
+    with pytest.raises(SerializationFailed, match="no number that JSON can say"):
+        JsonCodec().encode(Labelled("X", value))
 
 
 def test_a_class_without_a_codec_says_what_to_do() -> None:

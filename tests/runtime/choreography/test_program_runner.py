@@ -1,7 +1,9 @@
 """Programs that run: order, abort, branches, loops, clocks, and programs side by side."""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from antiphon.choreography import Program, ProgramFault, compile_choreography
 from antiphon.choreography.program import LogEvent, ValidateCapability
 from antiphon.facts import LocalViolation
 from antiphon.runtime.choreography import (
+    Around,
     Endpoint,
     FaultInjection,
     InMemoryHandler,
@@ -22,6 +25,7 @@ from antiphon.runtime.choreography import (
     RecordingHandler,
     SessionSeat,
     StepFailed,
+    TimedOut,
     TransportFailed,
     UnknownExtension,
     WithExtensions,
@@ -30,6 +34,8 @@ from antiphon.runtime.choreography import (
 from antiphon.runtime.resilience import Timing
 from antiphon.testing import virtual_time
 from antiphon.testing.mock_handler import MockHandler, Scripted
+
+T = TypeVar("T")
 
 
 @pytest.mark.asyncio
@@ -178,6 +184,17 @@ class Slow(NoOpHandler):
         self.done.append(to)
 
 
+class Clocked(Around[object]):
+    """Cuts timed parts off, as handlers with peers do."""
+
+    def __init__(self, role: str, inner: NoOpHandler) -> None:
+        super().__init__(inner)
+        self._clock = InMemoryHandler(role)
+
+    async def with_timeout(self, endpoint: object, at: str, seconds: float, body: Awaitable[T]) -> T:
+        return await self._clock.with_timeout(endpoint, at, seconds, body)
+
+
 def worker(name: str) -> Program:
     return Program().send(name, "one").send(name, "two").on(name)
 
@@ -216,6 +233,29 @@ def test_one_timeout_holds_for_all_that_run_side_by_side() -> None:
         assert (result.final_state, virtual_time.now_s()) == ("failed", 5.0)
         missing = await run_program(worker("Z").end(), NoOpHandler())
         assert isinstance(missing.error, LocalViolation)
+
+    virtual_time.run(scenario())
+
+
+def test_a_clock_that_fires_side_by_side_ends_the_program_as_it_does_alone() -> None:
+    async def scenario() -> None:
+        seats = {name: SessionSeat(Clocked("Me", Slow(3.0, []))) for name in "AB"}
+        timed = Program().timeout("Me", 1_000, Program().send("A", "late")).send("A", "never").on("A")
+        program = Program().par(timed, worker("B")).send("C", "never").end()
+        result = await run_program(program, NoOpHandler(), sessions=seats)
+        assert (result.final_state, result.error) == ("timeout", None)
+        assert result.trace == ("the clock of Me fired", "send one to B", "send two to B")
+
+    virtual_time.run(scenario())
+
+
+def test_what_takes_too_long_inside_a_timed_part_is_not_its_clock() -> None:
+    async def scenario() -> None:
+        seats = {"A": SessionSeat(Slow(3.0, []))}
+        inside = Program().par(worker("A"), milliseconds=1_000)
+        program = Program().timeout("Me", 60_000, inside, Program().send("C", "never")).end()
+        result = await run_program(program, NoOpHandler(), sessions=seats)
+        assert (result.final_state, type(result.error), result.trace) == ("failed", TimedOut, ())
 
     virtual_time.run(scenario())
 

@@ -229,3 +229,9 @@ def test_a_message_beyond_a_frame_is_the_senders_error() -> None:
     with pytest.raises(SerializationFailed, match="a frame has at most"):
         item_frame(Item("Note", bytes(1024 * 1024)))
     assert InMemoryHandler("Ada").profile.delivery == "exactly_once"
+
+
+@pytest.mark.parametrize("label", ["x" * 70_000, "\ud800"])
+def test_a_label_that_no_frame_carries_is_the_senders_error(label: str) -> None:
+    with pytest.raises(SerializationFailed, match="cannot be written"):
+        item_frame(Item(label, None))
