@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from antiphon.choreography.topology import Topology
-from antiphon.facts import AntiphonError, RemoteViolation
+from antiphon.facts import AntiphonError, LocalViolation, RemoteViolation
 
 from ..choreography.codec import JSON, Codec
 from ..choreography.errors import ChannelClosed, ChannelSendFailed, SerializationFailed, UnknownRole
@@ -44,6 +44,8 @@ STRANGERS_MAX = 64
 INTRODUCTION_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 10.0
 GOODBYE_TIMEOUT_S = 1.0
+# A peer's last words come over a connection of their own, which may be on its way when the other one ends.
+LAST_WORDS_S = 1.0
 # A role may be started some seconds after those that speak to it.
 CONNECTING = RetryPolicy(attempts_max=32, delays=ExponentialWithJitter(base_s=0.02, cap_s=2.0))
 REACH_WITHIN_S = 30.0
@@ -95,7 +97,7 @@ class TopologyHandler(InMemoryHandler):
         self._timing = timing if timing is not None else Timing()
         self._listener: Listener | None = None
         self._tasks = OwnedTasks()
-        self._strangers = 0
+        self._strangers: list[Connection] = []
         self._speaking: dict[str, Connection] = {}
         self._hearing: dict[str, Connection] = {}
         self._reaching: dict[str, asyncio.Lock] = {}
@@ -175,7 +177,13 @@ class TopologyHandler(InMemoryHandler):
         return self._addresses[peer]
 
     def _peers_elsewhere(self) -> list[str]:
-        return [role for role in sorted(self._roles - {self.role}) if not self._is_here(role)]
+        return [role for role in sorted(self._roles - {self.role}) if not self._is_surely_here(role)]
+
+    def _is_surely_here(self, peer: str) -> bool:
+        try:
+            return self._is_here(peer)
+        except LocalViolation:
+            return False  # it was never initialized, so nobody knows where it would be
 
     async def _speak(self, to: str, item: Item) -> None:
         try:
@@ -219,7 +227,20 @@ class TopologyHandler(InMemoryHandler):
             reason = f"it was not there at {address} within {self._reach_within_s:g} s; start it, and try again"
             raise ChannelSendFailed(sender=self.role, receiver=to, reason=reason) from problem
         self._speaking[to] = made
+        self._tasks.start(self._watch(to, made))
         return made
+
+    async def _watch(self, peer: str, connection: Connection) -> None:
+        """Notice that a peer is gone that has not spoken yet: whoever waits for its first word would wait for ever."""
+        try:
+            await connection.receive()
+            connection.drop()  # it may listen here, and no more
+        except AntiphonError:
+            pass
+        if peer not in self._hearing:
+            await self._timing.sleep(LAST_WORDS_S)
+        if peer not in self._hearing:
+            self._end(peer)
 
     async def _say_goodbye(self, peer: str) -> None:
         """Tell a peer that no more will come; one that is not there needs no telling."""
@@ -233,8 +254,8 @@ class TopologyHandler(InMemoryHandler):
                     self._speaking[peer] = connection
                     await connection.send(Introduction(self._protocol, self.role, peer).encode())
                 await connection.send(END)
-        except (TimeoutError, PeerLost, PeerUnreachable):
-            pass  # it is gone, or takes nothing: either way there is nobody to tell
+        except (TimeoutError, PeerLost, PeerUnreachable, LocalViolation):
+            pass  # it is gone, was never there, or takes nothing: there is nobody to tell
         finally:
             if peer in self._speaking:
                 await self._speaking[peer].close()
@@ -244,10 +265,11 @@ class TopologyHandler(InMemoryHandler):
     async def _accept(self, listener: Listener) -> None:
         while True:
             connection = await listener.accept()
-            if self._strangers >= STRANGERS_MAX:
-                connection.drop()
-            else:
-                self._tasks.start(self._hear(connection))
+            if len(self._strangers) >= STRANGERS_MAX:
+                # Who has something to say begins at once: whoever was silent longest gives way.
+                self._strangers.pop(0).drop()
+            self._strangers.append(connection)
+            self._tasks.start(self._hear(connection))
 
     async def _hear(self, connection: Connection) -> None:
         sender = ""
@@ -267,12 +289,12 @@ class TopologyHandler(InMemoryHandler):
                 await connection.close()
 
     async def _introduced(self, connection: Connection) -> str:
-        self._strangers += 1
         try:
             async with asyncio.timeout(INTRODUCTION_TIMEOUT_S):
                 said = Introduction.decode(await connection.receive())
         finally:
-            self._strangers -= 1
+            if connection in self._strangers:
+                self._strangers.remove(connection)
         if said.protocol != self._protocol or said.receiver != self.role:
             here = f"{self.role} of {self._protocol!r}"
             raise LyingRole(f"a caller wants {said.receiver} of {said.protocol!r}, and here is {here}")

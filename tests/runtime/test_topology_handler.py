@@ -26,8 +26,9 @@ from antiphon.runtime.topology import (
     own_address,
     peer_addresses,
 )
+from antiphon.runtime.topology.handler import LAST_WORDS_S, STRANGERS_MAX
 from antiphon.runtime.topology.wire import Introduction, Item, ItemReader, LyingRole, lay_out_item
-from antiphon.runtime.transports.tcp import TcpConnection, connect
+from antiphon.runtime.transports.tcp import TcpConnection, connect, listen
 from antiphon.runtime.transports.transport import Connection, PeerUnreachable
 from antiphon.testing import virtual_time
 from antiphon.testing.contracts.handler import HandlerContract, Network, Seat
@@ -405,6 +406,62 @@ async def test_two_first_messages_at_once_go_over_one_connection() -> None:
         assert bob.statistics().refused == ()
         await ada.close()
         await bob.close()
+
+
+@pytest.mark.parametrize("has_last_words", [False, True])
+@pytest.mark.asyncio
+async def test_a_peer_that_dies_before_its_first_word_is_missed(has_last_words: bool) -> None:
+    topology, waits = over_tcp("Ada", "Bob"), asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        if seconds == LAST_WORDS_S:
+            await waits.wait()
+
+    ada = TopologyHandler(topology, "Ada", timing=Timing(sleep=sleep))
+    address = TransportFactory(topology).address
+    async with asyncio.timeout(PATIENCE_S):
+        bob = await listen(address("Bob") or "")
+        await ada.initialize()
+        await ada.choose(None, "Bob", "hello")
+        heard = await bob.accept()
+        answer = asyncio.ensure_future(ada.offer(None, "Bob"))
+        last_words = await connect(address("Ada") or "")
+        heard.drop()
+        if has_last_words:
+            await last_words.send(Introduction("", "Bob", "Ada").encode(), *lay_out_item(Item("bye", None)))
+            assert await answer == "bye"
+            answer = asyncio.ensure_future(ada.offer(None, "Bob"))
+        last_words.drop()
+        waits.set()
+        with pytest.raises(ChannelClosed):
+            await answer
+        await bob.close()
+        await ada.close()
+
+
+@pytest.mark.asyncio
+async def test_callers_that_say_nothing_keep_nobody_out() -> None:
+    topology = over_tcp("Ada", "Bob")
+    ada, bob = TopologyHandler(topology, "Ada"), TopologyHandler(topology, "Bob")
+    await bob.initialize()
+    async with asyncio.timeout(PATIENCE_S):
+        silent = [await connect(TransportFactory(topology).address("Bob") or "") for _ in range(STRANGERS_MAX)]
+        await ada.choose(None, "Bob", "hello")
+        assert await bob.offer(None, "Ada") == "hello"
+        await gone(silent[0])
+        for one in silent:
+            one.drop()
+        await ada.close()
+        await bob.close()
+
+
+@pytest.mark.asyncio
+async def test_a_role_leaves_although_another_was_never_there() -> None:
+    places = MeetingPlace("tcp://127.0.0.1:0")
+    ada = TopologyHandler.at(places, "Ada", roles=["Ada", "Bob"])
+    await ada.initialize()
+    await ada.close()
+    assert not ada.is_connected("Bob")
 
 
 async def gone(connection: TcpConnection) -> None:
