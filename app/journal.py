@@ -336,7 +336,7 @@ class Journal:
         return await take_cut(self._engine, fold, namespace=namespace or self._engine.namespace)
 
     async def trim(self, rules: Sequence[Supersession] | None = None) -> tuple[Trimmed, ...]:
-        """Let go, on this node, of what facts said that later ones wrote all over: older names, topics and edits.
+        """Let go, on this node, of what facts said that later ones wrote all over: older names, topics and marks.
 
         What any view shows, of these and of whatever comes later, stays what all of the facts would show; what is left
         are members, signed by who wrote them, so nobody is believed. *rules* say which facts replace each other, by

@@ -1,7 +1,8 @@
 """Which facts of the kinds that ship replace each other: those that the views fold into registers.
 
 Kept beside the folds that it must agree with; ``tests/views/test_superseded.py`` holds it against them. Messages,
-deletions and memberships are not here: each of them counts for ever, or others are judged by it.
+edits (a message shows how often it was edited), deletions and memberships are not here: each of them counts for ever,
+or others are judged by it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from operator import attrgetter
 
-from antiphon.facts.chat import (
-    ChannelUpdated,
-    MessageDeliveryUpdated,
-    MessageEdited,
-    MessageEditedSealed,
-    MessageRead,
-)
+from antiphon.facts.chat import ChannelUpdated, MessageDeliveryUpdated, MessageRead
 from antiphon.facts.contacts import (
     ContactAdded,
     ContactRenamed,
@@ -38,10 +33,6 @@ def _updated(fact: ChannelUpdated) -> Iterator[Write]:
 
 def _read(fact: MessageRead) -> Iterator[Write]:
     yield ("read", fact.channel_id, fact.message_id, fact.reader_id), None
-
-
-def _edited(fact: MessageEdited | MessageEditedSealed) -> Iterator[Write]:
-    yield ("edited", fact.channel_id, fact.message_id, fact.editor_id), None
 
 
 def _delivered(fact: MessageDeliveryUpdated) -> Iterator[Write]:
@@ -73,8 +64,6 @@ SUPERSESSIONS: tuple[Supersession, ...] = tuple(
     for model, actor, writes in (
         (ChannelUpdated, "actor_id", _updated),
         (MessageRead, "reader_id", _read),
-        (MessageEdited, "editor_id", _edited),
-        (MessageEditedSealed, "editor_id", _edited),
         (MessageDeliveryUpdated, "actor_id", _delivered),
         (ContactAdded, "owner_id", _added),
         (ContactRenamed, "owner_id", _renamed),

@@ -57,7 +57,7 @@ def compact(
     trim: Annotated[
         bool,
         typer.Option(
-            "--trim", help="Let go of what facts said that later ones wrote all over: old names, edits, marks."
+            "--trim", help="Let go of what facts said that later ones wrote all over: old names, topics, marks."
         ),
     ] = False,
     collapse: Annotated[

@@ -7,6 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.facts import AuthorityId, Fact, LocalViolation
+from antiphon.facts.chat import (
+    ChannelCreated,
+    ChannelUpdated,
+    MessageDeliveryUpdated,
+    MessageEdited,
+    MessageRead,
+    MessageSent,
+)
 from antiphon.facts.fact import get_record
 from antiphon.journal.supersession import Supersession, plan_supersession
 from antiphon.testing.strategies import (
@@ -58,6 +66,43 @@ def test_what_is_left_and_the_tail_show_what_all_facts_show(history: list[Fact],
     for viewer in (ADA, BEN):
         assert shown(left, viewer) == shown(order, viewer)
         assert shown(left_again, viewer) == shown(order, viewer)
+
+
+def _about_one_message() -> st.SearchStrategy[Fact]:
+    """Facts of one message in one channel by one author, so that the same is written again and again."""
+    place = {"context_id": st.just("c"), "channel_id": st.just("l")}
+    about = place | {"message_id": st.just("m")}
+    ada, times, texts = st.just(ADA), st.integers(0, 9), st.sampled_from("xyz")
+    return st.one_of(
+        st.builds(ChannelCreated, **place, name=texts, created_at=times, creator_id=ada),
+        st.builds(
+            ChannelUpdated,
+            **place,
+            name=st.none() | texts,
+            topic=st.none() | texts,
+            member_ids=st.none() | st.lists(st.sampled_from([ADA, BEN]), max_size=2).map(tuple),
+            updated_at=times,
+            actor_id=ada,
+        ),
+        st.builds(MessageSent, **about, sender_id=ada, sender_name=texts, text=texts, sent_at=times),
+        st.builds(MessageEdited, **about, editor_id=ada, new_text=texts, edited_at=times),
+        st.builds(MessageRead, **about, reader_id=st.sampled_from([ADA, BEN]), read_at=times),
+        st.builds(
+            MessageDeliveryUpdated,
+            **about,
+            delivery_status=st.sampled_from(["sent", "delivered", "read", "failed"]),
+            updated_at=times,
+            actor_id=ada,
+        ),
+    )
+
+
+@given(histories(_about_one_message(), count_max=30), st.integers(0, 30))
+def test_a_message_that_is_written_about_again_and_again_shows_all_that_it_showed(history: list[Fact], cut: int) -> None:
+    gone = superseded(history[:cut])
+    left = [fact for fact in history if get_record(fact).fact_id not in gone]
+    for viewer in (ADA, BEN):
+        assert shown(left, viewer) == shown(history, viewer)
 
 
 @given(histories(chat_facts() | contact_facts(), count_max=40))
