@@ -442,7 +442,7 @@ class Keeper:
         if number in log_files(self._folder):
             yield from self._seal_file(number)
         else:
-            yield self._in_thread(partial(self._rewrite, number, self._collapsed()))
+            yield self._in_thread(partial(self._rewrite, number, self._chains(), self._collapsed()))
 
     def _seal_file(self, number: int, *, is_asked: bool = True) -> Chore:
         read = partial(read_closed_file, self._folder, number, self._chains(), on_frame=self._pause)
@@ -576,12 +576,12 @@ class Keeper:
                         break
         return numbers
 
-    def _rewrite(self, number: int, collapsed: Mapping[ChainId, tuple[int, int]]) -> None:
+    def _rewrite(self, number: int, chains: list[ChainInfo], collapsed: Mapping[ChainId, tuple[int, int]]) -> None:
         """Write a segment again without the payloads that were erased and what was collapsed, and put it in the place
-        of the old one."""
+        of the old one. *chains* say whose each chain is, which a segment without its opening does not."""
         info = self.segments.info(number)
         frames: list[LogFrame] = []
-        for item in self._read_part(number, list(info.chains)):
+        for item in self._read_part(number, chains):
             if isinstance(item, LogDamage):
                 raise LogDamaged(f"segment {number} is damaged, so that nothing can be erased from it: {item.reason}")
             frames.append(item)

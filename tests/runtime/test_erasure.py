@@ -69,6 +69,25 @@ async def test_an_erased_fact_is_gone_from_views_files_tables_and_history_and_it
         assert len(list(journal.engine.index.chains())) == 1
 
 
+@pytest.mark.parametrize("part", ["the file being written", "a log file", "a segment"])
+async def test_what_was_said_long_after_its_chain_began_is_gone_from_where_it_lies(tmp_path: Path, part: str) -> None:
+    """A segment that does not hold the chain's opening does not say whose the chain is."""
+    async with Journal.open(tmp_path / "a", author="ada") as journal:
+        await journal.commit(Noted(text="the opening's file"), flush=True)
+        await journal.engine.start_file()
+        receipt = await journal.commit(Noted(text=SECRET), flush=True)
+        if part != "the file being written":
+            await journal.engine.start_file()
+        if part == "a segment":
+            assert len(await journal.engine.keeper.seal()) == 2
+        await journal.erase(receipt)
+        assert files_with_secret(journal.path) == []
+    for path in journal.path.glob("journal.duckdb*"):
+        path.unlink()
+    async with Journal.open(tmp_path / "a") as journal:
+        assert (await journal.sql("select text from test_noted")).fetchall() == [("the opening's file",)]
+
+
 async def test_a_payload_never_returns_from_a_peer_who_does_not_know(tmp_path: Path) -> None:
     async with (
         Journal.open(tmp_path / "a", author="ada") as ada,

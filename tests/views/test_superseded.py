@@ -98,7 +98,7 @@ def _about_one_message() -> st.SearchStrategy[Fact]:
 
 
 @given(histories(_about_one_message(), count_max=30), st.integers(0, 30))
-def test_a_message_that_is_written_about_again_and_again_shows_all_that_it_showed(history: list[Fact], cut: int) -> None:
+def test_a_message_that_is_written_about_again_and_again_shows_what_it_showed(history: list[Fact], cut: int) -> None:
     gone = superseded(history[:cut])
     left = [fact for fact in history if get_record(fact).fact_id not in gone]
     for viewer in (ADA, BEN):
