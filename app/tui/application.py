@@ -16,7 +16,7 @@ from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 from antiphon.app.acknowledged import ACKNOWLEDGED_SIGNAL
 from antiphon.app.core import AppCore
 from antiphon.app.intent_errors import IntentError
-from antiphon.app.intents import Intent
+from antiphon.app.intents import Intent, MarkRead
 from antiphon.app.runtime_bridge import RuntimeBridge
 from antiphon.app.typed_lines import Errand, Help, Place, read_line
 from antiphon.reactive import ERROR_SIGNAL, SYNC_STATUS_SIGNAL
@@ -80,6 +80,7 @@ class TerminalApp(App[None]):
     def __init__(self, core: AppCore) -> None:
         super().__init__()
         self._core = core
+        self._marked: set[tuple[ChannelKey, str]] = set()  # what was said to be read and does not show so yet
 
     @property
     def channel(self) -> ChannelKey | None:
@@ -91,7 +92,12 @@ class TerminalApp(App[None]):
         """The five tabs, the status, the answer to what was typed, and the line to type in."""
         core = self._core
         self._messages: LinesPane[ChatState] = LinesPane(
-            core.subscribe(CHAT_SIGNAL), self._items_of, message_line, keeps_end=True, id="messages"
+            core.subscribe(CHAT_SIGNAL),
+            self._items_of,
+            message_line,
+            keeps_end=True,
+            on_drawn=self._mark_read,
+            id="messages",
         )
         with TabbedContent(initial="chat"):
             with TabPane("Chat", id="chat"), Horizontal():
@@ -118,6 +124,7 @@ class TerminalApp(App[None]):
     def on_mount(self) -> None:
         """Begin where one types."""
         self.action_focus_line()
+        self.watch(self, "app_focus", lambda _: self._messages.redraw(), init=False)  # somebody looks again, or no more
         self._unfollow = self._core.on(ACKNOWLEDGED_SIGNAL, lambda _: self._messages.redraw())
 
     def on_unmount(self) -> None:
@@ -203,6 +210,26 @@ class TerminalApp(App[None]):
     def _items_of(self, state: ChatState) -> list[Message | str]:
         acknowledged = self._core.read(ACKNOWLEDGED_SIGNAL)
         return message_items(state, self.query_one("#channels", SignalChoice).chosen, acknowledged)
+
+    def _mark_read(self) -> None:
+        """What is on the screen of somebody who looks is read."""
+        key = self.channel
+        if key is None or not self.app_focus:
+            return
+        shown = self._core.read(CHAT_SIGNAL).messages[key]
+        unread = {(key, each.id) for each in shown if not each.is_own and not each.is_read}
+        self._marked &= unread
+        fresh = unread - self._marked
+        if fresh:
+            self._marked |= fresh
+            self.run_worker(self._say_read(key, fresh))
+
+    async def _say_read(self, key: ChannelKey, fresh: set[tuple[ChannelKey, str]]) -> None:
+        ids = tuple(sorted(message_id for _, message_id in fresh))
+        try:
+            await self._core.submit(MarkRead(channel_id=key.channel_id, context_id=key.context_id, message_ids=ids))
+        except IntentError:  # a full disk, say: they stay unread, and the next drawing asks again
+            self._marked -= fresh
 
     def _home_lines(self, state: HomesState) -> Text:
         return home_lines(state, self._core.read(CHAT_SIGNAL), self._name_of)

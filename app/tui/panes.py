@@ -85,7 +85,7 @@ class LinesPane(ScrollView, Following[T], can_focus=True):
     """Shows a long list of items: *items* takes them from a value, *draw* makes one of them text.
 
     An item is drawn once, at a width; a new value costs a look-up an item, and drawing the new ones. While the end is
-    in sight it stays so.
+    in sight it stays so. *on_drawn* is told when somebody sees what was drawn.
     """
 
     def __init__(
@@ -95,10 +95,12 @@ class LinesPane(ScrollView, Following[T], can_focus=True):
         draw: Callable[[Hashable], Text],
         *,
         keeps_end: bool = False,
+        on_drawn: Callable[[], object] = lambda: None,
         id: str | None = None,
     ) -> None:
         super().__init__(id=id)
         self._stream = stream
+        self._on_drawn = on_drawn
         self._items_of = items
         self._draw = draw
         self._keeps_end = keeps_end
@@ -124,6 +126,7 @@ class LinesPane(ScrollView, Following[T], can_focus=True):
         if self._keeps_end and was_at_end:
             self.scroll_end(animate=False)
         self.refresh()
+        self._on_drawn()
 
     def render_line(self, y: int) -> Strip:
         """One line of what is in sight."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from textual.app import App, ComposeResult
+from textual.events import AppFocus
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Input, Static, TabbedContent
@@ -123,23 +124,42 @@ async def test_typed_lines_become_messages_and_show() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_others_say_shows_as_it_comes_and_is_counted_until_it_is_read() -> None:
+async def test_what_others_say_shows_as_it_comes_and_is_read_when_somebody_sees_it() -> None:
     async with demo_core("ada") as core, terminal(core) as (app, pilot):
         await type_in(pilot, "/create Hall")
-        assert app.channel is not None
-        said = MessageSent(
-            context_id=app.channel.context_id,
-            channel_id=app.channel.channel_id,
-            message_id="m",
-            sender_id=core.offline.authority_of("ben"),
-            sender_name="ben",
-            text="hello ada",
-            sent_at=core.offline.now_ms(),
-        )
-        await core.offline.commit_as("ben", [said])
-        await until(pilot, lambda: "ben: hello ada" in text_of(app, "messages"))
+        hall = app.channel
+        assert hall is not None
+        await type_in(pilot, "/create Attic")
+        await until(pilot, lambda: app.channel != hall)
+
+        async def say(text: str) -> None:
+            said = MessageSent(
+                context_id=hall.context_id,
+                channel_id=hall.channel_id,
+                message_id=text,
+                sender_id=core.offline.authority_of("ben"),
+                sender_name="ben",
+                text=text,
+                sent_at=core.offline.now_ms(),
+            )
+            await core.offline.commit_as("ben", [said])
+
+        await say("hello ada")
         await until(pilot, lambda: "1 unread" in text_of(app, "unread"))
-        await type_in(pilot, "/read")
+        app.action_next_channel(1)
+        await until(pilot, lambda: "ben: hello ada" in text_of(app, "messages"))
+        await until(pilot, lambda: "all read" in text_of(app, "unread"))
+        app.app_focus = False  # as a terminal says when another window is before it
+        await say("still there?")
+        await until(pilot, lambda: "ben: still there?" in text_of(app, "messages"))
+        await until(pilot, lambda: "1 unread" in text_of(app, "unread"))
+        app.post_message(AppFocus())
+        await until(pilot, lambda: "all read" in text_of(app, "unread"))
+        app.action_show_tab("contacts")
+        await pilot.pause()
+        await say("and now?")
+        await until(pilot, lambda: "1 unread" in text_of(app, "unread"))
+        app.action_show_tab("chat")
         await until(pilot, lambda: "all read" in text_of(app, "unread"))
 
 
