@@ -182,6 +182,8 @@ class GuardBook:
         self._leaks: dict[tuple[str, str, str], _Window] = {}
         self._plans: OrderedDict[str, int] = OrderedDict()
         self._pending: dict[str, PlanEntry] = {}
+        # Those whose frame has its place in the log already, by their first plan.
+        self._offered: dict[str, PlanEntry] = {}
         self._letters: dict[str, Letter] = {}
         self._metadata: OrderedDict[str, str] = OrderedDict()
         # The newest durable receipt of each context, and those on their way after it. One that was not written
@@ -301,6 +303,10 @@ class GuardBook:
         self.version += 1
         return entry
 
+    def note_offered(self, entry: PlanEntry) -> None:
+        """What was reserved has its place in the log: whatever is written from now on comes after it."""
+        self._offered[entry.plan_ids[0]] = entry
+
     def settle(self, entry: PlanEntry) -> None:
         """What was reserved is durable."""
         self._give_back(entry)
@@ -320,6 +326,12 @@ class GuardBook:
         """An envelope has left."""
         self._letters.pop(envelope_id, None)
         self._receipt_of.pop(envelope_id, None)
+
+    def put_back(self, letter: Letter, receipt: ReceiptRow | None) -> None:
+        """That an envelope has left was not written: it waits still."""
+        self._letters[letter.envelope_id] = letter
+        if receipt is not None:
+            self._receipt_of[letter.envelope_id] = receipt
 
     # Notes: what the log keeps
 
@@ -369,19 +381,23 @@ class GuardBook:
         self.version += 1
 
     def reset(self, context: str, peer: str, observer: str) -> None:
-        """Forget what *observer* learned; who may ask for that is the capability ``privacy:reset``."""
-        self._leaks.pop((context, peer, observer), None)
+        """Forget what *observer* learned; who may ask for that is the capability ``privacy:reset``.
+
+        What is on its way is yet to be learned, and stays.
+        """
+        window = self._leaks.pop((context, peer, observer), None)
+        if window is not None and window.pending:
+            self._leaks[context, peer, observer] = _Window(pending=window.pending)
         self.version += 1
 
     def state_note(self) -> LocalNote:
         """All of it in one line, in place of every line before: what is still needed when log files are sealed.
 
-        Plans on their way count as taken, so whoever writes it puts their frames before it.
+        Plans whose frames were offered count as taken, so those frames go before it; those of others come after it.
         """
         settled = GuardBook(self.device, limits=self.limits)
         settled._restore(self._state())
-        # Plans of one entry are pending together, and in the order in which they were taken.
-        for entry in {id(entry): entry for entry in self._pending.values()}.values():
+        for entry in self._offered.values():
             settled._take(entry)
         return LocalNote(STATE_NOTE, settled._state())
 
@@ -416,6 +432,7 @@ class GuardBook:
                 raise LeakageExceeded(observer=observer, requested=bits, remaining=remaining)
 
     def _give_back(self, entry: PlanEntry) -> None:
+        self._offered.pop(entry.plan_ids[0], None)
         for plan_id in entry.plan_ids:
             del self._pending[plan_id]
         for charge in entry.charges:
@@ -429,6 +446,8 @@ class GuardBook:
         self._plans.update(dict.fromkeys(entry.plan_ids, entry.at_ms))
         while len(self._plans) > PLANS_MAX:
             self._plans.popitem(last=False)
+        # What was taken in a later epoch says that it began, if nothing else in the log does any more.
+        self.rotate_epoch(entry.epoch)
         for charge in entry.charges:
             account = self._account(charge.context, charge.peer)
             if account.epoch == entry.epoch:  # else a later epoch began while it was on its way

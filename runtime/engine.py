@@ -159,6 +159,8 @@ class Commit:
         self._end(False)
         if not self.future.done():
             self.future.set_exception(problem)
+            # Whoever closed the window was told by what it raised, and asks the future no more.
+            self.future.exception()
 
     def give_up(self) -> None:
         """Note that it never came to a window."""
@@ -451,13 +453,20 @@ class JournalEngine:
         return await commit.future
 
     async def commit_noted(
-        self, facts: Sequence[Fact], note: LocalNote, *, on_end: Callable[[bool], None], flush: bool = False
+        self,
+        facts: Sequence[Fact],
+        note: LocalNote,
+        *,
+        on_end: Callable[[bool], None],
+        on_offer: Callable[[], None] = lambda: None,
+        flush: bool = False,
     ) -> CommitResult:
         """Make *facts* and a local line durable in one frame, or neither: what a guarded plan does and what it costs.
 
-        *on_end* is called exactly once, on the loop, with whether they are durable, also when the caller was cancelled
-        meanwhile; the caller's own code runs after it. Raises as ``commit`` does, and ``LocalViolation`` for more facts
-        than fit into one window.
+        *on_offer* is called when its place in the log is settled: a line that sums up all before it has to count it
+        from then on, and not earlier. *on_end* is called exactly once, on the loop, with whether they are durable, also
+        when the caller was cancelled meanwhile; the caller's own code runs after it. Raises as ``commit`` does, and
+        ``LocalViolation`` for more facts than fit into one window.
         """
         commit = Commit(asyncio.get_running_loop().create_future(), len(facts), note=note, on_end=on_end)
         try:
@@ -476,6 +485,7 @@ class JournalEngine:
         except BaseException:
             commit.give_up()
             raise
+        on_offer()
         if not entries:
             self._notes.offer_one(Noted(note, commit), NOTE_BYTES)
         else:

@@ -400,7 +400,12 @@ class Events:
         """Tell everybody."""
         self._log.emit(event)
         for sink in self._sinks:
-            sink.emit(event)
+            try:
+                sink.emit(event)
+            except Exception as problem:  # a sink ends here: what is told of must not break because of who listens
+                self._sinks = tuple(each for each in self._sinks if each is not sink)
+                told = f"{type(sink).__name__} raised {type(problem).__name__}; it is told nothing more"
+                self._logger.error("a sink of events: %s", told)
 
     def veil(self, identity: str) -> str:
         """A name for *identity* that is the same throughout this run, and tells nobody's."""

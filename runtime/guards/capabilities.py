@@ -121,8 +121,11 @@ def issue_token(
         builder.add_fact(Fact("scope_context({context})", {"context": scope.context}))
     if expires_ms is not None:
         builder.add_code("check if time($time), $time < {expiry}", {"expiry": _moment(expires_ms)})
-    for key in trusted:
-        builder.add_code("check if attested($subject) trusting {key}", {}, {"key": _public(key)})
+    if trusted:
+        names_of_keys = [f"key{place}" for place in range(len(trusted))]
+        trusting = ", ".join(f"{{{name}}}" for name in names_of_keys)
+        keys = dict(zip(names_of_keys, map(_public, trusted), strict=True))
+        builder.add_code(f"check if attested($subject) trusting {trusting}", {}, keys)
     return bytes(builder.build(_private(seed)).to_bytes())
 
 

@@ -16,7 +16,8 @@ from typing import Protocol, Self
 from antiphon.facts import AntiphonError, LocalViolation
 from antiphon.facts.time_domains import PhysicalTime
 from antiphon.journal import StoreUnavailable
-from antiphon.journal.guard_book import GuardLimits, Letter, epoch_note, reset_note
+from antiphon.journal.budgets import FlowBudget
+from antiphon.journal.guard_book import GuardLimits, Letter, budget_note, epoch_note, reset_note
 
 from ..engine import JournalEngine
 from ..events import GuardDecided
@@ -33,6 +34,7 @@ from .commands import (
     Timing,
 )
 from .interpreters import OnEvent, Plan
+from .listener import Listener
 from .outbox import Deliver, Outbox
 from .policy import EffectPolicyRegistry
 from .production import Performed, ProductionEffectInterpreter, Reserved
@@ -141,7 +143,7 @@ class EffectGuard:
             self.book.limits = limits
         self._capabilities = capabilities
         self.policies = policies or EffectPolicyRegistry()
-        self._on_outcome = on_outcome
+        self._on_outcome = Listener(engine, on_outcome)
         self._rates = rates
         self.outbox = Outbox(engine, deliver, timing=pace, on_problem=on_problem) if deliver is not None else None
         take = self.outbox.take if self.outbox is not None else None
@@ -154,14 +156,17 @@ class EffectGuard:
         self._plan_prefix = engine.random_bytes(8).hex()
 
     async def prepare(self, request: SendRequest) -> GuardSnapshot:
-        """Gather everything that a guard may look at."""
+        """Gather everything that a guard may look at, once the peer's rate allows it."""
+        if self._rates is not None:
+            await self._rates.admit(request.peer)
+        return await self._prepare(request)
+
+    async def _prepare(self, request: SendRequest) -> GuardSnapshot:
         caps, problem = await self._capabilities_for(request)
         return self._look(request, caps, problem)
 
     async def _capabilities_for(self, request: SendRequest) -> tuple[frozenset[str] | None, str]:
-        """The capabilities that hold for it, once its peer's rate allows it, or why nobody could say."""
-        if self._rates is not None:
-            await self._rates.admit(request.peer)
+        """The capabilities that hold for it, or why nobody could say."""
         if self._capabilities is None:
             return None, ""
         try:
@@ -249,6 +254,9 @@ class EffectGuard:
     async def _guard_window(
         self, requests: Sequence[SendRequest], *, flush: bool
     ) -> list[Guarded | GuardRefused | InterpreterError]:
+        if self._rates is not None:  # all waiting is over before anybody is asked what holds
+            for request in requests:
+                await self._rates.admit(request.peer)
         heads: dict[tuple[object, ...], Head] = {}
         placed: list[Head] = []
         for request in requests:
@@ -256,8 +264,6 @@ class EffectGuard:
             head = heads.get(key)
             if head is None:
                 head = heads[key] = Head(request, *await self._capabilities_for(request))
-            elif self._rates is not None:
-                await self._rates.admit(request.peer)
             placed.append(head)
         # From here to the reservation nothing waits, so what is judged by still holds when it is taken.
         now_ms = self._engine.clock.now_ms()
@@ -273,7 +279,7 @@ class EffectGuard:
         if window is None:
             return await self._guard_each(requests, placed, flush=flush)
         is_heard = self._engine.events.is_heard or any(isinstance(end, GuardRefused) for end in window.ends)
-        if is_heard or self._on_outcome is not None:
+        if is_heard or self._on_outcome:
             for request, end in zip(requests, window.ends, strict=True):
                 self._tell(request, _outcome_of(end))
         found: list[Guarded | GuardRefused | InterpreterError] = [*window.ends]
@@ -283,10 +289,23 @@ class EffectGuard:
             await self.interpreter.write((window.taken,), flush=flush)
         except (StoreUnavailable, LocalViolation):
             # One of them spoils it for all, or they are too much for a frame: each gets a frame of its own.
-            for place, plan in window.plans():
-                (results,) = await self.interpreter.execute_plans((plan,), flush=flush)
-                found[place] = _end_of(_outcome_of(window.ends[place]), results, plan)
+            before = list(map(_outcome_of, window.ends))
+            return [await self._guard_again(*each, flush=flush) for each in zip(requests, placed, before, strict=True)]
         return found
+
+    async def _guard_again(
+        self, request: SendRequest, head: Head, before: GuardOutcome, *, flush: bool
+    ) -> Guarded | GuardRefused | InterpreterError:
+        """Judge a request by itself, by what those before it left: one of them may have failed, and spent nothing."""
+        snapshot = self._look(request, head.caps, head.problem)
+        outcome = evaluate(snapshot, request)
+        if outcome.violation != before.violation:
+            self._tell(request, outcome)
+        if outcome.violation is not None:
+            return GuardRefused(outcome.violation)
+        plan = self._plan(snapshot, request, outcome)
+        (results,) = await self.interpreter.execute_plans((plan,), flush=flush)
+        return _end_of(outcome, results, plan)
 
     async def _guard_each(
         self, requests: Sequence[SendRequest], heads: Sequence[Head], *, flush: bool
@@ -295,17 +314,22 @@ class EffectGuard:
         found: list[Guarded | GuardRefused | InterpreterError | None] = [None] * len(requests)
         reserved: list[tuple[Plan, Reserved]] = []
         places: list[tuple[int, GuardOutcome]] = []
+        told: list[GuardOutcome] = []
         for place, (request, head) in enumerate(zip(requests, heads, strict=True)):
             snapshot = self._look(request, head.caps, head.problem)
             outcome = evaluate(snapshot, request)
             self._tell(request, outcome)
+            told.append(outcome)
             if outcome.violation is not None:
                 found[place] = GuardRefused(outcome.violation)
             else:
                 places.append((place, outcome))
                 plan = self._plan(snapshot, request, outcome)
                 reserved.append((plan, self.interpreter.reserve(plan)))
-        performed = await self.interpreter.finish(reserved, flush=flush)
+        try:
+            performed = await self.interpreter.finish(reserved, flush=flush, may_part=False)
+        except (StoreUnavailable, LocalViolation):
+            return [await self._guard_again(*each, flush=flush) for each in zip(requests, heads, told, strict=True)]
         for (place, outcome), (plan, _), results in zip(places, reserved, performed, strict=True):
             found[place] = _end_of(outcome, results, plan)
         return [each for each in found if each is not None]
@@ -331,7 +355,7 @@ class EffectGuard:
 
     async def explain(self, request: SendRequest) -> Explanation:
         """What would happen to *request* now, and why; nothing is charged, recorded or sent."""
-        snapshot = await self.prepare(request)
+        snapshot = await self._prepare(request)
         return Explanation(
             request=request,
             outcome=evaluate(snapshot, request),
@@ -345,17 +369,28 @@ class EffectGuard:
         """Begin a later epoch, with all budgets untouched; False when *epoch* is not later."""
         if not self.book.rotate_epoch(epoch):
             return False
-        self._engine.note(epoch_note(epoch))
-        await self._engine.flush()
+        await self._engine.commit_noted((), epoch_note(epoch), on_end=lambda _: None, flush=True)
         return True
 
     async def reset_leakage(self, context: str, peer: str, observer: str, *, authority: str) -> None:
         """Forget what *observer* learned. An operation like others: it needs the capability ``privacy:reset``."""
         request = SendRequest(PRIVACY_RESET, context, peer, authority, PRIVACY_RESET)
         await self.guarded(request)
-        self.book.reset(context, peer, observer)
-        self._engine.note(reset_note(context, peer, observer))
-        await self._engine.flush()
+
+        def end(is_durable: bool) -> None:
+            if is_durable:
+                self.book.reset(context, peer, observer)
+
+        await self._engine.commit_noted((), reset_note(context, peer, observer), on_end=end, flush=True)
+
+    async def absorb(self, context: str, peer: str, other: FlowBudget) -> None:
+        """Join what another device of this author says of the same budget; its charges count here, in later lives too.
+
+        Counted at once, and durable when this returns.
+        """
+        self.book.absorb(context, peer, other)
+        note = budget_note(context, peer, other)
+        await self._engine.commit_noted((), note, on_end=lambda _: None, flush=True)
 
     def receipt_for(self, letter: Letter) -> FlowReceipt | None:
         """The signed receipt for what a letter cost, to go along with it: for a *deliver*. None when it was free.
@@ -398,8 +433,7 @@ class EffectGuard:
         raise _Stopped
 
     def _tell(self, request: SendRequest, outcome: GuardOutcome) -> None:
-        if self._on_outcome is not None:
-            self._on_outcome(request, outcome)
+        self._on_outcome(request, outcome)
         events = self._engine.events
         if outcome.violation is not None or events.is_heard:
             kind = outcome.violation.kind.value if outcome.violation is not None else ""

@@ -212,12 +212,12 @@ async def take_in(
     key = (envelope.source, envelope.context, envelope.envelope_id)
 
     def end(is_durable: bool) -> None:
-        if is_durable:
-            window.note(*key)
-        else:
+        if not is_durable:
             window.forget(*key)
 
-    return await engine.commit_noted(facts, seen_note((key,)), on_end=end, flush=flush)
+    return await engine.commit_noted(
+        facts, seen_note((key,)), on_offer=lambda: window.note(*key), on_end=end, flush=flush
+    )
 
 
 _FIELDS = {"context": str, "id": str, "payload": str, "schema": int, "session": str, "signature": str, "source": str}

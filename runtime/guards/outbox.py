@@ -18,6 +18,7 @@ from ..engine import JournalEngine
 from ..events import EnvelopeDelayed, EnvelopeSent, ServiceStory, kind_of
 from ..resilience.budget import Timing
 from ..resilience.delays import Delays, ExponentialWithJitter
+from .listener import Listener
 
 SESSION_PREFIX = "session:"
 """Where an envelope goes that a protocol's own handler sends."""
@@ -42,7 +43,7 @@ class Outbox:
         self._deliver = deliver
         self._timing = timing or Timing()
         self._delays = delays or ExponentialWithJitter()
-        self._on_problem = on_problem
+        self._on_problem = Listener(engine, on_problem)
         self._queues: dict[str, deque[Letter]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._drained = asyncio.Event()
@@ -88,14 +89,11 @@ class Outbox:
                 await self._deliver(letter)
             except AntiphonError as problem:
                 attempt += 1
-                self._tell_delay(letter, problem)
-                if self._on_problem is not None:
-                    self._on_problem(letter, problem)
-                await self._timing.sleep(self._delays.delay_s(attempt=attempt, chance=self._timing.chance()))
+                await self._delay(letter, problem, attempt)
                 continue
             attempt = 0
             try:
-                await note_left(self._engine, letter)
+                await self._note_left(letter)
             except JournalClosed:
                 return  # it is sent again in the next life; receivers drop the repeat
             self.sent_count += 1
@@ -108,6 +106,23 @@ class Outbox:
         if not self._queues:
             self._drained.set()
 
+    async def _note_left(self, letter: Letter) -> None:
+        """Note it again and again while the disk refuses: it has left, and is not sent again for that."""
+        attempt = 0
+        while True:
+            try:
+                return await note_left(self._engine, letter)
+            except JournalClosed:
+                raise
+            except AntiphonError as problem:
+                attempt += 1
+                await self._delay(letter, problem, attempt)
+
+    async def _delay(self, letter: Letter, problem: AntiphonError, attempt: int) -> None:
+        self._tell_delay(letter, problem)
+        self._on_problem(letter, problem)
+        await self._timing.sleep(self._delays.delay_s(attempt=attempt, chance=self._timing.chance()))
+
     def _tell_delay(self, letter: Letter, problem: AntiphonError) -> None:
         events = self._engine.events
         told = {"peer": events.veil(letter.peer), "envelope_id": letter.envelope_id, "error_kind": kind_of(problem)}
@@ -115,14 +130,23 @@ class Outbox:
 
 
 async def note_left(engine: JournalEngine, letter: Letter) -> None:
-    """Note that an envelope has left, in one frame with the facts that follow it."""
-    engine.guard_book.finish(letter.envelope_id)
-    note = done_note((letter.envelope_id,))
+    """Note that an envelope has left, in one frame with the facts that follow it.
+
+    When that frame is not written it waits in the outbox still. Raises as ``JournalEngine.commit_noted``.
+    """
+    book, note = engine.guard_book, done_note((letter.envelope_id,))
     facts = [fact for kind, payload in letter.after if (fact := _make(engine, kind, payload)) is not None]
-    if facts:
-        await engine.commit_noted(facts, note, on_end=lambda _: None)
-    else:
+    if not facts:
         engine.note(note)
+        book.finish(letter.envelope_id)
+        return
+    receipt = book.receipt_of(letter.envelope_id)
+
+    def end(is_durable: bool) -> None:
+        if not is_durable:
+            book.put_back(letter, receipt)
+
+    await engine.commit_noted(facts, note, on_offer=lambda: book.finish(letter.envelope_id), on_end=end)
 
 
 def _make(engine: JournalEngine, kind: str, payload: str) -> Fact | None:
@@ -130,4 +154,8 @@ def _make(engine: JournalEngine, kind: str, payload: str) -> Fact | None:
     if known is None:
         engine.note_problem(f"a fact of kind {kind} was due when a message had left, and no type is known")
         return None
-    return known.model.model_validate_json(payload)
+    try:
+        return known.model.model_validate_json(payload)
+    except ValueError as problem:
+        engine.note_problem(f"a fact of kind {kind} was due when a message had left, and is none any more: {problem}")
+        return None

@@ -33,6 +33,7 @@ from .commands import (
     Success,
 )
 from .interpreters import EffectEvent, OnEvent, Plan, check_plan, envelope_id, event_of, nonce_of
+from .listener import Listener
 from .receipts import ReceiptIssuer
 
 OnLetter = Callable[[Letter], None]
@@ -70,7 +71,7 @@ class ProductionEffectInterpreter:
         self._engine = engine
         self.book: GuardBook = engine.guard_book
         self._on_letter = on_letter
-        self._on_event = on_event
+        self._on_event = Listener(engine, on_event)
         self._in_flight: dict[str, asyncio.Future[None]] = {}
         self.issue = ReceiptIssuer(str(engine.authority), engine.folder.authority, self.book).issue
         self._count = 0
@@ -105,9 +106,13 @@ class ProductionEffectInterpreter:
             return problem
 
     async def finish(
-        self, reserved: Sequence[tuple[Plan, Reserved]], *, flush: bool = False
+        self, reserved: Sequence[tuple[Plan, Reserved]], *, flush: bool = False, may_part: bool = True
     ) -> list[Performed | InterpreterError]:
-        """Write what was reserved, in one frame as far as it fits."""
+        """Write what was reserved, in one frame as far as it fits.
+
+        Unless they *may_part* it raises ``StoreUnavailable`` or ``LocalViolation`` when they cannot be written
+        together, and has given everything back by then.
+        """
         found: dict[int, Performed | InterpreterError] = {}
         taken: dict[int, TakenPlan] = {}
         waiters: set[asyncio.Future[None]] = set()
@@ -120,7 +125,11 @@ class ProductionEffectInterpreter:
                 found[place] = ()
                 waiters.update(filter(None, (self._in_flight.get(plan.plan_id),)))
         if taken:
-            found.update(await self._write_each(taken, flush=flush))
+            if may_part:
+                found.update(await self._write_each(taken, flush=flush))
+            else:
+                await self.write([each.taken for each in taken.values()], flush=flush)
+                found.update((place, each.results) for place, each in taken.items())
         if waiters:
             await asyncio.wait(waiters)
         return [found[place] for place in range(len(reserved))]
@@ -142,8 +151,12 @@ class ProductionEffectInterpreter:
                 self._end(each, is_durable=is_durable)
             waiter.set_result(None)
 
+        def note_offered() -> None:
+            for each in taken:
+                self.book.note_offered(each.entry)
+
         note = plans_note([each.entry for each in taken])
-        await self._engine.commit_noted(facts, note, on_end=end, flush=flush)
+        await self._engine.commit_noted(facts, note, on_offer=note_offered, on_end=end, flush=flush)
 
     def _nonce(self) -> str:
         return f"{self._engine.clock.now_ms()}.{self._count}"
@@ -178,7 +191,7 @@ class ProductionEffectInterpreter:
         self.book.settle(taken.entry)
         if self._engine.events.is_heard:
             self._tell(taken)
-        if self._on_event is not None:
+        if self._on_event:
             for command in taken.commands():
                 self._on_event(event_of(command, taken.entry.at_ms))
         if self._on_letter is not None:

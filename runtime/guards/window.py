@@ -32,7 +32,7 @@ from .commands import (
     SendRequest,
     Success,
 )
-from .interpreters import Plan, envelope_id, is_text, texts_of
+from .interpreters import envelope_id, is_text, texts_of
 from .production import Taken, written
 
 # Two frames' worths at most wait for one another: beyond it a window is judged in parts.
@@ -122,8 +122,6 @@ class Window(NamedTuple):
 
     ends: list[Guarded | GuardRefused]
     taken: Taken | None
-    plans: Callable[[], list[tuple[int, Plan]]]
-    """The same as plans by their places, for when they cannot be written together."""
 
 
 Look = Callable[[SendRequest, "frozenset[str] | None", str], GuardSnapshot]
@@ -181,7 +179,7 @@ def judge_window(
             letters.append(new_letter(Letter, fields))
         ends.append(Guarded(None, None, plan_id, head.snapshot, request, account[0]))
     if not plan_ids:
-        return Window(ends, None, list)
+        return Window(ends, None)
     if len(set(plan_ids)) != len(plan_ids):
         return None
     unique = tuple({id(head): head for head in heads if head.count}.values())
@@ -192,7 +190,7 @@ def judge_window(
         entry = book.reserve(entry, issue=issue)
     except OutboxFull:
         return None  # as many as still fit go by themselves
-    return Window(ends, Taken(entry, facts, lambda: _commands(ends)), lambda: _plans(ends))
+    return Window(ends, Taken(entry, facts, lambda: _commands(ends)))
 
 
 def _begin(heads: Sequence[Head], look: Look) -> bool:
@@ -254,9 +252,3 @@ def _leaks(heads: Iterable[Head]) -> Iterator[Revealed]:
 
 def _commands(ends: Sequence[Guarded | GuardRefused]) -> Iterator[EffectCommand]:
     return (command for end in ends if isinstance(end, Guarded) for command in end.outcome.commands)
-
-
-def _plans(ends: Sequence[Guarded | GuardRefused]) -> list[tuple[int, Plan]]:
-    return [
-        (place, Plan(end.plan_id, end.outcome.commands)) for place, end in enumerate(ends) if isinstance(end, Guarded)
-    ]

@@ -228,6 +228,8 @@ def test_a_letter_that_left_before_sealing_does_not_come_back() -> None:
         book.reserve(entry)
     book.settle(entries[0])
     book.finish("e0")
+    assert GuardBook("me", notes=(book.state_note(),)).letters == (), "it has no place in the log, which comes after"
+    book.note_offered(entries[1])
     again = GuardBook("me", notes=(book.state_note(),))
     assert again.letters == (letters[1],), "what is on its way counts, what has left does not"
     assert again.knows_plan("e0")

@@ -108,6 +108,14 @@ def test_a_later_block_cannot_grant() -> None:
     assert frontier(bytes(_parse(token, public(ROOT)).append(block).to_bytes())) == {NAMES[0]}
 
 
+def test_an_attestation_of_one_of_several_trusted_keys_is_enough() -> None:
+    second, other = bytes([10]) * 32, bytes([11]) * 32
+    token = issue_token(ROOT, subject="bo", capabilities=NAMES[:1], trusted=[public(GUARDIAN), public(second)])
+    assert frontier(token) == set()
+    for seed, allowed in ((GUARDIAN, {NAMES[0]}), (second, {NAMES[0]}), (other, set())):
+        assert frontier(attest_token(token, public(ROOT), seed=seed, subject="bo")) == allowed
+
+
 def test_an_attestation_counts_from_a_trusted_key_and_for_its_own_token() -> None:
     token = issue_token(ROOT, subject="bo", capabilities=NAMES[:1], trusted=[public(GUARDIAN)])
     assert frontier(token) == set()
