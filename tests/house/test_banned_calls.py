@@ -62,6 +62,8 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "reactive/hub.py:SignalHub._compute": "a user's function ends here: told, its signal keeps its value",
     "app/unified_handler.py:UnifiedHandler._refresh": "a request ends here: told, its signal keeps the old answer",
     "runtime/fact_sinks.py:FactSinks.deliver": "a sink ends here: detached and told, the journal and the others go on",
+    "runtime/events.py:Events.emit": "a sink of events ends here: told in the log, what it was told of goes on",
+    "runtime/guards/listener.py:Listener.__call__": "a listener ends here: a problem of the journal, the plan goes on",
     "reactive/scheduler.py:SchedulerCore._run_views": "a view ends here: told to its owner, the others go on",
     "reactive/scheduler.py:SchedulerCore._note_wakeup": "a view ends here: told to its owner, the others go on",
     "reactive/scheduler.py:SchedulerCore._tell": "an observer ends here: detached, and told on the error signal",
