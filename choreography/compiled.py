@@ -106,6 +106,15 @@ class CompiledProtocol:
             raise ValueError("nothing places protocols yet; import antiphon.runtime.topology")
         return _PLACERS[-1](self)
 
+    def endpoint(self, role: str, handler: Any, /, *session: Any, **settings: Any) -> Any:
+        """A role's end of a session over a handler; what else it takes, `Endpoint.of` says.
+
+        Raises ValueError before `antiphon.runtime.choreography` was loaded: this room acts on nothing.
+        """
+        if not _ENDERS:
+            raise ValueError("nothing runs protocols yet; import antiphon.runtime.choreography")
+        return _ENDERS[-1](self, role, handler, *session, **settings)
+
     def program(self, role: str) -> "Program":
         """What a role does, as a program with holes for what is sent and chosen.
 
@@ -150,11 +159,17 @@ class Topologies(Protocol):
 
 
 _PLACERS: list[Callable[[CompiledProtocol], Topologies]] = []
+_ENDERS: list[Callable[..., Any]] = []
 
 
 def place_with(place: Callable[[CompiledProtocol], Topologies]) -> None:
     """Say who makes the handlers of protocols; the last word holds, for protocols that were not placed before."""
     _PLACERS.append(place)
+
+
+def end_with(make: Callable[..., Any]) -> None:
+    """Say who makes the endpoints of protocols, given a protocol, a role and a handler; the last word holds."""
+    _ENDERS.append(make)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,15 +27,8 @@ from .placing import (
     resolve,
     transport_for,
 )
-from .text import (
-    ParsedTopology,
-    TopologyLoadError,
-    TopologySyntaxError,
-    UnknownMode,
-    format_topology,
-    load_topology,
-    parse_topology,
-)
+from .text import TopologyLoadError, TopologySyntaxError, UnknownMode
+from .topology import ParsedTopology, Topology, TopologyBuilder, format_topology, load_topology, parse_topology
 from .types import (
     LOCAL,
     AboveMaximum,
@@ -49,8 +42,6 @@ from .types import (
     Remote,
     RoleFamilyConstraint,
     SeparatedRoles,
-    Topology,
-    TopologyBuilder,
     TopologyConstraint,
     TopologyEndpoint,
     TopologyError,

@@ -15,12 +15,12 @@ from .placing import RegionConflict, UnresolvedRole, chain, check_region, resolv
 from .types import (
     Colocated,
     ColocatedRoles,
+    Layout,
     Location,
     PinnedRole,
     RegionOfRole,
     Remote,
     SeparatedRoles,
-    Topology,
     TopologyConstraint,
     TopologyError,
 )
@@ -125,11 +125,11 @@ def branch_requirements(protocol: GlobalType) -> tuple[BranchRequirement, ...]:
 
 
 def validate_topology(
-    topology: Topology, roles: Sequence[str], requirements: Iterable[BranchRequirement] = ()
+    topology: Layout, roles: Sequence[str], requirements: Iterable[BranchRequirement] = ()
 ) -> Verdict:
     """Whether *topology* fits a protocol with these roles and choices.
 
-    >>> str(validate_topology(Topology.builder().local_role("Ada").build(), ["Ada", "Bob"]))
+    >>> str(validate_topology(Layout({"Ada": Local()}), ["Ada", "Bob"]))
     'Bob has no location; write one, or `mode: local`'
     """
     known = frozenset(roles)
@@ -147,21 +147,21 @@ def _unknown(named: Iterable[str], known: frozenset[str]) -> Failure | None:
     return next((UnknownRoleNamed(role) for role in named if role not in known), None)
 
 
-def _placed(topology: Topology) -> Iterable[str]:
+def _placed(topology: Layout) -> Iterable[str]:
     for role, location in topology.locations.items():
         yield role
         if isinstance(location, Colocated):
             yield location.peer
 
 
-def _mentioned(topology: Topology) -> Iterable[str]:
+def _mentioned(topology: Layout) -> Iterable[str]:
     for ends in topology.channel_capacities:
         yield from ends
     for constraint in topology.constraints:
         yield from constraint.roles
 
 
-def _broken(topology: Topology, roles: Sequence[str]) -> Failure | None:
+def _broken(topology: Layout, roles: Sequence[str]) -> Failure | None:
     for role in roles:
         location = topology.location(role)
         try:
@@ -179,7 +179,7 @@ def _broken(topology: Topology, roles: Sequence[str]) -> Failure | None:
     return None
 
 
-def _reason(topology: Topology, constraint: TopologyConstraint, declared: Sequence[RegionOfRole]) -> str:
+def _reason(topology: Layout, constraint: TopologyConstraint, declared: Sequence[RegionOfRole]) -> str:
     """Why a constraint does not hold; empty when it does."""
     match constraint:
         case ColocatedRoles(first, second):
@@ -199,11 +199,11 @@ def _reason(topology: Topology, constraint: TopologyConstraint, declared: Sequen
             return ""
 
 
-def _wanted(topology: Topology, location: Location) -> Location:
+def _wanted(topology: Layout, location: Location) -> Location:
     return resolve(topology, location.peer) if isinstance(location, Colocated) else location
 
 
-def _narrow(topology: Topology, requirements: Iterable[BranchRequirement]) -> Failure | None:
+def _narrow(topology: Layout, requirements: Iterable[BranchRequirement]) -> Failure | None:
     for sender, receiver, label_count in requirements:
         required = bits_for(label_count)
         available = topology.channel_capacities.get((sender, receiver))
@@ -221,6 +221,6 @@ def bits_for(label_count: int) -> int:
     return max(0, label_count - 1).bit_length()
 
 
-def remote_roles(topology: Topology, roles: Iterable[str]) -> tuple[str, ...]:
+def remote_roles(topology: Layout, roles: Iterable[str]) -> tuple[str, ...]:
     """The roles that were given an endpoint, in the given order."""
     return tuple(role for role in roles if isinstance(topology.location(role), Remote))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import Literal, NamedTuple, TypeAlias
 
-from .types import Colocated, Local, Location, RegionOfRole, Remote, Topology, TopologyEndpoint, TopologyError
+from .types import Colocated, Layout, Local, Location, RegionOfRole, Remote, TopologyEndpoint, TopologyError
 
 PlacementKind: TypeAlias = Literal["local", "remote", "colocated"]
 BoundaryKind: TypeAlias = Literal["in_process", "shared_memory", "network"]
@@ -54,7 +54,7 @@ class Boundary(NamedTuple):
     is_cross_region: bool
 
 
-def chain(topology: Topology, role: str) -> tuple[str, ...]:
+def chain(topology: Layout, role: str) -> tuple[str, ...]:
     """A role and those it is colocated with, one after another. Raises `UnresolvedRole` for a circle."""
     seen = [role]
     while isinstance(location := topology.location(seen[-1]), Colocated):
@@ -66,11 +66,10 @@ def chain(topology: Topology, role: str) -> tuple[str, ...]:
     return tuple(seen)
 
 
-def resolve(topology: Topology, role: str) -> Local | Remote:
+def resolve(topology: Layout, role: str) -> Local | Remote:
     """Where a role is once every `colocated` was followed. Raises `UnresolvedRole`.
 
-    >>> made = Topology.builder().colocated_role("Helper", "Reader").local_role("Reader").build()
-    >>> resolve(made, "Helper")
+    >>> resolve(Layout({"Helper": Colocated("Reader"), "Reader": Local()}), "Helper")
     Local()
     """
     location = topology.location(chain(topology, role)[-1])
@@ -78,14 +77,14 @@ def resolve(topology: Topology, role: str) -> Local | Remote:
     return location
 
 
-def region_of(topology: Topology, role: str) -> str | None:
+def region_of(topology: Layout, role: str) -> str | None:
     """A role's region: its own, else that of the role it is colocated with. Raises `RegionConflict`."""
     check_regions(topology)
     declared = {one.role: one.region for one in topology.constraints if isinstance(one, RegionOfRole)}
     return next((declared[one] for one in chain(topology, role) if one in declared), None)
 
 
-def check_regions(topology: Topology) -> None:
+def check_regions(topology: Layout) -> None:
     """Raise `RegionConflict` when two regions are said of one place."""
     declared: list[RegionOfRole] = []
     for one in topology.constraints:
@@ -94,7 +93,7 @@ def check_regions(topology: Topology) -> None:
             declared.append(one)
 
 
-def check_region(topology: Topology, earlier: Iterable[RegionOfRole], one: RegionOfRole) -> None:
+def check_region(topology: Layout, earlier: Iterable[RegionOfRole], one: RegionOfRole) -> None:
     """Raise `RegionConflict` when a region is another one than was declared *earlier* for this role or its place."""
     here = chain(topology, one.role)
     for other in earlier:
@@ -107,12 +106,12 @@ def check_region(topology: Topology, earlier: Iterable[RegionOfRole], one: Regio
             raise RegionConflict(one.role, reason)
 
 
-def placements(topology: Topology, roles: Iterable[str]) -> tuple[Placement, ...]:
+def placements(topology: Layout, roles: Iterable[str]) -> tuple[Placement, ...]:
     """Where each role is, in the given order. Raises `UnresolvedRole` and `RegionConflict`."""
     return tuple(_placement(topology, role) for role in roles)
 
 
-def _placement(topology: Topology, role: str) -> Placement:
+def _placement(topology: Layout, role: str) -> Placement:
     resolved = resolve(topology, role)
     location = topology.location(role)
     endpoint = resolved.endpoint if isinstance(resolved, Remote) else None
@@ -122,7 +121,7 @@ def _placement(topology: Topology, role: str) -> Placement:
     return Placement(role, "remote" if endpoint else "local", endpoint, None, region)
 
 
-def boundaries(topology: Topology, roles: Iterable[str]) -> tuple[Boundary, ...]:
+def boundaries(topology: Layout, roles: Iterable[str]) -> tuple[Boundary, ...]:
     """What lies between each two roles, sorted by name. Raises `UnresolvedRole` and `RegionConflict`."""
     placed = placements(topology, sorted(set(roles)))
     return tuple(
@@ -141,7 +140,7 @@ def _is_cross_region(first: Placement, second: Placement) -> bool:
     return first.region is not None and second.region is not None and first.region != second.region
 
 
-def transport_for(topology: Topology, receiver: str) -> TransportKind:
+def transport_for(topology: Layout, receiver: str) -> TransportKind:
     """What carries messages to a role, by the location it was given. Raises `UnresolvedRole`."""
     resolve(topology, receiver)
     location = topology.location(receiver)

@@ -26,13 +26,13 @@ from .types import (
     Channel,
     Colocated,
     ColocatedRoles,
+    Layout,
     Location,
     PinnedRole,
     RegionOfRole,
     Remote,
     RoleFamilyConstraint,
     SeparatedRoles,
-    Topology,
     TopologyConstraint,
     TopologyEndpoint,
     TopologyError,
@@ -50,7 +50,8 @@ _NAME = re.compile(r"[^\W\d]\w*")
 _REGION = re.compile(r"\w+(?:-\w+)*")
 _NUMBER = re.compile(r"[0-9]+")
 _WORD = re.compile(r"[^\s;{},()]+")
-_MODE = re.compile(r"[^\s;{}]+")
+_MODE = re.compile(r"[^\s;{}(]+(?:\([^)\n]*\))?")
+_PROTOCOL = re.compile(rf"(?:{_NAME.pattern}\.)*{_NAME.pattern}")
 
 
 class TopologySyntaxError(TopologyError):
@@ -89,29 +90,20 @@ class TopologyLoadError(TopologyError):
         super().__init__(f"{path}: {reason}")
 
 
-class ParsedTopology(NamedTuple):
-    """A topology, its own name and that of the protocol it is for."""
+class Written(NamedTuple):
+    """What a text says: its own name, the protocol it is for, and what is where."""
 
     name: str
     for_protocol: str
-    topology: Topology
-
-    def to_text(self) -> str:
-        """The text that `parse_topology` reads back as the same."""
-        return format_topology(self)
+    layout: Layout
 
 
-def parse_topology(text: str) -> ParsedTopology:
-    """Read a `.topology` text. Raises `TopologySyntaxError`, `UnknownMode` among them.
-
-    >>> parsed = parse_topology("topology Near for Lend { Shelf: 127.0.0.1:9000; Reader: local }")
-    >>> parsed.name, parsed.for_protocol, str(parsed.topology.locations["Shelf"])
-    ('Near', 'Lend', '127.0.0.1:9000')
-    """
+def read_text(text: str) -> Written:
+    """Read a `.topology` text. Raises `TopologySyntaxError`, `UnknownMode` among them."""
     return _Reader(text).topology()
 
 
-def load_topology(path: str | PathLike[str]) -> ParsedTopology:
+def read_file(path: str | PathLike[str]) -> Written:
     """Read a `.topology` file. Raises `TopologyLoadError`."""
     shown = str(path)
     try:
@@ -121,15 +113,14 @@ def load_topology(path: str | PathLike[str]) -> ParsedTopology:
     if len(data) > TEXT_BYTES_MAX:
         raise TopologyLoadError(shown, "parse", f"{len(data):,} bytes; a topology has at most {TEXT_BYTES_MAX:,}")
     try:
-        return parse_topology(data.decode("utf-8-sig"))
+        return read_text(data.decode("utf-8-sig"))
     except (TopologyError, UnicodeDecodeError) as problem:
         raise TopologyLoadError(shown, "parse", str(problem)) from problem
 
 
-def format_topology(parsed: ParsedTopology) -> str:
+def text_of(name: str, for_protocol: str, topology: Layout) -> str:
     """The text of a topology, one entry a line."""
-    topology = parsed.topology
-    lines = [f"topology {parsed.name} for {parsed.for_protocol} {{"]
+    lines = [f"topology {name} for {for_protocol} {{"]
     lines += [f"  mode: {topology.mode}"] if topology.mode else []
     lines += [f"  {role}: {location}" for role, location in topology.locations.items()]
     lines += _block("role_constraints", [f"{name}: {one}" for name, one in topology.role_constraints.items()])
@@ -149,11 +140,11 @@ class _Reader:
         self._at = 0
         self._skip()
 
-    def topology(self) -> ParsedTopology:
+    def topology(self) -> Written:
         self._word("topology")
         name = self._take(_NAME, "the topology's name")
         self._word("for")
-        protocol = self._take(_NAME, "the protocol's name")
+        protocol = self._take(_PROTOCOL, "the protocol's name")
         self._mark("{")
         mode = self._mode()
         locations = self._locations()
@@ -170,7 +161,7 @@ class _Reader:
         self._mark("}")
         if self._at < len(self._text):
             self._fail("the end of the text", "one file holds one topology")
-        return ParsedTopology(name, protocol, Topology(locations, capacities, tuple(constraints), families, mode))
+        return Written(name, protocol, Layout(locations, capacities, tuple(constraints), families, mode))
 
     # Parts
 

@@ -206,8 +206,8 @@ Channel: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Topology:
-    """Where the roles of a protocol are, and what must hold of that; `builder()` makes one step by step.
+class Layout:
+    """What is said of places: the values of a `Topology`, which answers for them.
 
     `mode` "local" puts every role without a location into this process. Capacities are bits a message's label may
     take, for each ordered pair; a pair without one has no bound.
@@ -224,98 +224,6 @@ class Topology:
             if not 0 <= bits <= CAPACITY_BITS_MAX:
                 raise TopologyError(f"{sender} -> {receiver}: {bits} bits; capacities are 0..{CAPACITY_BITS_MAX}")
 
-    @classmethod
-    def local_mode(cls) -> Topology:
-        """Every role in this process."""
-        return cls(mode="local")
-
-    @classmethod
-    def builder(cls) -> TopologyBuilder:
-        """Begin with nothing."""
-        return TopologyBuilder()
-
     def location(self, role: str) -> Location | None:
         """Where a role was put; `LOCAL` for one that was not, in local mode."""
         return self.locations.get(role, LOCAL if self.mode == "local" else None)
-
-    def validate_family(self, name: str, count: int) -> None:
-        """Raise `BelowMinimum` or `AboveMaximum`; a family without a constraint may have any size."""
-        constraint = self.role_constraints.get(name)
-        if constraint is not None:
-            constraint.validate(count, name=name)
-
-
-class TopologyBuilder:
-    """A topology, one fact after another; every method returns the builder.
-
-    >>> made = Topology.builder().local_role("Reader").remote_role("Shelf", "shelf.lan:9000").build()
-    >>> str(made.locations["Shelf"])
-    'shelf.lan:9000'
-    """
-
-    def __init__(self) -> None:
-        self._locations: dict[str, Location] = {}
-        self._capacities: dict[Channel, int] = {}
-        self._constraints: list[TopologyConstraint] = []
-        self._families: dict[str, RoleFamilyConstraint] = {}
-        self._mode: TopologyMode | None = None
-
-    def local_role(self, role: str) -> TopologyBuilder:
-        """A role in this process."""
-        return self.role(role, LOCAL)
-
-    def remote_role(self, role: str, endpoint: str | TopologyEndpoint) -> TopologyBuilder:
-        """A role at an endpoint. Raises `TopologyError`."""
-        at = TopologyEndpoint.parse(endpoint) if isinstance(endpoint, str) else TopologyEndpoint.of(*endpoint)
-        return self.role(role, Remote(at))
-
-    def colocated_role(self, role: str, peer: str) -> TopologyBuilder:
-        """A role where another one is."""
-        return self.role(role, Colocated(peer))
-
-    def role(self, role: str, location: Location) -> TopologyBuilder:
-        """A role at a location."""
-        self._locations[role] = location
-        return self
-
-    def colocated(self, first: str, second: str) -> TopologyBuilder:
-        """These must be at one place."""
-        return self.constraint(ColocatedRoles(first, second))
-
-    def separated(self, first: str, second: str) -> TopologyBuilder:
-        """These must be at two places."""
-        return self.constraint(SeparatedRoles(first, second))
-
-    def pinned(self, role: str, location: Location) -> TopologyBuilder:
-        """This role must be there."""
-        return self.constraint(PinnedRole(role, location))
-
-    def region(self, role: str, name: str) -> TopologyBuilder:
-        """This role is in that region."""
-        return self.constraint(RegionOfRole(role, name))
-
-    def constraint(self, constraint: TopologyConstraint) -> TopologyBuilder:
-        """Something that must hold."""
-        self._constraints.append(constraint)
-        return self
-
-    def channel_capacity(self, sender: str, receiver: str, bits: int) -> TopologyBuilder:
-        """How many bits a label from *sender* to *receiver* may take."""
-        self._capacities[sender, receiver] = bits
-        return self
-
-    def role_family_constraint(self, name: str, constraint: RoleFamilyConstraint) -> TopologyBuilder:
-        """How many instances a family may have."""
-        self._families[name] = constraint
-        return self
-
-    def mode(self, mode: TopologyMode) -> TopologyBuilder:
-        """Where roles are that have no location."""
-        self._mode = mode
-        return self
-
-    def build(self) -> Topology:
-        """The topology. Raises `TopologyError` for a capacity out of bounds."""
-        return Topology(
-            dict(self._locations), dict(self._capacities), tuple(self._constraints), dict(self._families), self._mode
-        )

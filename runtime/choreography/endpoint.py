@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar, 
 
 from antiphon.choreography import CompiledProtocol
 from antiphon.choreography.ast import Evidence, Predicate, Statement
+from antiphon.choreography.compiled import end_with
 from antiphon.choreography.fsm import show_step
 from antiphon.choreography.guards import GuardUndecided, holds, value_in
 from antiphon.choreography.merge import Step
@@ -1019,3 +1020,6 @@ def _way_of(ways: Iterable[Way], sender: str) -> Way:
 def _name_of(message: object) -> str:
     """The label of a message whose sender named none; plain data has no class that says it."""
     return "plain data without label=…" if isinstance(message, Mapping) else label_of(message)
+
+
+end_with(Endpoint.of)

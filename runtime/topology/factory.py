@@ -57,6 +57,17 @@ class TransportFactory:
         self._scheme = _SECURE[scheme] if transports.tls else scheme
         self._socket_folder = None if socket_folder is None else Path(socket_folder)
 
+    @staticmethod
+    def transport_for_location(sender: str, receiver: str, topology: Topology) -> TransportKind:
+        """What carries a message from one role to another; the receiver's location says it. Raises ``UnresolvedRole``.
+
+        >>> near = Topology.builder().local_role("Ada").remote_role("Bob", "bob.lan:9000").build()
+        >>> TransportFactory.transport_for_location("Ada", "Bob", near)
+        'tcp'
+        """
+        del sender
+        return transport_for(topology, receiver)
+
     def kind(self, receiver: str) -> TransportKind:
         """``in_memory``, ``shared_memory`` or ``tcp``. Raises ``UnresolvedRole``."""
         return transport_for(self.topology, receiver)

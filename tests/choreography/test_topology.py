@@ -14,6 +14,7 @@ from antiphon.choreography.topology import (
     AboveMaximum,
     BelowMinimum,
     Boundary,
+    BranchRequirement,
     Colocated,
     ColocatedRoles,
     ConstraintViolation,
@@ -375,3 +376,36 @@ def test_the_builder_says_the_same_as_the_text() -> None:
     assert made == parse_topology(FULL).topology
     with pytest.raises(TopologyError, match=r"0\.\.1024"):
         Topology.builder().channel_capacity("A", "B", 1025).build()
+
+
+def test_a_topology_answers_for_itself(tmp_path: Path) -> None:
+    """What the functions say, a topology says too; and a file is read where it stands."""
+    file = tmp_path / "prod.topology"
+    file.write_text(
+        "topology Prod for TwoPhaseCommit { Coordinator: local; A: localhost:9001; B: colocated(A) "
+        "role_constraints { Participant: min = 2, max = 5 } channel_capacities { Coordinator -> A: 1 } "
+        "constraints { region: A -> us_east_1 } }"
+    )
+    parsed = Topology.load(file)
+    assert parsed == Topology.parse(file.read_text())
+    topology, roles = parsed.topology, ["Coordinator", "A", "B"]
+    assert topology.validate(roles).is_valid
+    assert not topology.validate(roles[:2]).is_valid
+    assert not topology.validate_with_branches(roles, [BranchRequirement("Coordinator", "A", 3)]).is_valid
+    assert topology.resolve("B") == topology.locations["A"]
+    assert (topology.region_for_role("B"), topology.region_for_role("Coordinator")) == ("us_east_1", None)
+    assert topology.placement_observations_for_roles(roles) == placements(topology, roles)
+    assert topology.transport_boundaries_for_roles(roles) == boundaries(topology, roles)
+
+
+@pytest.mark.parametrize("mode", ["kubernetes(my ns)", "consul(a, b)", "per_role"])
+def test_an_unknown_mode_is_told_with_its_whole_text(mode: str) -> None:
+    with pytest.raises(UnknownMode) as caught:
+        Topology.parse(f"topology Near for Lend {{ mode: {mode}\n A: local }}")
+    assert caught.value.mode == mode
+
+
+def test_a_topology_may_be_for_a_protocol_of_a_namespace() -> None:
+    parsed = Topology.parse("topology Near for shop.lend.Lend { A: local }")
+    assert parsed.for_protocol == "shop.lend.Lend"
+    assert Topology.parse(parsed.to_text()) == parsed

@@ -262,9 +262,14 @@ def test_a_protocol_is_placed_by_nobody_before_the_runtime_is_loaded() -> None:
     text = "from antiphon.choreography import compile_choreography as c\n"
     text += "p = c('protocol T =\\n  roles A, B\\n  A -> B : x\\n')\n"
     text += "try:\n    p.topology\nexcept ValueError as e:\n    print(e)\n"
-    text += "import antiphon.runtime.topology\nprint(p.topology.handler('A').role)\n"
+    text += "try:\n    p.endpoint('A', None)\nexcept ValueError as e:\n    print(e)\n"
+    text += "import antiphon.runtime.topology\nprint(p.topology.handler('A').role, p.endpoint('A', None).role)\n"
     said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
-    assert said.splitlines() == ["nothing places protocols yet; import antiphon.runtime.topology", "A"]
+    assert said.splitlines() == [
+        "nothing places protocols yet; import antiphon.runtime.topology",
+        "nothing runs protocols yet; import antiphon.runtime.choreography",
+        "A A",
+    ]
 
 
 def test_what_is_not_there_is_told() -> None:
