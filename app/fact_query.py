@@ -73,9 +73,9 @@ class FactQuery(Answer):
         return replace(self, has_hidden=True)
 
     def limit(self, count: int) -> FactQuery:
-        """Only the first *count* rows, the earliest by stamp. Raises ``HistoryError`` for a negative one."""
-        if count < 0:
-            raise HistoryError(f"a limit is 0 or more rows; got {count}")
+        """Only the first *count* rows, the earliest by stamp. Raises ``HistoryError`` for what is no number of rows."""
+        if type(count) is not int or count < 0:
+            raise HistoryError(f"a limit is 0 or more rows; got {count!r}")
         return replace(self, row_limit=count if self.row_limit is None else min(count, self.row_limit))
 
     def count(self) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from antiphon.facts import AuthorityId, Clock, Fact, FactProblem, FactRecord, FactsErased
 from antiphon.facts.catalog import build_fact_registry
 from antiphon.facts.encoding import is_canonical
+from antiphon.facts.registry import registration_of
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal.bases import BASE_NOTE
 from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, erase_records
@@ -100,8 +101,7 @@ class History:
         self._registry = build_fact_registry()
         self._erasures = ErasureBook()
         self._void = frozenset[bytes]()
-        for model in types:
-            self._registry.register(model)
+        self._given = [registration_of(self._registry.register(model)) for model in types]
         workspace = Path(tempfile.mkdtemp(prefix="antiphon-history-")).resolve()
         self._discard = weakref.finalize(self, shutil.rmtree, workspace, ignore_errors=True)
         spool = workspace / "spool"
@@ -227,6 +227,7 @@ class History:
         finally:
             # The reader has moved past these frames, so they are applied even when reading on failed.
             self._apply(pending)
+        self._show_given()
         if self._tables.position.fact_count > before:
             self._hide_void()
         return self._tables.position.fact_count - before
@@ -303,6 +304,13 @@ class History:
         )
         self._forget(records)
 
+    def _show_given(self) -> None:
+        """Make columns of the fields of given types that the journal itself has not written down (yet)."""
+        recorded = {(each.kind, each.version) for each in self._tables.load_registrations()}
+        unseen = [each for each in self._given if (each.kind, each.version) not in recorded]
+        if unseen:
+            self._tables.apply([], position=self._tables.position, registrations=unseen)
+
     def _hide_void(self) -> None:
         """Hide what forked authors' words no longer give; O(facts of the context), in forked ones only."""
         void = find_void(self._reader)
@@ -373,9 +381,11 @@ def open_history(path: str | Path, *, types: Iterable[type[Fact]] = (), clock: C
     of bytes is text, url-safe base64 as in the payload: ``from_base64(translate(data, '-_', '+/'))`` is the BLOB. What
     is None or absent is NULL.
 
-    *types* are fact classes of the application, by which facts of others are judged as the owner would; *clock* is for
-    tests. Raises ``NotAJournal`` when the folder holds none, ``FormatTooNew`` or ``StoreUnavailable`` when its log
-    cannot be read.
+    *types* are fact classes of the application, by which facts of others are judged as the owner would; their fields
+    are columns although the journal may never have heard of the class. *clock* is for tests.
+
+    Raises ``NotAJournal`` when the folder holds none, ``FormatTooNew`` or ``StoreUnavailable`` when its log cannot be
+    read.
     """
     history = History(Path(path), types=types, clock=clock)
     try:

@@ -500,10 +500,14 @@ class Journal:
     # History
 
     async def sql(self, query: str, parameters: Sequence[object] | None = None) -> Result:
-        """Ask this journal's own history in SQL; waits until DuckDB holds what was committed before. Read-only."""
+        """Ask this journal's own history in SQL; waits until DuckDB holds what was committed before. Read-only.
+
+        Types that were registered since the last window are written down first, so that their fields are columns.
+        """
         from .history import query_owner
 
         self._check_open()
+        await self._engine.record_types()
         return await self._engine.follower.run(lambda database: query_owner(database, query, parameters))
 
     # Peers

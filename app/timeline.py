@@ -96,7 +96,10 @@ def build_timeline(query: FactQuery, by: By, every: Step | None) -> Timeline:
 
 def _fitting_step(query: FactQuery) -> Step:
     condition, parameters = query._condition()
-    rows = query.history.sql(f"SELECT max(at_ms) - min(at_ms) FROM history WHERE {condition}", parameters).fetchall()
+    # Of the facts that are counted: the stamps of others may lie further apart than a number can say.
+    rows = query.history.sql(
+        f"SELECT max(at_ms) - min(at_ms) FROM history WHERE {condition} AND at_time IS NOT NULL", parameters
+    ).fetchall()
     span = rows[0][0] if isinstance(rows[0][0], int) else 0
     return next((step for step, widest in _SPANS.items() if span <= widest), "year")
 

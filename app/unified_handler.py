@@ -392,6 +392,7 @@ class UnifiedHandler:
                 raise UnsupportedIsolation(f"{query.query_id}: {problem}") from problem
             return query_owner(database, self._with_unseen_kinds(query, text), plan.parameters, among=among)
 
+        await self._engine.record_types()
         result = await self._engine.follower.run(ask)
         columns = result.columns
         return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]

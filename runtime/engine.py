@@ -513,6 +513,18 @@ class JournalEngine:
         for model in models:
             self._learn(model)
 
+    async def record_types(self) -> None:
+        """Write down types that were registered since the last window, for whoever asks the history by their fields.
+
+        Nothing happens when there are none, and in a journal without facts: its first window brings them.
+        """
+        self._check_open()
+        if not self.index.fact_count or not (registrations := self.registry.unrecorded()):
+            return
+        await self._commits.wait_for_room()
+        with suppress(StoreUnavailable):  # told where it happened; the history answers what it can
+            await self._copy_forward(registrations, ())
+
     # Facts in: runs of peers
 
     async def ingest(self, runs: Sequence[IncomingRun], *, peer: str = "") -> IngestResult:
@@ -1188,7 +1200,7 @@ class JournalEngine:
                 (),
                 facts,
                 hidden,
-                (),
+                self.registry.unrecorded(),
                 tuple(batch.introduced),
                 [],
                 is_foreign=True,

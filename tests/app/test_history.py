@@ -321,8 +321,9 @@ def test_rows_can_be_had_one_by_one_and_up_to_a_limit(history: History) -> None:
     assert [row[7] for row in first] == [NOON]
     assert first.count() == 1
     assert history.facts(MESSAGE).limit(5).limit(0).fetchall() == []
-    with pytest.raises(HistoryError, match="-1"):
-        history.facts().limit(-1)
+    for odd in (-1, 1.5, "1", True, None):
+        with pytest.raises(HistoryError, match="0 or more rows"):
+            history.facts().limit(odd)  # type: ignore[arg-type]
 
 
 def test_narrowing_twice_keeps_the_narrower(history: History) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from antiphon import Fact, Journal, upcast, view
+from antiphon.app.history import HistoryError, open_history
 from antiphon.facts import AntiphonError, FactError, LocalViolation, PayloadTooLarge, SchemaDrift, domain_fact
 from antiphon.journal import JournalClosed, JournalHeld
 from antiphon.reactive import ReactiveError, Signal, SignalNotFound
@@ -712,3 +713,86 @@ async def test_a_fact_whose_type_cannot_name_its_context_is_refused_and_not_lost
             await journal.commit_all([Nowhere(room="hall"), Nowhere(room="")])
         assert (await journal.sql("select * from history where kind = 'test.nowhere'")).fetchall() == []
         await journal.commit(Nowhere(room="hall"))
+
+
+async def test_who_only_receives_has_typed_columns_too_and_keeps_them(tmp_path: Path) -> None:
+    async with (
+        Journal.open(tmp_path / "ada", author="ada") as ada,
+        Journal.open(tmp_path / "ben", author="ben") as ben,
+    ):
+        await ada.commit(Said(text="hello"))
+        await ada.sync_with(ben)
+        assert await ben.snapshot(texts) == ("hello",)
+        question = "select text from test_said"
+        assert (await ben.sql(question)).fetchall() == [("hello",)]
+        known = "select current_version, schema_hash from fact_types where kind = 'test.said'"
+        expected = [(1, Said.fact_type.schema_hash)]
+        assert (await ben.sql(known)).fetchall() == expected
+    with open_history(tmp_path / "ben") as history:
+        assert history.sql(question).fetchall() == [("hello",)]
+    (tmp_path / "ben" / "journal.duckdb").unlink()
+    async with Journal.open(tmp_path / "ben", author="ben") as ben:
+        assert (await ben.sql(question)).fetchall() == [("hello",)]
+        assert (await ben.sql(known)).fetchall() == expected
+
+
+async def test_a_received_window_brings_the_types_that_were_met_before(tmp_path: Path) -> None:
+    async with (
+        Journal.open(tmp_path / "ada", author="ada") as ada,
+        Journal.open(tmp_path / "ben", author="ben") as ben,
+    ):
+        assert await ben.snapshot(texts) == ()
+        await ada.commit(Said(text="hello"))
+        await ada.sync_with(ben)
+    with open_history(tmp_path / "ben") as history:
+        assert history.sql("select text from test_said").fetchall() == [("hello",)]
+
+
+async def test_a_newer_version_has_its_columns_as_soon_as_it_is_watched(tmp_path: Path) -> None:
+    class First(Fact, kind="test.growing", version=1):
+        text: str
+
+    class Second(Fact, kind="test.growing", version=2, min_version=1):
+        text: str
+        mood: str = "calm"
+
+    @view(Second, initial=())
+    def moods(state: tuple[str, ...], fact: Second) -> tuple[str, ...]:
+        return (*state, fact.mood)
+
+    async with Journal.open(tmp_path / "journal", author="ada") as journal:
+        await journal.commit(First(text="a"))
+        assert await journal.snapshot(moods) == ("calm",)
+        assert (await journal.sql("select text, mood from test_growing")).fetchall() == [("a", "calm")]
+
+    class Other(Fact, kind="test.growing", version=2, min_version=1):
+        text: str
+        colour: str = "red"
+
+    async with Journal.open(tmp_path / "journal", author="ada") as journal:
+        with pytest.raises(SchemaDrift):
+            await journal.commit(Other(text="b"))
+
+
+async def test_asking_an_empty_journal_writes_nothing(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "journal", author="ada") as journal:
+        await journal.snapshot(texts)
+        assert (await journal.sql("select count(*) from history")).fetchall() == [(0,)]
+        assert not list((tmp_path / "journal" / "log").glob("*"))
+
+
+async def test_a_history_makes_columns_of_types_it_is_given(tmp_path: Path) -> None:
+    async with (
+        Journal.open(tmp_path / "ada", author="ada") as ada,
+        Journal.open(tmp_path / "ben", author="ben") as ben,
+    ):
+        await ada.commit(Said(text="hello"))
+        await ada.sync_with(ben)
+        with open_history(tmp_path / "ben") as untyped, pytest.raises(HistoryError, match="text"):
+            untyped.sql("select text from test_said")
+        with open_history(tmp_path / "ben", types=[Said]) as history:
+            assert history.sql("select text from test_said").fetchall() == [("hello",)]
+            await ada.commit(Said(text="again"))
+            await ada.sync_with(ben)
+            assert history.refresh() == 1
+            assert history.sql("select text from test_said").fetchall() == [("hello",), ("again",)]

@@ -261,6 +261,20 @@ async def test_what_is_no_view_and_what_goes_backwards_is_refused(history: Histo
 
 
 @pytest.mark.asyncio
+async def test_a_timeline_is_not_undone_by_stamps_at_the_ends_of_time(tmp_path: Path) -> None:
+    class Stamped(Fact, kind="travel.stamped", version=1, time="at_ms"):
+        at_ms: int
+
+    async with Journal.open(tmp_path / "journal", author="ada") as journal:
+        await journal.commit_all([Stamped(at_ms=at) for at in (-(2**63), 0, 3_600_000, 2**63 - 1)])
+    with open_history(tmp_path / "journal") as history:
+        found = history.timeline(pattern="travel.stamped")
+        assert (found.every, [row[2] for row in found.fetchall()]) == ("minute", [1, 1])
+        assert history.facts("travel.stamped").count() == 4
+        assert "facts" in history._repr_html_()
+
+
+@pytest.mark.asyncio
 async def test_a_timeline_counts_by_kind_author_or_namespace_and_draws_itself(history: History) -> None:
     counted = history.timeline(every="day", query=history.facts("travel.*"))
     assert [row[1:] for row in counted.fetchall()] == [("travel.said", 30)]
