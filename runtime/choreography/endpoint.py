@@ -458,7 +458,8 @@ class Endpoint(Generic[E]):
         """One message of each instance of a family, by instance, in the order in which they arrived.
 
         With *min_responses*, return as soon as so many arrived; what the others still send is discarded when it comes.
-        Fewer after *within_s* seconds: ``InsufficientResponses``, and what did arrive is kept for another try.
+        Fewer after *within_s* seconds, or as soon as too many are gone: ``InsufficientResponses``. What did arrive is
+        kept for another try, whatever this one ended with.
         """
         ways = self._family_ways("recv", family, None)
         needed = len(ways) if min_responses is None else min_responses
@@ -468,12 +469,18 @@ class Endpoint(Generic[E]):
         try:
             if self._on_local is not None:
                 await self.perform_due()
-            with _alone():
-                arrived = await self._arrivals(ways, kind, needed, within_s)
-            if len(arrived) < needed:
+            arrived: dict[str, object] = {}
+            try:
+                with _alone():
+                    await self._arrivals(ways, kind, needed, within_s, arrived)
+                if len(arrived) < needed:
+                    raise InsufficientResponses(expected=needed, received=len(arrived))
+            except BaseException as problem:
                 for sender, message in arrived.items():
                     self._held[sender] = _Held(_way_of(ways, sender).step.label, message, True)
-                raise InsufficientResponses(expected=needed, received=len(arrived))
+                if isinstance(problem, ChannelClosed) and min_responses is not None:
+                    raise InsufficientResponses(expected=needed, received=len(arrived)) from problem
+                raise
             for way in ways:
                 if way.step.partner not in arrived:
                     self._owed.setdefault(way.step.partner, deque()).append((way.step.label, way.is_message))
@@ -738,35 +745,45 @@ class Endpoint(Generic[E]):
         return message
 
     async def _arrivals(
-        self, ways: Iterable[Way], kind: type[object] | None, needed: int, within_s: float | None
-    ) -> dict[str, object]:
-        arrived: dict[str, object] = {}
+        self,
+        ways: Collection[Way],
+        kind: type[object] | None,
+        needed: int,
+        within_s: float | None,
+        arrived: dict[str, object],
+    ) -> None:
+        """Fill *arrived* until it is enough or the time is over. Raises ``ChannelClosed`` when too many are gone."""
         if self._foreign_clocks():
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     await self._arrive_one_by_one({way.step.partner: way for way in ways}, kind, needed, arrived)
-            return arrived
-        is_enough = asyncio.Event()
+            return
+        is_decided = asyncio.Event()
+        gone: list[ChannelClosed] = []
 
         async def wait_for(way: Way) -> None:
             sender = way.step.partner
-            found = await self._next_way(sender, {way.step.label: way})
-            arrived[sender] = await self._message(found, kind)
-            if len(arrived) >= needed:
-                is_enough.set()
+            try:
+                found = await self._next_way(sender, {way.step.label: way})
+                arrived[sender] = await self._message(found, kind)
+            except ChannelClosed as problem:
+                gone.append(problem)
+            if len(arrived) >= needed or len(ways) - len(gone) < needed:
+                is_decided.set()
 
         async with asyncio.TaskGroup() as group:
             waiting = [group.create_task(wait_for(way)) for way in ways]
             try:
                 async with asyncio.timeout(within_s) as limit:
-                    await is_enough.wait()
+                    await is_decided.wait()
             except TimeoutError:
                 if not limit.expired():
                     raise
             finally:
                 for task in waiting:
                     task.cancel()
-        return arrived
+        if len(ways) - len(gone) < needed:
+            raise gone[0]
 
     async def _arrive_one_by_one(
         self, ways: dict[str, Way], kind: type[object] | None, needed: int, arrived: dict[str, object]

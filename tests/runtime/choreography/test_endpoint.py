@@ -847,6 +847,28 @@ def test_too_few_responses_are_told_and_kept_for_another_try() -> None:
     virtual_time.run(scenario())
 
 
+def test_an_instance_that_is_gone_does_not_keep_the_others_from_being_enough() -> None:
+    async def scenario() -> None:
+        chair, voters = poll()
+        await chair.broadcast("Voter", Labelled("Ask", None))
+        for voter in voters:
+            await voter.recv("Chair")
+        await voters[0].send("Chair", {"yes": True}, label="Vote")
+        await voters[1].cancel()
+        everybody = asyncio.ensure_future(chair.gather("Voter"))
+        with pytest.raises(ChannelClosed):
+            await everybody
+        with pytest.raises(InsufficientResponses, match="of the 4") as told:
+            await chair.gather("Voter", min_responses=4)
+        assert isinstance(told.value.__cause__, ChannelClosed)
+        enough = asyncio.ensure_future(chair.gather("Voter", min_responses=2))
+        await asyncio.sleep(0)
+        await voters[3].send("Chair", {"yes": False}, label="Vote")
+        assert await enough == {"Voter[0]": {"yes": True}, "Voter[3]": {"yes": False}}
+
+    run(scenario)
+
+
 RELAY = compile_choreography(
     """\
 protocol Relay =
