@@ -196,6 +196,7 @@ class GuardBook:
         """Which envelopes were received and taken in."""
         for note in notes:
             self.apply(note)
+        self._former = frozenset(self._letters)
 
     # Looking
 
@@ -230,6 +231,11 @@ class GuardBook:
     def letters(self) -> tuple[Letter, ...]:
         """What is durable and has not left yet, oldest first."""
         return tuple(self._letters.values())
+
+    @property
+    def former_letters(self) -> tuple[Letter, ...]:
+        """Those of them that earlier lives put there."""
+        return tuple(letter for letter in self._letters.values() if letter.envelope_id in self._former)
 
     @property
     def metadata(self) -> Mapping[str, str]:

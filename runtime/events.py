@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -33,22 +33,35 @@ _correlation: ContextVar[str] = ContextVar("antiphon_correlation", default="")
 
 
 def correlate(correlation_id: str) -> Callable[[], None]:
-    """Let events of this task and its children carry *correlation_id*; the result undoes it."""
+    """Let events of this task and its children carry *correlation_id*; the result undoes it.
+
+    What a guard does for a request carries it along: its decision, its charges, and its envelope until that has left.
+    """
     token = _correlation.set(correlation_id)
     return lambda: _correlation.reset(token)
 
 
+def correlated() -> str:
+    """What events that are made here and now carry; nothing, if nobody said."""
+    return _correlation.get()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeEvent:
-    """Something that happened; every field of a family is required, and a missing one is a ``TypeError``."""
+    """Something that happened; every field of a family is required, and a missing one is a ``TypeError``.
+
+    ``correlation_id`` is that of the task which made it (``correlate``), or nothing.
+    """
 
     name: ClassVar[str] = "runtime.event"
+    correlation_id: str = field(default_factory=correlated)
 
     def data(self) -> dict[str, str]:
         """The fields, and the correlation id if there is one."""
         found = {each.name: str(getattr(self, each.name)) for each in fields(self)}
-        correlation = _correlation.get()
-        return {"event": self.name, **found, **({"correlation_id": correlation} if correlation else {})}
+        if not self.correlation_id:
+            del found["correlation_id"]
+        return {"event": self.name, **found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from antiphon.journal import JournalClosed
 from antiphon.journal.guard_book import GuardBook, Letter, done_note
 
 from ..engine import JournalEngine
-from ..events import EnvelopeDelayed, EnvelopeSent, ServiceStory, kind_of
+from ..events import EnvelopeDelayed, EnvelopeSent, ServiceStory, correlate, correlated, kind_of
 from ..resilience.budget import Timing
 from ..resilience.delays import Delays, ExponentialWithJitter
 from .listener import Listener
@@ -44,7 +44,8 @@ class Outbox:
         self._timing = timing or Timing()
         self._delays = delays or ExponentialWithJitter()
         self._on_problem = Listener(engine, on_problem)
-        self._queues: dict[str, deque[Letter]] = {}
+        # With what the events of each carry.
+        self._queues: dict[str, deque[tuple[Letter, str]]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._drained = asyncio.Event()
         self._drained.set()
@@ -69,12 +70,14 @@ class Outbox:
             return  # it stays in the book, for whoever starts or sends it
         queue = self._queues.get(letter.to)
         if queue is not None:
-            queue.append(letter)
+            queue.append((letter, correlated()))
             return
-        self._queues[letter.to] = deque((letter,))
+        self._queues[letter.to] = deque(((letter, correlated()),))
         self._drained.clear()
+        undo = correlate("")  # it serves others after this one
         task = self._group.create_task(self._serve(letter.to), name=f"outbox:{letter.to}")
         self._story.follow(task, "destination")
+        undo()
 
     async def drained(self) -> None:
         """Return when nothing waits to be sent."""
@@ -84,7 +87,8 @@ class Outbox:
         queue = self._queues[to]
         attempt = 0
         while queue:
-            letter = queue[0]
+            letter, correlation = queue[0]
+            correlate(correlation)
             try:
                 await self._deliver(letter)
             except AntiphonError as problem:

@@ -15,7 +15,7 @@ from antiphon.journal import InsufficientBudget, LeakageExceeded, StoreUnavailab
 from antiphon.journal.guard_book import Charge, GuardBook, Letter, OutboxFull, PlanEntry, Revealed, plans_note
 
 from ..engine import JournalEngine
-from ..events import EnvelopeQueued, FlowCharged, LeakageNoted
+from ..events import EnvelopeQueued, FlowCharged, LeakageNoted, correlate, correlated
 from .commands import (
     Appended,
     AppendJournal,
@@ -142,13 +142,16 @@ class ProductionEffectInterpreter:
         plan_ids = [plan_id for each in taken for plan_id in each.entry.plan_ids]
         facts = taken[0].facts if len(taken) == 1 else [fact for each in taken for fact in each.facts]
         waiter = asyncio.get_running_loop().create_future()
+        correlation = correlated()
         self._in_flight.update(dict.fromkeys(plan_ids, waiter))
 
         def end(is_durable: bool) -> None:
             for plan_id in plan_ids:
                 del self._in_flight[plan_id]
+            undo = correlate(correlation)  # the log's thread calls, which knows of no request
             for each in taken:
                 self._end(each, is_durable=is_durable)
+            undo()
             waiter.set_result(None)
 
         def note_offered() -> None:

@@ -47,6 +47,7 @@ class ProtocolGuard:
         self._facts = dict(facts or {})
         self._peer_of = peer_of
         self._letters: dict[int, str] = {}
+        self._is_alone = False
         unknown = {name for _, each in table.items() for name in each.facts_after} - set(self._facts)
         if unknown:
             raise LocalViolation(f"{table.protocol_name} records {sorted(unknown)}; give the guard what makes them")
@@ -56,6 +57,8 @@ class ProtocolGuard:
         found = self._table.find(MessageKey(request.role, request.label, request.to))
         if found is None:
             raise GuardDenied(f"unguarded-message: {request.role} -> {request.to} : {request.label} is in no table")
+        if not self._is_alone:
+            self._forget_former()
         try:
             done = await self._guard.guarded(self.request_for(request, found))
         except (GuardRefused, InterpreterError) as problem:
@@ -79,9 +82,12 @@ class ProtocolGuard:
             await note_left(self._guard.engine, letter)
 
     async def forget_former(self) -> int:
-        """Let go of what sessions of earlier lives had not sent; how many messages that were."""
-        mine = set(self._letters.values())
-        former = [each for each in self._guard.book.letters if _is_of_session(each) and each.envelope_id not in mine]
+        """Let go of what sessions of earlier lives had not sent, as the first send does; how many those were."""
+        return self._forget_former()
+
+    def _forget_former(self) -> int:
+        self._is_alone = True
+        former = [each for each in self._guard.book.former_letters if _is_of_session(each)]
         for letter in former:
             self._guard.book.finish(letter.envelope_id)
         if former:

@@ -261,19 +261,33 @@ def _text_of(line: bytes) -> str:
 
 # Planted bugs
 
-GUARD_BUGS: dict[str, tuple[str, Callable[[], list[Any]]]] = {}
-"""Every planted bug of guarded sending by name: in words, and how it gets into the code."""
+
+class GuardBug(NamedTuple):
+    """A planted bug: in words, what a run says that was harmed by it, and how it gets into the code."""
+
+    sentence: str
+    symptom: str
+    plant: Callable[[], list[Any]]
+
+
+GUARD_BUGS: dict[str, GuardBug] = {}
+"""Every planted bug of guarded sending by name."""
 
 
 def hunt_guarded(name: str, *, seeds: int = 3) -> tuple[int, Point | None, str] | None:
-    """Plant a bug and die at every point until it is found: seed, point and what was said; None when it is not."""
+    """Plant a bug and die at every point until it is found: seed, point and what was said; None when it is not.
+
+    It is found when a run tells the bug's own symptom: what else it breaks on the way does not count.
+    """
+    symptom = GUARD_BUGS[name].symptom
     for seed in range(seeds):
         whole = run_guarded(seed)
         for point in (None, *points_of(whole)):
             with planted_in_guards(name):
                 outcome = run_guarded(seed, point)
-            if outcome.problems and not run_guarded(seed, point).problems:
-                return seed, point, outcome.problems[0]
+            told = [problem for problem in outcome.problems if symptom in problem]
+            if told and not run_guarded(seed, point).problems:
+                return seed, point, told[0]
     return None
 
 
@@ -281,14 +295,14 @@ def hunt_guarded(name: str, *, seeds: int = 3) -> tuple[int, Point | None, str] 
 def planted_in_guards(name: str) -> Iterator[None]:
     """While this lasts the code has the bug."""
     with ExitStack() as stack:
-        for each in GUARD_BUGS[name][1]():
+        for each in GUARD_BUGS[name].plant():
             stack.enter_context(each)
         yield
 
 
-def _bug(sentence: str) -> Callable[[Callable[[], list[Any]]], Callable[[], list[Any]]]:
+def _bug(sentence: str, symptom: str) -> Callable[[Callable[[], list[Any]]], Callable[[], list[Any]]]:
     def add(plant: Callable[[], list[Any]]) -> Callable[[], list[Any]]:
-        GUARD_BUGS[plant.__name__.removeprefix("_")] = (sentence, plant)
+        GUARD_BUGS[plant.__name__.removeprefix("_")] = GuardBug(sentence, symptom, plant)
         return plant
 
     return add
@@ -314,33 +328,33 @@ def _written_late(part: str) -> list[Any]:
     ]
 
 
-@_bug("the outbox is written in a later frame than the plan")
+@_bug("the outbox is written in a later frame than the plan", "arrived, and")
 def _outbox_in_a_later_frame() -> list[Any]:
     return _written_late("letters")
 
 
-@_bug("the charge is written in another frame than its facts")
+@_bug("the charge is written in another frame than its facts", "were charged for")
 def _charge_in_another_frame() -> list[Any]:
     return _written_late("charges")
 
 
-@_bug("what is revealed is written in another frame than its facts")
+@_bug("what is revealed is written in another frame than its facts", "bits are on record")
 def _leak_in_another_frame() -> list[Any]:
     return _written_late("leaks")
 
 
-@_bug("the facts are committed before the frame of their charge")
+@_bug("the facts are committed before the frame of their charge", "arrived, and")
 def _facts_in_an_earlier_frame() -> list[Any]:
     noted = JournalEngine.commit_noted
 
-    async def mutant(self: Any, facts: Any, note: Any, *, on_end: Any, flush: bool = False) -> Any:
+    async def mutant(self: Any, facts: Any, note: Any, **others: Any) -> Any:
         await self.commit(facts, flush=True)
-        return await noted(self, (), note, on_end=on_end, flush=flush)
+        return await noted(self, (), note, **others)
 
     return [patch.object(JournalEngine, "commit_noted", mutant)]
 
 
-@_bug("an envelope is noted as left before it has left")
+@_bug("an envelope is noted as left before it has left", "arrived, and")
 def _settled_before_sent() -> list[Any]:
     begin = Outbox.__init__
 
@@ -358,7 +372,7 @@ def _settled_before_sent() -> list[Any]:
     return [patch.object(Outbox, "__init__", mutant), patch("antiphon.runtime.guards.outbox.note_left", note_nothing)]
 
 
-@_bug("an envelope leaves before its plan is durable")
+@_bug("an envelope leaves before its plan is durable", "arrived, and")
 def _sent_before_durable() -> list[Any]:
     write = ProductionEffectInterpreter.write
 
@@ -374,7 +388,7 @@ def _sent_before_durable() -> list[Any]:
     return [patch.object(ProductionEffectInterpreter, "write", mutant)]
 
 
-@_bug("an envelope has another id whenever it is sent")
+@_bug("an envelope has another id whenever it is sent", "came under two ids")
 def _new_id_each_time() -> list[Any]:
     begin = Outbox.__init__
 
@@ -388,7 +402,7 @@ def _new_id_each_time() -> list[Any]:
     return [patch.object(Outbox, "__init__", mutant)]
 
 
-@_bug("the chain of receipts begins anew with each life")
+@_bug("the chain of receipts begins anew with each life", "two receipts of number")
 def _receipts_begin_anew() -> list[Any]:
     take = GuardBook._take_receipts
 
@@ -401,7 +415,7 @@ def _receipts_begin_anew() -> list[Any]:
     return [patch.object(GuardBook, "_take_receipts", mutant)]
 
 
-@_bug("nobody notes that an envelope has left")
+@_bug("nobody notes that an envelope has left", "are noted as left")
 def _never_settled() -> list[Any]:
     async def note_nothing(engine: JournalEngine, letter: Letter) -> None:
         engine.guard_book.finish(letter.envelope_id)
@@ -409,7 +423,7 @@ def _never_settled() -> list[Any]:
     return [patch("antiphon.runtime.guards.outbox.note_left", note_nothing)]
 
 
-@_bug("a plan that comes again counts as new")
+@_bug("a plan that comes again counts as new", "committed twice")
 def _plans_forgotten() -> list[Any]:
     take = GuardBook._take
 
@@ -420,7 +434,7 @@ def _plans_forgotten() -> list[Any]:
     return [patch.object(GuardBook, "_take", mutant)]
 
 
-@_bug("what earlier lives wrote down is not read")
+@_bug("what earlier lives wrote down is not read", "were charged for")
 def _account_not_read() -> list[Any]:
     begin = GuardBook.__init__
 

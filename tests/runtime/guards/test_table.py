@@ -173,6 +173,30 @@ async def test_what_a_former_session_had_not_sent_is_let_go(open_journal: OpenJo
             assert len(guard.book.letters) == 1
 
 
+@pytest.mark.asyncio
+async def test_what_sessions_of_this_life_are_sending_stays_whoever_else_begins(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    make = {"response_sent": lambda request: kit.HasLeft(text=request.label)}
+    rights = HeldCapabilities("secure_request:send_request", "secure_request:send_response")
+    request = kit.guard_request(MessageKey("Client", "Ask", "Server"))
+    async with open_journal() as journal:
+        guard = EffectGuard(journal.engine, capabilities=rights)
+        await ProtocolGuard(guard, build_guard_table(SECURE), context="home", authority="ada", facts=make).admit(
+            request
+        )
+        assert len(guard.book.letters) == 1
+    async with open_journal() as journal:
+        guard = EffectGuard(journal.engine, capabilities=rights)
+        ports = [
+            ProtocolGuard(guard, build_guard_table(SECURE), context="home", authority="ada", facts=make) for _ in "ab"
+        ]
+        for count, port in enumerate(ports, 1):
+            await port.admit(request)
+            assert len(guard.book.letters) == count, "the former life's is let go, this one's are not"
+        assert await ports[0].forget_former() == 0
+
+
 def test_a_fact_that_nothing_makes_is_noticed_at_once() -> None:
     with pytest.raises(ValueError, match="response_sent"):
         ProtocolGuard(SimpleNamespace(), build_guard_table(SECURE), context="home", authority="ada")  # type: ignore[arg-type]

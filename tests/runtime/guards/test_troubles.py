@@ -19,7 +19,7 @@ from antiphon.journal.frame import LocalNote
 from antiphon.journal.guard_book import GuardLimits, Letter
 from antiphon.journal.lattices.counters import GCounter
 from antiphon.runtime.engine import JournalEngine
-from antiphon.runtime.events import RingSink, RuntimeEvent
+from antiphon.runtime.events import RingSink, RuntimeEvent, correlate, correlated
 from antiphon.runtime.guards.commands import GuardRefused, InterpreterError, LeakClaim, SendRequest, StoreMetadata
 from antiphon.runtime.guards.guard import EffectGuard, Guarded, OwnerCapabilities
 from antiphon.runtime.guards.ingress import (
@@ -246,3 +246,30 @@ async def test_what_is_taken_in_while_a_file_is_sealed_is_a_repeat_after_a_resta
         with pytest.raises(IngressRejected) as rejected:
             IngressVerifier(POLICY, window=journal.engine.guard_book.replays).receive(data)
         assert rejected.value.check is IngressCheck.REPLAY_FRESHNESS
+
+
+async def test_a_correlation_follows_each_request_until_its_envelope_has_left(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    seen: list[str] = []
+
+    async def deliver(letter: Letter) -> None:
+        seen.append(f"{letter.data.decode()} {correlated()}")
+
+    ring = RingSink()
+    async with open_journal(sinks=(ring,)) as journal:
+
+        async def ask(number: int) -> None:
+            correlate(f"r{number}")
+            await guard.guarded(kit.request(f"{number}", leaks=(LeakClaim("External", 1),)))
+
+        guard = EffectGuard(journal.engine, capabilities=OwnerCapabilities(), deliver=deliver)
+        async with guard, asyncio.timeout(20):
+            await asyncio.gather(*(asyncio.create_task(ask(number)) for number in range(3)))
+            await guard.drained()
+    steps = ["guard.decided", "guard.flow.charged", "guard.leakage.recorded", "guard.envelope.queued"]
+    for number in range(3):
+        found = [each.name for each in ring.events if each.data().get("correlation_id") == f"r{number}"]
+        assert found == [*steps, "guard.envelope.sent"]
+    assert seen == ["0 r0", "1 r1", "2 r2"]
+    assert "correlation_id" not in ring.events[-1].data()
