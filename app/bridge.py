@@ -197,6 +197,13 @@ class JournalBridge:
         view = self._journal.engine.views.awake_view(CHAT_VIEW_ID)
         return view.find_message(context_id, channel_id, message_id) if isinstance(view, ChatSignalView) else None
 
+    def messages_before(self, context_id: str, channel_id: str, message_id: str, count: int, /) -> tuple[Message, ...]:
+        """The messages before that one, oldest first, read back from the log."""
+        view = self._journal.engine.views.awake_view(CHAT_VIEW_ID)
+        if not isinstance(view, ChatSignalView):
+            return ()
+        return view.messages_before(context_id, channel_id, message_id, count)
+
     async def erase(self, fact_ids: Sequence[str], /, *, reason: str) -> tuple[str, ...]:
         """Take back what facts say."""
         with _told("erase"):

@@ -27,6 +27,7 @@ from antiphon.reactive import (
     Update,
     open_stream,
 )
+from antiphon.views.chat_state import MESSAGE_COUNT_MAX, Message
 from antiphon.views.signals import (
     CHAT_SIGNAL,
     CONTACTS_SIGNAL,
@@ -44,6 +45,9 @@ from .planning import Plan, Situation, plan
 from .runtime_bridge import Judgement, RuntimeBridge
 
 T = TypeVar("T")
+
+# Two screens of a small terminal or of a phone's page.
+PAGE_COUNT = 100
 
 # As long as a person waits before believing that nothing happens.
 OPERATION_TIMEOUT_S = 30.0
@@ -283,6 +287,23 @@ class AppCore:
     def read(self, signal: Signal[T]) -> T:
         """The current value. Raises ``SignalNotFound``."""
         return self.hub.read(signal)
+
+    def messages_before(
+        self, message_id: str, *, channel_id: str, context_id: str | None = None, count: int = PAGE_COUNT
+    ) -> tuple[Message, ...]:
+        """The up to *count* messages before that one, oldest first: what a screen shows when one scrolls further back.
+
+        A snapshot holds the newest 500 of a channel; this reads older ones from the log, as they are now (they do not
+        follow what comes later). Empty at the beginning. Raises ``IntentError`` for a channel that is not open, and for
+        a count that is not 1 to 500.
+        """
+        self._check_open("messages-before")
+        if not 1 <= count <= MESSAGE_COUNT_MAX:
+            raise IntentError("validation", f"a page has 1 to {MESSAGE_COUNT_MAX} messages; got {count}")
+        channel = self.read(CHAT_SIGNAL).channel(channel_id, context_id=context_id)
+        if channel is None:
+            raise IntentError("validation", f"no channel {channel_id!r:.100} is open here")
+        return self.runtime.messages_before(channel.context_id, channel.id, message_id, count)
 
     def subscribe(self, signal: Signal[T], *, policy: str = "latest") -> SignalStream[T]:
         """Follow a signal: the current value, then every update; ``latest`` is what a screen wants.

@@ -153,6 +153,10 @@ class OfflineBridge:
         """A visible message, however old."""
         return None if self._chat is None else self._chat.find_message(context_id, channel_id, message_id)
 
+    def messages_before(self, context_id: str, channel_id: str, message_id: str, count: int, /) -> tuple[Message, ...]:
+        """The messages before that one, oldest first."""
+        return () if self._chat is None else self._chat.messages_before(context_id, channel_id, message_id, count)
+
     async def erase(self, fact_ids: Sequence[str], /, *, reason: str) -> tuple[str, ...]:
         """Raises ``NoAgent``."""
         _need_runtime("erase")

@@ -335,7 +335,9 @@ def _mark_read(intent: ask.MarkRead, now: Situation) -> Plan:
     channel = _find_channel(intent, now)
     wanted = frozenset(intent.message_ids)
     shown = now.chat.messages_in(channel.id, context_id=channel.context_id)
-    unread = [each for each in shown if not each.is_own and not each.is_read and (not wanted or each.id in wanted)]
+    seen = [each for each in shown if not wanted or each.id in wanted]
+    older = [_find_message(each, channel, now) for each in sorted(wanted - {message.id for message in seen})]
+    unread = [each for each in (*seen, *older) if each is not None and not each.is_own and not each.is_read]
     return Plan(tuple(_read(channel, each, now) for each in unread), channel.id)
 
 

@@ -1,8 +1,8 @@
 """``RuntimeBridge``: all that `AppCore` asks of what is behind it, so that no front end depends on a runtime.
 
 A protocol and its values; nothing here acts. ``app/bridge.py`` is the one over a journal, ``app/offline_bridge.py``
-the one for when there is none. Members up to ``find_message`` every bridge answers; the rest are `RUNTIME_OPERATIONS`,
-which need a runtime: without one each raises ``NoAgent``.
+the one for when there is none. Members up to ``messages_before`` every bridge answers; the rest are
+`RUNTIME_OPERATIONS`, which need a runtime: without one each raises ``NoAgent``.
 """
 
 from __future__ import annotations
@@ -126,6 +126,10 @@ class RuntimeBridge(Protocol):
 
     def find_message(self, context_id: str, channel_id: str, message_id: str, /) -> Message | None:
         """A visible message however old it is; None for one that nobody would see."""
+        ...
+
+    def messages_before(self, context_id: str, channel_id: str, message_id: str, count: int, /) -> tuple[Message, ...]:
+        """The visible messages before that one, oldest first, however old they are; none before an unknown one."""
         ...
 
     async def erase(self, fact_ids: Sequence[str], /, *, reason: str) -> tuple[str, ...]:

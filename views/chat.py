@@ -56,7 +56,7 @@ from .finality import Finality
 from .gate import ChannelGate
 from .homes_state import Conduct, Home, HomesState, Kick, Pin, Sanction, Standing
 from .kept_state import KeptShape, KeptView
-from .merging import merge_logs, roots_of
+from .merging import merge_logs, messages_before, roots_of
 from .message_entry import Recall, entry_of, place_of_import, said_entry
 from .message_log import MessageLog, _Edits
 from .opening import Opener
@@ -187,11 +187,22 @@ class ChatSignalView(KeptView):
 
     def find_message(self, context_id: str, channel_id: str, message_id: str) -> Message | None:
         """A visible message of a channel or of those that were merged into it, also one too old to be shown; O(1)."""
-        key = (context_id, channel_id)
-        own = [self._folds[key]] if key in self._folds else []
-        logs = [fold.log for fold in (*own, *self._merged.get(key, ()))]
+        logs = self._logs_of(context_id, channel_id)
         found = (log.find(message_id, [other for other in logs if other is not log]) for log in logs)
         return next((message for message in found if message is not None), None)
+
+    def messages_before(self, context_id: str, channel_id: str, message_id: str, count: int) -> tuple[Message, ...]:
+        """The *count* messages before that one, oldest first, however old, as they are now; O(count).
+
+        What is packed is read back. Fewer at the beginning of a channel; none before a message that nobody knows.
+        """
+        logs = self._logs_of(context_id, channel_id)
+        return messages_before(logs[0], logs[1:], message_id, count) if logs else ()
+
+    def _logs_of(self, context_id: str, channel_id: str) -> list[MessageLog]:
+        key = (context_id, channel_id)
+        own = [self._folds[key]] if key in self._folds else []
+        return [fold.log for fold in (*own, *self._merged.get(key, ()))]
 
     def agreement_of(self, fact: Fact) -> Agreement:
         """How sure a fact of a channel is, by what was folded so far; provisional for what is about no known channel.

@@ -68,3 +68,18 @@ def merge_logs(root: MessageLog, others: Sequence[MessageLog]) -> MergedMessages
             visible -= 1
             unread -= not message.is_read
     return MergedMessages(tuple(kept.values())[-MESSAGE_COUNT_MAX:], visible, unread)
+
+
+def messages_before(root: MessageLog, others: Sequence[MessageLog], message_id: str, count: int) -> tuple[Message, ...]:
+    """The newest *count* messages before that one, each once, oldest first; none before one that nobody knows."""
+    logs = (root, *others)
+    stamp = next((found for log in logs if (found := log.stamp_of(message_id)) is not None), None)
+    if stamp is None:
+        return ()
+    said = [(*pair, log) for log in logs for pair in log.before(stamp, count)]
+    said = [each for each in said if root.hidden_until is None or each[0][0] > root.hidden_until]
+    page: dict[str, Message] = {}
+    for entry, message, home in sorted(said, key=itemgetter(0)):
+        if message.id not in page and not any(log.is_taken_back(message.id, entry[AUTHOR]) for log in logs):
+            page[message.id] = home.with_words_of((log for log in logs if log is not home), entry, message)
+    return tuple(page.values())[-count:]

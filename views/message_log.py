@@ -621,14 +621,34 @@ class MessageLog:
         found = self._find_packed(message_id)
         if found is None or self._packed is None or not self._packed.is_visible(found[0]):
             return None
-        marks, drawn = self._packed.marks_of(found[0]), self._draw(found[1])
+        return self.with_words_of(others, found[1], self._draw_packed(self._packed, *found))
+
+    def _draw_packed(self, packed: PackedMessages, row: int, entry: MessageEntry) -> Message:
+        marks, drawn = packed.marks_of(row), self._draw(entry)
         is_read_by_others = drawn.is_own and bool(marks.readers)
-        marked = drawn._replace(
+        return drawn._replace(
             is_read=drawn.is_read or marks.is_read,
             read_by=tuple(sorted(marks.readers)),
             delivery_status=higher_state(drawn.delivery_status, _RANKS[_READ if is_read_by_others else marks.rank]),
         )
-        return self.with_words_of(others, found[1], marked)
+
+    def stamp_of(self, message_id: str) -> Stamp | None:
+        """Where a message stands, shown or not; None for one that never came."""
+        entry = self._entries.get(message_id)
+        if entry is None and (packed := self._find_packed(message_id)) is not None:
+            entry = packed[1]
+        return None if entry is None else entry[:3]
+
+    def before(self, stamp: Stamp, count: int) -> list[tuple[MessageEntry, Message]]:
+        """The newest *count* visible messages below *stamp*, oldest first; packed ones are read back."""
+        place = bisect_left(self._order, stamp)
+        found = [(entry, self._draw(entry)) for entry in self._order[max(0, place - count) : place]]
+        packed = self._packed
+        if packed is None or len(found) == count:
+            return found
+        rows = packed.before(stamp, count - len(found))
+        old = zip(rows, packed.recall_all(rows), strict=True)
+        return [(entry, self._draw_packed(packed, row, entry)) for row, entry in old if entry is not None] + found
 
     # For channels that become one
 

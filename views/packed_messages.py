@@ -219,6 +219,11 @@ class PackedMessages:
         """The newest visible rows, oldest first."""
         return list(self._order[-count:]) if count else []
 
+    def before(self, stamp: Stamp, count: int) -> list[int]:
+        """The newest *count* visible rows that stand below *stamp*, oldest first; O(log rows) and *count*."""
+        place = bisect_left(self._order, True, key=lambda row: not self._is_below(row, stamp))
+        return list(self._order[max(0, place - count) : place])
+
     def rows_until(self, at: int) -> list[int]:
         """The visible rows that were said up to then."""
         return list(self._order[: bisect_right(self._order, at, key=self.at_of)])

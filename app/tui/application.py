@@ -5,6 +5,7 @@ Holds no state but which channel is open. Belongs to the core's loop: ``await Te
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import ClassVar, Protocol
 
 from rich.text import Text
@@ -16,7 +17,7 @@ from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 from antiphon.app.acknowledged import ACKNOWLEDGED_SIGNAL
 from antiphon.app.core import AppCore
 from antiphon.app.intent_errors import IntentError
-from antiphon.app.intents import Intent, MarkRead
+from antiphon.app.intents import READ_COUNT_MAX, Intent, MarkRead
 from antiphon.app.runtime_bridge import RuntimeBridge
 from antiphon.app.typed_lines import Errand, Help, Place, read_line
 from antiphon.reactive import ERROR_SIGNAL, SYNC_STATUS_SIGNAL
@@ -80,6 +81,7 @@ class TerminalApp(App[None]):
     def __init__(self, core: AppCore) -> None:
         super().__init__()
         self._core = core
+        self._older: tuple[ChannelKey, tuple[Message, ...]] | None = None  # what was scrolled back to, as it was then
         self._marked: set[tuple[ChannelKey, str]] = set()  # what was said to be read and does not show so yet
 
     @property
@@ -148,7 +150,28 @@ class TerminalApp(App[None]):
         """Leaf through the answer, when it is too long to be seen at once; else through what was said."""
         answers = self.query_one("#answers", VerticalScroll)
         leafed: VerticalScroll | LinesPane[ChatState] = answers if answers.max_scroll_y else self._messages
+        if leafed is self._messages and step < 0 and leafed.scroll_offset.y == 0:
+            self._go_back()
         (leafed.scroll_page_down if step > 0 else leafed.scroll_page_up)(animate=False)
+
+    def _go_back(self) -> None:
+        """Show what was said before the oldest message that is shown; who reads stays where they are."""
+        key = self.channel
+        if key is None:
+            return
+        older = self._older_of(key)
+        shown = (*older, *self._core.read(CHAT_SIGNAL).messages[key])
+        if not shown:
+            return
+        page = self._core.messages_before(shown[0].id, channel_id=key.channel_id, context_id=key.context_id)
+        if page:
+            self._older = (key, (*page, *older))
+            height = self._messages.virtual_size.height
+            self._messages.redraw()
+            self._messages.scroll_to(y=self._messages.virtual_size.height - height, animate=False)
+
+    def _older_of(self, key: ChannelKey | None) -> tuple[Message, ...]:
+        return self._older[1] if self._older is not None and self._older[0] == key else ()
 
     def action_focus_line(self) -> None:
         """Go where one types."""
@@ -209,17 +232,18 @@ class TerminalApp(App[None]):
 
     def _items_of(self, state: ChatState) -> list[Message | str]:
         acknowledged = self._core.read(ACKNOWLEDGED_SIGNAL)
-        return message_items(state, self.query_one("#channels", SignalChoice).chosen, acknowledged)
+        chosen = self.query_one("#channels", SignalChoice).chosen
+        return message_items(state, chosen, acknowledged, self._older_of(self.channel))
 
     def _mark_read(self) -> None:
         """What is on the screen of somebody who looks is read."""
         key = self.channel
         if key is None or not self.app_focus:
             return
-        shown = self._core.read(CHAT_SIGNAL).messages[key]
+        shown = (*self._older_of(key), *self._core.read(CHAT_SIGNAL).messages[key])
         unread = {(key, each.id) for each in shown if not each.is_own and not each.is_read}
         self._marked &= unread
-        fresh = unread - self._marked
+        fresh = set(islice(unread - self._marked, READ_COUNT_MAX))
         if fresh:
             self._marked |= fresh
             self.run_worker(self._say_read(key, fresh))

@@ -46,16 +46,24 @@ NO_CHANNEL = "No channel is open. /create NAME makes one, /help lists what else 
 
 
 def message_items(
-    state: ChatState, channel_key: str | None, acknowledged: Acknowledged | None = None
+    state: ChatState,
+    channel_key: str | None,
+    acknowledged: Acknowledged | None = None,
+    older: Sequence[Message] = (),
 ) -> list[Message | str]:
-    """The chosen channel: a line about it, and what is shown of what was said, with what peers acknowledged."""
+    """The chosen channel: a line about it, and what is shown of what was said, with what peers acknowledged.
+
+    *older* are those before, which somebody scrolled back to.
+    """
     key = next((each for each in state.channels if key_text(each) == channel_key), None)
     if key is None:
         return [NO_CHANNEL]
-    channel, messages = state.channels[key], state.messages[key]
+    channel, newest = state.channels[key], state.messages[key]
+    known = {message.id for message in newest}
+    messages = (*(each for each in older if each.id not in known), *newest)
     title = f"{channel.name} · {channel.topic}" if channel.topic else channel.name
-    if channel.has_more:
-        title += f" · {channel.message_count - len(messages):,} earlier messages"
+    if channel.message_count > len(messages):
+        title += f" · {channel.message_count - len(messages):,} earlier messages (page up)"
     return [title, *(messages if acknowledged is None else map(acknowledged.marked, messages))]
 
 

@@ -5,7 +5,7 @@ Decides nothing: it wires the core's signals and intents to the site, and ends a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
@@ -110,7 +110,14 @@ class WebServer:
 
     def _build(self, address: Callable[[], WebAddress]) -> Guard:
         feeds = MappingProxyType({"main": self._main, "inspector": self._inspect})
-        return build_site(feeds, self._submit, address=address, token=self._token, patience=self._patience)
+        return build_site(
+            feeds,
+            self._submit,
+            earlier=self._earlier,
+            address=address,
+            token=self._token,
+            patience=self._patience,
+        )
 
     def _end(self) -> None:
         """End every stream; else the server would wait for browsers that never leave."""
@@ -162,6 +169,15 @@ class WebServer:
 
     async def _submit(self, name: str, fields: Mapping[str, object]) -> Mapping[str, object]:
         return (await self._core.submit(read_intent(name, fields))).to_json()
+
+    def _earlier(self, asked: Mapping[str, str]) -> Sequence[Mapping[str, object]]:
+        missing = [name for name in ("context_id", "channel_id", "before") if not asked.get(name)]
+        if missing:
+            raise IntentError("validation", f"say which messages: {', '.join(missing)} is missing from the query")
+        found = self._core.messages_before(
+            asked["before"], channel_id=asked["channel_id"], context_id=asked["context_id"]
+        )
+        return [each.to_json() for each in found]
 
 
 def serve_web(

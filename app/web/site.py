@@ -1,4 +1,4 @@
-"""The page's routes: the page and its files, the stream of events, and intents.
+"""The page's routes: the page and its files, the stream of events, what was said earlier, and intents.
 
 Holds no state and decides nothing about intents: the feed says what changed, *dispatch* what an intent does. Every
 request has passed the guard.
@@ -7,7 +7,7 @@ request has passed the guard.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from importlib.resources import files
 from types import MappingProxyType
@@ -59,10 +59,15 @@ Feeds = Mapping[str, Callable[[], AbstractContextManager[Feed]]]
 """What a stream may follow, by name; each reader enters one and leaves it at its end."""
 
 
+Earlier = Callable[[Mapping[str, str]], Sequence[Mapping[str, object]]]
+"""The messages before the one that the query of a request names, oldest first. Raises what the library raises."""
+
+
 def build_site(
     feeds: Feeds,
     dispatch: Dispatch,
     *,
+    earlier: Earlier,
     address: Callable[[], WebAddress],
     token: str | None = None,
     patience: Patience = PATIENCE,
@@ -82,10 +87,15 @@ def build_site(
             raise InvalidIntent('an intent is an object that names itself: {"intent": "send_message", …}')
         return Response(orjson.dumps({"done": dict(await dispatch(name, body))}), media_type="application/json")
 
+    async def messages(request: Request) -> Response:
+        found = [dict(each) for each in earlier(request.query_params)]
+        return Response(orjson.dumps({"messages": found}), media_type="application/json")
+
     app = Starlette(
         routes=[
             Route("/", _file_named("index.html"), methods=["GET"]),
             Route("/events", events, methods=["GET"]),
+            Route("/messages", messages, methods=["GET"]),
             Route("/intents", intents, methods=["POST"]),
             *(Route(f"/{name}", _file_named(name), methods=["GET"]) for name in PAGE_FILES if name != "index.html"),
         ],

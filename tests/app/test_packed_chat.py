@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from antiphon import CHAT_SIGNAL, Journal
+from antiphon import CHAT_SIGNAL, Journal, open_core
+from antiphon.app.intent_errors import IntentError
+from antiphon.app.intents import CreateChannel, DeleteMessage, EditMessage, SendMessage
 from antiphon.facts import ChannelCreated, MessageDeleted, MessageEdited, MessageRead, MessageSent
 from antiphon.views import ChatState
 
@@ -90,3 +92,26 @@ async def test_an_erased_message_is_gone_though_it_was_packed(tmp_path: Path) ->
             ]
         )
         assert texts(await journal.snapshot(CHAT_SIGNAL)) == ["text 1", "text 3"]
+
+
+async def test_a_screen_scrolls_back_through_what_is_read_from_the_log(tmp_path: Path) -> None:
+    async with open_core(tmp_path / "ada", author="ada") as core:
+        await core.submit(CreateChannel(channel_id="hall", name="Hall"))
+        for number in range(1, 21):
+            await core.submit(SendMessage(channel_id="hall", message_id=f"m{number}", text=f"text {number}"))
+        await core.submit(EditMessage(channel_id="hall", message_id="m15", text="better"))
+        await core.submit(DeleteMessage(channel_id="hall", message_id="m14"))
+        oldest = core.read(CHAT_SIGNAL).messages_in("hall")[0]
+        assert oldest.id == "m18"
+        page = core.messages_before("m18", channel_id="hall", count=4)
+        assert [each.content for each in page] == ["text 13", "better", "text 16", "text 17"]
+        first = core.messages_before(page[0].id, channel_id="hall")
+        assert [each.id for each in first] == [f"m{number}" for number in range(1, 13)]
+        assert core.messages_before("m1", channel_id="hall") == core.messages_before("no", channel_id="hall") == ()
+        for wrong in (
+            {"channel_id": "attic"},
+            {"channel_id": "hall", "count": 0},
+            {"channel_id": "hall", "count": 501},
+        ):
+            with pytest.raises(IntentError):
+                core.messages_before("m18", **wrong)

@@ -346,7 +346,19 @@ def check_chat(
         assert view.state.to_json() == expected_chat(seen, me, shown_max=shown_max)
         assert (result is UNCHANGED) == (view.state is before)
         assert result is UNCHANGED or view.state != before
+    if is_packing:
+        check_scrolling(view, expected_chat(seen, me, shown_max=len(seen) + 1))
     return view
+
+
+def check_scrolling(view: ChatSignalView, everything: dict[str, list[dict]]) -> None:
+    """Whoever goes back page by page from the oldest message that is shown sees all that there is."""
+    for channel in everything["channels"]:
+        place = (channel["context_id"], channel["id"])
+        read = list(view.state.messages_in(channel["id"], context_id=channel["context_id"]))
+        while read and (page := view.messages_before(*place, read[0].id, 2)):
+            read = [*page, *read]
+        assert [message.to_json() for message in read] == channel["messages"]
 
 
 def recall_from(journal: list[Fact]) -> Recall:

@@ -1,7 +1,7 @@
 // Channels, the conversation of one of them, and the field to write in.
 
 import { $, isolated, make, reconcile, shortId, time } from "./dom.js";
-import { Refused, intend, newId } from "./intents.js";
+import { Refused, earlier, intend, newId } from "./intents.js";
 
 const MARKS = {
   sending: ["◐", "being sent"],
@@ -27,18 +27,21 @@ export class Chat {
     this.about = null; // { kind: "edit" | "reply", message }
     this.drafts = new Map();
     this.marked = new Set(); // ids that were said to be read
+    this.older = { key: null, messages: [], isAll: false }; // what was scrolled back to, of one channel, as it was then
     this.channelOf = null;
     this.isAtEnd = true;
     this.wasShown = false;
     $("composer").addEventListener("submit", (event) => { event.preventDefault(); this.send(); });
     $("composer-cancel").addEventListener("click", () => this.writeAbout(null));
     $("composer-text").addEventListener("keydown", (event) => this.onKey(event));
+    $("earlier").addEventListener("click", () => this.goBack());
     $("new-channel").addEventListener("submit", (event) => { event.preventDefault(); this.create(); });
     document.addEventListener("visibilitychange", () => this.markRead());
   }
 
   get channel() { return this.state.channels[this.chosen]; }
   get messages() { return this.state.messages[this.chosen] ?? []; }
+  get olderOnes() { return this.older.key === this.chosen ? this.older.messages : []; }
   get place() { return { context_id: this.channel.context_id, channel_id: this.channel.id }; }
 
   show(state) {
@@ -126,13 +129,45 @@ export class Chat {
     else if (isShown && this.wasShown) this.isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
     this.wasShown = isShown;
     this.channelOf = this.chosen;
-    const messages = this.messages.map((message) => this.withPeers(message));
+    const known = new Set(this.messages.map((message) => message.id));
+    const messages = [...this.olderOnes.filter((message) => !known.has(message.id)), ...this.messages].map((message) => this.withPeers(message));
+    $("earlier").hidden = !this.channel?.has_more || (this.older.key === this.chosen && this.older.isAll);
     const shown = new Set(messages.map((message) => message.id));
     this.outbox = this.outbox.filter((each) => !shown.has(each.id));
     this.items = [...messages, ...this.outbox.filter((each) => each.key === this.chosen && (each.about?.kind !== "edit" || each.delivery_status === "failed"))];
     this.byId = new Map(this.items.map((message) => [message.id, message]));
     reconcile(list, this.items, (message) => message.id, (message) => this.drawMessage(message));
     if (this.isAtEnd) list.scrollTop = list.scrollHeight;
+  }
+
+  // Shows what was said before the oldest message that is shown; who reads stays where they are.
+  async goBack() {
+    const { chosen: key, place } = this;
+    const list = $("messages");
+    const oldest = this.items[0];
+    if (!oldest) return;
+    const page = await earlier(place, oldest.id).catch((problem) => { this.tell(problem.message); return null; });
+    if (page === null || this.chosen !== key) return;
+    const fromEnd = list.scrollHeight - list.scrollTop;
+    this.older = { key, messages: [...page, ...this.olderOnes], isAll: page.length === 0 };
+    list.ariaLive = "off"; // what was said long ago is no news
+    this.drawMessages();
+    list.scrollTop = list.scrollHeight - fromEnd;
+    setTimeout(() => { list.ariaLive = "polite"; }, 100);
+    this.markRead();
+  }
+
+  // What is done about a message that the stream no longer tells of is seen by looking again.
+  async lookAgain(message) {
+    if (!this.olderOnes.some((each) => each.id === message.id)) return;
+    const { chosen: key, place } = this;
+    const next = [...this.olderOnes, ...this.messages][this.olderOnes.findIndex((each) => each.id === message.id) + 1];
+    const page = next ? await earlier(place, next.id).catch(() => []) : [];
+    const found = page.find((each) => each.id === message.id);
+    if (this.older.key !== key) return;
+    const others = this.older.messages.flatMap((each) => (each.id !== message.id ? [each] : found ? [found] : []));
+    this.older = { ...this.older, messages: others };
+    this.drawMessages();
   }
 
   // As delivered, when somebody acknowledged it and nothing more is known.
@@ -195,9 +230,10 @@ export class Chat {
     return button;
   }
 
-  react(message, reaction, is_taken_back) {
+  async react(message, reaction, is_taken_back) {
     const { context_id, channel_id } = this.place;
-    return this.tell.of(intend("react_to_message", { context_id, channel_id, message_id: message.id, reaction, is_taken_back }));
+    await this.tell.of(intend("react_to_message", { context_id, channel_id, message_id: message.id, reaction, is_taken_back }));
+    await this.lookAgain(message);
   }
 
   action(name, message, act) {
@@ -268,6 +304,7 @@ export class Chat {
       if (item.about?.kind === "edit") {
         await this.edit(item, item.about.message.id, item.content);
         this.forget(item.id);
+        await this.lookAgain(item.about.message);
       } else {
         await intend("send_message", { ...item.place, message_id: item.id, text: item.content, ...(item.reply_to ? { reply_to: item.reply_to } : {}) });
         // It is kept until the stream shows it, so that it does not vanish for a moment.
@@ -316,7 +353,9 @@ export class Chat {
   }
 
   async remove(message) {
-    if (confirm("Take this message back for everybody?")) await this.tell.of(intend("delete_message", { ...this.place, message_id: message.id }));
+    if (!confirm("Take this message back for everybody?")) return;
+    await this.tell.of(intend("delete_message", { ...this.place, message_id: message.id }));
+    await this.lookAgain(message);
   }
 
   async create() {
@@ -328,7 +367,7 @@ export class Chat {
   // What is on the screen of somebody who looks is read.
   markRead() {
     if (document.visibilityState !== "visible" || $("panel-chat").hidden || !this.channel) return;
-    const fresh = this.messages.filter((message) => !message.is_own && !message.is_read && !this.marked.has(message.id)).map((message) => message.id);
+    const fresh = [...this.olderOnes, ...this.messages].filter((message) => !message.is_own && !message.is_read && !this.marked.has(message.id)).map((message) => message.id).slice(0, 500);
     if (!fresh.length) return;
     for (const id of fresh) this.marked.add(id);
     intend("mark_read", { ...this.place, message_ids: fresh }).catch(() => { for (const id of fresh) this.marked.delete(id); });

@@ -164,6 +164,30 @@ async def test_what_others_say_shows_as_it_comes_and_is_read_when_somebody_sees_
 
 
 @pytest.mark.asyncio
+async def test_paging_up_goes_back_beyond_what_a_snapshot_holds() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("antiphon.views.message_log.MESSAGE_COUNT_MAX", 60)
+        async with demo_core("ada") as core, terminal(core) as (app, pilot):
+            await type_in(pilot, "/create Hall")
+            key = app.channel
+            assert key is not None
+            about = {"context_id": key.context_id, "channel_id": key.channel_id, "sender_name": "ben"}
+            ben = core.offline.authority_of("ben")
+            said = [
+                MessageSent(**about, message_id=f"m{number}", sender_id=ben, text=f"text {number}.", sent_at=number)
+                for number in range(200)
+            ]
+            await core.offline.commit_as("ben", said)
+            await until(pilot, lambda: "text 199." in text_of(app, "messages"))
+            await until(pilot, lambda: core.read(CHAT_SIGNAL).total_unread == 140)
+            while "text 0." not in text_of(app, "messages"):
+                app.action_page(-1)
+                await pilot.pause()
+            assert "earlier messages" not in text_of(app, "messages")
+            await until(pilot, lambda: "all read" in text_of(app, "unread"))
+
+
+@pytest.mark.asyncio
 async def test_contacts_invitations_and_the_inspector_have_their_tabs() -> None:
     async with demo_core("ada") as core, terminal(core) as (app, pilot):
         ben = core.offline.authority_of("ben")

@@ -24,6 +24,7 @@ from antiphon.app.core import AppCore
 from antiphon.app.intents import AddContact, CloseChannel, CreateChannel, SendInvitation, SendMessage
 from antiphon.app.web import WebServer, serve_web
 from antiphon.app.wiring import core_of, demo_core
+from antiphon.facts.chat import MessageSent
 from antiphon.reactive import diff
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio]
@@ -634,3 +635,31 @@ async def test_an_accepted_invitation_is_made_binding_on_two_pages(chromium: Bro
         await shoot(one, "ceremony")
         await one.get_by_role("tab", name="Contacts").click()
         await expect(one.locator("#contacts")).to_contain_text("your guardian", timeout=20_000)
+
+
+async def test_one_scrolls_back_to_the_first_word_of_a_long_conversation(chromium: Browser) -> None:
+    async with demo_core("ada") as core, serve_web(core, "127.0.0.1:0") as server:
+        await core.submit(CreateChannel(channel_id="hall", name="Hall"))
+        (key,) = core.read(CHAT_SIGNAL).channels
+        about = {"context_id": key.context_id, "channel_id": "hall", "sender_name": "ben"}
+        ben = core.offline.authority_of("ben")
+        said = [
+            MessageSent(**about, message_id=f"m{at}", sender_id=ben, text=f"text {at}", sent_at=at) for at in range(620)
+        ]
+        await core.offline.commit_as("ben", said)
+        async with looking(chromium, server) as page:
+            log, more = page.get_by_role("log"), page.get_by_role("button", name="Earlier messages")
+            await expect(log.get_by_text("text 619", exact=True)).to_be_visible(timeout=20_000)
+            await expect(log.get_by_text("text 120", exact=True)).to_be_attached()
+            await expect(log.get_by_text("text 119", exact=True)).not_to_be_attached()
+            await more.press("Enter")
+            await expect(log.get_by_text("text 20", exact=True)).to_be_attached()
+            await more.press("Enter")
+            await expect(log.get_by_text("text 0", exact=True)).to_be_attached()
+            await more.press("Enter")
+            await expect(more).to_be_hidden()
+            first = log.locator("li").first
+            await first.get_by_role("button", name="React", exact=False).first.click()
+            await first.get_by_role("button", name="React with 👍").click()
+            await expect(first.locator(".reactions")).to_have_text("👍 1")
+            await expect(page.locator("#badge-chat")).to_be_hidden(timeout=20_000)

@@ -67,7 +67,7 @@ async def show_as_stream(hub: SignalHub, signal: Signal[Any]) -> AsyncIterator[S
 
     listener = Listener(
         parse_web_address("127.0.0.1:0"),
-        lambda address: build_site({"main": enter}, refuse, address=address),
+        lambda address: build_site({"main": enter}, refuse, earlier=lambda _: (), address=address),
         on_end=feed.close,
     )
     async with listener, httpx.AsyncClient(base_url=f"http://{listener.address.authority}", timeout=30) as client:
@@ -233,6 +233,19 @@ async def test_closing_the_server_ends_every_stream_and_takes_no_time() -> None:
             assert await anext(parts)
         # The grace for requests under way is longer than this test waits.
         await answer.aclose()
+
+
+async def test_what_was_said_earlier_is_asked_for_page_by_page(page: Page) -> None:
+    await page.core.submit(CreateChannel(channel_id="hall", name="Hall"))
+    for number in range(5):
+        await page.core.submit(SendMessage(channel_id="hall", message_id=f"m{number}", text=f"<b>{number}</b>"))
+    (key,) = page.core.read(CHAT_SIGNAL).channels
+    place = {"context_id": key.context_id, "channel_id": "hall"}
+    answer = await page.client.get("/messages", params={**place, "before": "m3"})
+    assert [each["content"] for each in answer.json()["messages"]] == ["<b>0</b>", "<b>1</b>", "<b>2</b>"]
+    assert (await page.client.get("/messages", params={**place, "before": "m0"})).json() == {"messages": []}
+    for wrong in (place, {"before": "m3"}, {**place, "channel_id": "attic", "before": "m3"}):
+        assert (await page.client.get("/messages", params=wrong)).status_code == 422
 
 
 async def test_a_server_that_ended_follows_the_core_no_more() -> None:
