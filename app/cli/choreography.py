@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from antiphon.choreography.compiled import Checked
     from antiphon.choreography.draw import Happening
     from antiphon.choreography.merge import MergeMode
+    from antiphon.choreography.topology import Topology
     from antiphon.runtime.choreography import InMemoryHandler
     from antiphon.runtime.topology.factory import RemoteScheme
 
@@ -402,7 +403,7 @@ def run(
             _play(
                 tree,
                 machines,
-                carrying.handlers(tree, machines, checked.roles),
+                carrying.handlers(tree, machines, checked),
                 given=_payloads(payloads),
                 context=_context(context),
                 seed=seed,
@@ -667,14 +668,14 @@ class _Carrying(NamedTuple):
         return cls(address, None, "tcp", address == transport and kind in ("unix", "nats"))
 
     def handlers(
-        self, tree: Choreography, machines: dict[str, StateMachine], roles: tuple[str, ...]
+        self, tree: Choreography, machines: dict[str, StateMachine], checked: Checked
     ) -> Sequence[InMemoryHandler]:
-        """A handler for each role here."""
+        """A handler for each role here; ends the command when the topology is none, or does not fit the protocol."""
         from antiphon.runtime.choreography import InMemoryHandler, MemoryHub
 
         if self.address is None and self.topology is None:
             return InMemoryHandler.network(*machines)
-        from antiphon.choreography.topology import Topology, TopologyLoadError, load_topology
+        from antiphon.choreography.topology import Topology
         from antiphon.facts import AntiphonError
         from antiphon.runtime.topology import MeetingPlace, Places, TopologyHandler, TransportFactory
 
@@ -683,14 +684,29 @@ class _Carrying(NamedTuple):
             if self.topology is None:
                 topology, places = Topology.local_mode(), MeetingPlace(self.address or "")
             else:
-                topology = load_topology(str(self.topology)).topology
+                topology = _fitting_topology(self.topology, tree, checked)
                 places = TransportFactory(topology, scheme=self.scheme)
-        except TopologyLoadError as problem:
-            raise typer.BadParameter(str(problem), param_hint="--topology") from problem
         except AntiphonError as problem:
             raise typer.BadParameter(str(problem), param_hint="--transport") from problem
+        roles = checked.roles
         hub, name = MemoryHub(roles), tree.qualified_name
         return [TopologyHandler(topology, one, protocol=name, roles=roles, hub=hub, places=places) for one in machines]
+
+
+def _fitting_topology(file: Path, tree: Choreography, checked: Checked) -> Topology:
+    """The topology of a file; ends the command when it is none, is for another protocol, or does not fit this one."""
+    from antiphon.choreography.topology import TopologyError, branch_requirements, load_topology, validate_topology
+
+    assert checked.global_type is not None, "looked at by the command"
+    try:
+        loaded = load_topology(str(file))
+        if loaded.for_protocol not in (tree.name, tree.qualified_name):
+            message = f"{loaded.name} is a topology for {loaded.for_protocol}, and this is {tree.qualified_name}"
+            raise typer.BadParameter(message, param_hint="--topology")
+        validate_topology(loaded.topology, checked.roles, branch_requirements(checked.global_type)).raise_for_failure()
+    except TopologyError as problem:
+        raise typer.BadParameter(str(problem), param_hint="--topology") from problem
+    return loaded.topology
 
 
 def _meeting_address(kind: str, *, name: str, folder: str) -> str:

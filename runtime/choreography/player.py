@@ -5,6 +5,7 @@ For looking at a protocol at work. Knows no application; what it makes up is of 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -22,6 +23,7 @@ from .role_plan import Way
 
 # Small numbers and short words: they are read by people.
 _NUMBER_MAX = 100
+_STEPS_AT_ONCE = 64
 _EMPTY: dict[str, object] = {"List": [], "Vec": [], "Set": [], "Map": {}, "Dict": {}, "Maybe": None, "Option": None}
 _WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron")
 
@@ -98,6 +100,10 @@ class Player:
         if self.steps >= self.steps_max:
             raise StepsUsedUp(f"{self.endpoint.role} has taken {self.steps_max} steps; allow more, or it goes round")
         self.steps += 1
+        if (
+            self.steps % _STEPS_AT_ONCE == 0
+        ):  # who only sends never waits, and would hold up an interrupt and all others
+            await asyncio.sleep(0)
         steps = self.endpoint.steps
         sends = [step for step in steps if step.direction == "send"]
         if sends:

@@ -550,6 +550,19 @@ def test_a_transport_that_cannot_be_is_refused_before_anything_runs(tmp_path: Pa
         assert reason in " ".join(refused.stderr.split())
 
 
+def test_a_topology_that_does_not_fit_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "buying.tell").write_text(BUYING)
+    for text, reason in (
+        ("topology Half for Buying { Buyer: 127.0.0.1:7811 }", "Seller has no location"),
+        ("topology Odd for Buying { Byer: 127.0.0.1:7811 }", "Byer"),
+        ("topology Else for Selling { mode: local }", "Else is a topology for Selling, and this is Buying"),
+    ):
+        (tmp_path / "wrong.topology").write_text(text)
+        refused = run("run", tmp_path / "buying.tell", "--topology", tmp_path / "wrong.topology")
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert reason in " ".join(refused.stderr.split())
+
+
 # --- files that are written -----------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Errors say whose move it is, and where: wrappers peel off, and the first cause is Python's cause, too."""
 
+import asyncio
 from random import Random
 
 import pytest
@@ -41,6 +42,19 @@ def test_ours_the_peers_and_the_worlds_errors_are_told_apart() -> None:
     world = (ChannelClosed, TransportFailed, ChannelSendFailed)
     assert not any(issubclass(one, LocalViolation | RemoteViolation) for one in world)
     assert all(issubclass(one, AntiphonError) for one in world)
+
+
+@pytest.mark.asyncio
+async def test_a_player_that_waits_for_nobody_still_lets_others_on() -> None:
+    protocol = compile_choreography("protocol P =\n  roles A, B\n  loop forever\n    A -> B : Tick\n")
+    endpoint = Endpoint.of(protocol, "A", InMemoryHandler.network("A", "B")[0])
+    playing = asyncio.create_task(Player(endpoint, Random(1), steps_max=10_000).play())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not playing.done()  # so that an interrupt is heard in time
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
 
 
 @pytest.mark.asyncio
