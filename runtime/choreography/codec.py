@@ -1,20 +1,22 @@
 """Messages as bytes: JSON for plain data, dataclasses and pydantic models, or whatever was registered for a class.
 
 What is read is checked against the class it is read as, without guessing: ``"1"`` is no number. What would not be read
-is not written, nor a number that would come back as none. Knows no protocol.
+is not written, nor a number that would come back as none. Bytes are base64 with the letters of URLs; a model says for
+itself how it writes its own. Knows no protocol: plain data gets its bytes back from the endpoint.
 """
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from functools import partial
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any, NewType, Protocol
 
 import orjson
-from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter
+from pydantic import BaseModel, ConfigDict, PydanticSchemaGenerationError, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from .errors import MalformedMessage, SerializationFailed
@@ -22,6 +24,9 @@ from .handler import Labelled, label_of
 
 # More than any message that people or protocols wait for; what is larger is a file.
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+_BYTES = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+# A dataclass by another name: pydantic takes settings for that, and none for the dataclass itself.
+_RENAMED: Any = NewType
 
 
 class Codec(Protocol):
@@ -95,10 +100,16 @@ class JsonCodec:
 
 def _write_plain(value: object) -> bytes:
     """JSON of plain data. Raises ValueError where JSON has no such number: orjson would write `null`."""
-    data = orjson.dumps(value)
+    data = orjson.dumps(value, default=_bytes_as_text)
     if b"null" in data and (strange := _strange_number(value)) is not None:
         raise ValueError(f"{strange} is no number that JSON can say")
     return data
+
+
+def _bytes_as_text(value: object) -> str:
+    if isinstance(value, bytes | bytearray):
+        return urlsafe_b64encode(value).decode()
+    raise TypeError(f"a {type(value).__name__} is no plain data")
 
 
 def _strange_number(value: object) -> float | None:
@@ -131,7 +142,9 @@ def _checked_writer(adapter: TypeAdapter[object]) -> Callable[[Any], bytes]:
 
 def _adapter(kind: type[object]) -> TypeAdapter[object]:
     try:
-        return TypeAdapter(kind)
+        if issubclass(kind, BaseModel):
+            return TypeAdapter(kind)
+        return TypeAdapter(_RENAMED(kind.__name__, kind), config=_BYTES)
     except PydanticSchemaGenerationError as problem:
         advice = "make it a dataclass or a pydantic model, or register a codec for it"
         raise SerializationFailed(kind.__name__, advice) from problem

@@ -737,6 +737,8 @@ class Endpoint(Generic[E]):
             message = held.message
         else:
             message = await self.handler.recv(self.session, sender, way.kind or kind, label=label)
+        if way.bytes_fields:
+            message = way.read(message)
         if not way.is_plain:
             fault = self.plan.fault(way, message)
             if fault is not None:

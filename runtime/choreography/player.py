@@ -54,7 +54,7 @@ def _scalar(scalar: Scalar, dice: Random) -> object:
         return dice.randrange(_NUMBER_MAX)
     if kind is float:
         return dice.randrange(_NUMBER_MAX) / 4
-    return dice.choice(_WORDS)
+    return dice.choice(_WORDS).encode() if kind is bytes else dice.choice(_WORDS)
 
 
 @dataclass
@@ -130,7 +130,7 @@ class Player:
             await self.endpoint.choose(step.partner, step.label)
             self.tell(Happening(self.endpoint.role, step.partner, step.label))
             return
-        payload = self.payloads[step.label] if step.label in self.payloads else made_up(way.shape, self.dice)
+        payload = way.read(self.payloads[step.label]) if step.label in self.payloads else made_up(way.shape, self.dice)
         await self.endpoint.send(step.partner, payload, label=step.label)
         self._learn(step.label, payload)
         self.tell(Happening(self.endpoint.role, step.partner, _shown(step.label, payload)))

@@ -5,6 +5,7 @@ The machine alone says what is allowed; this remembers its answers.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -32,6 +33,8 @@ class Way:
     kind: type[object] | None
     shape: PayloadShape | None
     commands: tuple[GuardCommand, ...]
+    # The fields of bytes in what travels as plain data; a class reads its own.
+    bytes_fields: tuple[str, ...]
     # No guard, no annotation, and nothing to look at beyond the class: the way that must be quick.
     is_plain: bool
 
@@ -39,6 +42,15 @@ class Way:
     def guard(self) -> Guard | None:
         """When a chooser may go this way."""
         return self.transition.guard
+
+    def read(self, message: object) -> object:
+        """Plain data with its bytes, which travel as base64; what is no base64 stays as it is."""
+        names = self.bytes_fields
+        if not names:
+            return message
+        if isinstance(message, Mapping):
+            return {key: _bytes_of(found) if key in names else found for key, found in message.items()}
+        return _bytes_of(message) if names == ("value",) else message
 
     @property
     def is_message(self) -> bool:
@@ -154,6 +166,8 @@ class RolePlan:
         kind = self._kinds.get(step.label) if message is not None else None
         shape = payload_shape(message, self._aliases) if message is not None else None
         is_looked_at = shape is not None and self.strictness != "off" and (kind is None or _has_bounds(shape))
+        fields = shape.fields if shape is not None and kind is None else ()
+        bytes_fields = tuple(one.name for one in fields if one.scalar is not None and one.scalar.name == "bytes")
         is_plain = (
             not commands
             and transition.guard is None
@@ -161,7 +175,7 @@ class RolePlan:
             and message is not None
             and not is_looked_at
         )
-        return Way(step, transition.target, transition, kind, shape, commands, is_plain)
+        return Way(step, transition.target, transition, kind, shape, commands, bytes_fields, is_plain)
 
     def _check_classes(self) -> None:
         transitions = [one for state in self.machine.states for one in state.transitions if one.message is not None]
@@ -176,6 +190,15 @@ class RolePlan:
 def _has_bounds(shape: PayloadShape) -> bool:
     """Whether a scalar of the shape says more than a Python class can: a u8 is an int, and not every int."""
     return any(one.scalar is not None and one.scalar.low is not None for one in shape.fields)
+
+
+def _bytes_of(found: object) -> object:
+    if not isinstance(found, str):
+        return found
+    try:
+        return b64decode(found, altchars=b"-_", validate=True)
+    except ValueError:
+        return found
 
 
 def classes_by_label(messages: Messages) -> dict[str, type[object]]:

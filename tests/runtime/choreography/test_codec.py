@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from antiphon.choreography import compile_choreography
+from antiphon.choreography.payloads import Strictness
 from antiphon.runtime.choreography import (
     Endpoint,
     InMemoryHandler,
@@ -111,3 +112,37 @@ async def test_a_registered_codec_carries_a_class_through_an_endpoint() -> None:
     await handlers[0].send(None, "B", Labelled("Point", {"x": 1}))
     with pytest.raises(MalformedMessage, match="no Point"):
         await other.recv("A", Point)
+
+
+BLOBS = compile_choreography("protocol P =\n  roles A, B\n  A -> B : Blob(data : bytes)\n  A -> B : Raw of bytes\n")
+
+
+@dataclass(frozen=True)
+class Blob:
+    data: bytes
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"\xff\xfe\xfb", bytes(range(256))])
+@pytest.mark.parametrize("ours", [(), (Blob,)])
+@pytest.mark.parametrize("theirs", [(), (Blob,)])
+@pytest.mark.parametrize("strictness", ["off", "strict"])
+@pytest.mark.asyncio
+async def test_bytes_come_back_as_they_were(
+    data: bytes, ours: tuple[type, ...], theirs: tuple[type, ...], strictness: Strictness
+) -> None:
+    one, other = InMemoryHandler.network("A", "B")
+    sender = Endpoint.of(BLOBS, "A", one, messages=ours, strictness=strictness)
+    receiver = Endpoint.of(BLOBS, "B", other, messages=theirs, strictness=strictness)
+    await sender.send("B", Blob(data) if ours else {"data": data}, label="Blob")
+    assert await receiver.recv("A") == (Blob(data) if theirs else {"data": data})
+    await sender.send("B", Labelled("Raw", data))
+    assert await receiver.recv("A") == data
+
+
+@pytest.mark.parametrize("found", ["not base64!", 7, None])
+@pytest.mark.asyncio
+async def test_what_is_no_base64_is_no_bytes(found: object) -> None:
+    one, other = InMemoryHandler.network("A", "B")
+    await one.send(None, "B", Labelled("Blob", {"data": found}))
+    with pytest.raises(MalformedMessage, match="not a bytes"):
+        await Endpoint.of(BLOBS, "B", other).recv("A")

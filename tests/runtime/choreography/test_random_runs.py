@@ -41,7 +41,12 @@ def protocols(seeds: range) -> list[tuple[int, CompiledProtocol]]:
 
 
 async def play(
-    protocol: CompiledProtocol, seats: dict[str, Endpoint[object]], seed: int, told: list[Happening] | None = None
+    protocol: CompiledProtocol,
+    seats: dict[str, Endpoint[object]],
+    seed: int,
+    told: list[Happening] | None = None,
+    *,
+    player: type[Player] = Player,
 ) -> list[BaseException]:
     """Let all roles play; what went wrong, but for loops that do not end and what follows from leaving them."""
     problems: list[BaseException] = []
@@ -49,7 +54,7 @@ async def play(
         async with asyncio.TaskGroup() as group:
             for number, endpoint in enumerate(seats.values()):
                 tell = (told if told is not None else []).append
-                group.create_task(Player(endpoint, Random(seed * 10 + number), tell=tell, steps_max=60).play())
+                group.create_task(player(endpoint, Random(seed * 10 + number), tell=tell, steps_max=60).play())
     except BaseExceptionGroup as group_problem:
         roots = [one.root_cause() if isinstance(one, ChoreoError) else one for one in group_problem.exceptions]
         problems = [one for one in roots if not isinstance(one, StepsUsedUp | ChannelClosed)]
@@ -155,6 +160,62 @@ def test_clocks_that_fire_leave_nobody_waiting() -> None:
     ran, fired = check_slow_runs(range(100, 260))
     assert check_slow_runs(range(497, 498))[0] == 1
     assert (ran > 60, fired > 20) == (True, True)
+
+
+class Cancelling(WRITER):  # type: ignore[misc, valid-type]  # a class of a test beside this one
+    """Most timed parts may be cancelled."""
+
+    def _timeout(self, indent: str, depth: int, labels: list[str]) -> None:
+        start = len(self._lines)
+        super()._timeout(indent, depth, labels)
+        owner = self._lines[start].split()[2]
+        if self._dice.random() < 0.8:
+            self._line(indent, "on cancel =>")
+            for other in "ABCD":
+                if other != owner:
+                    self._line(indent, f"  {owner} -> {other} : {self._name()}")
+            self._perhaps_continue(indent + "  ", labels)
+
+
+class Impatient(Player):
+    """Cancels its own timed parts now and then, the inner ones and those around them."""
+
+    cancelled = 0
+
+    async def _step(self) -> None:
+        mine = [one for one in self.endpoint._clocks if one.is_mine]
+        states = self.endpoint.plan.machine.states
+        may_be = [one for one in mine if states[one.number].part("cancel") is not None]
+        if may_be and self.dice.random() < 0.25:
+            Impatient.cancelled += 1
+            self.dice.choice(may_be).cancel()
+        await super()._step()
+
+
+def check_cancelled_runs(seeds: range) -> int:
+    """Every run ends alike for all, whoever was how far when an owner gave up; how many protocols ran."""
+    ran = 0
+    for seed in seeds:
+        text = Cancelling(seed).text
+        checked = check_text(text)
+        if "on cancel" not in text or not checked.is_valid or not checked.is_projectable:
+            continue
+        protocol, ran = compile_choreography(text), ran + 1
+        for seats_of in (slowly, slowly_over_connections):
+            problems = virtual_time.run(play(protocol, seats_of(protocol, seed), seed, player=Impatient))
+            assert problems == [], f"seed {seed}, {seats_of.__name__}\n{text}"
+    return ran
+
+
+def test_owners_that_cancel_leave_nobody_waiting() -> None:
+    before = Impatient.cancelled
+    assert check_cancelled_runs(range(400)) > 25
+    assert Impatient.cancelled - before > 10
+
+
+@pytest.mark.long
+def test_owners_that_cancel_leave_nobody_waiting_in_ten_thousand_texts() -> None:
+    assert check_cancelled_runs(range(1_000, 11_000)) > 800
 
 
 class Mortal(Player):
