@@ -734,6 +734,10 @@ class Watch(Generic[T]):
         self._capacity = capacity
         self._stream: SignalStream[T] | None = None
 
+    def __repr__(self) -> str:
+        name = self._source.name if isinstance(self._source, ViewSpec) else self._source.signal_id
+        return f"<Watch of {name}: enter it with async with>"
+
     if not TYPE_CHECKING:  # a type checker refuses the loop by itself
 
         def __aiter__(self) -> NoReturn:

@@ -45,6 +45,9 @@ class SignalStream(Generic[T]):
         self._waiters: list[asyncio.Future[None]] = []
         subscription.notify(self._wake)
 
+    def __repr__(self) -> str:
+        return f"<SignalStream of {self._subscription.signal_id}: async for gives its updates>"
+
     @property
     def subscription(self) -> Subscription[T]:
         """What this iterates over, for its counters."""

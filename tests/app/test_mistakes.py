@@ -181,6 +181,17 @@ async def test_a_table_that_is_none_is_told_where_the_tables_are_listed(tmp_path
 
 
 @pytest.mark.asyncio
+async def test_what_gives_updates_shows_of_what_and_how_to_get_them(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        watch = journal.watch(texts)
+        assert repr(watch) == "<Watch of texts: enter it with async with>"
+        assert repr(journal.watch(CHAT_SIGNAL)) == "<Watch of app:chat: enter it with async with>"
+        async with watch as updates, journal.errors() as troubles:
+            assert repr(updates) == f"<SignalStream of {texts.signal.signal_id}: async for gives its updates>"
+            assert repr(troubles) == "<SignalStream of app:error: async for gives its updates>"
+
+
+@pytest.mark.asyncio
 async def test_a_server_and_a_link_show_where_they_are_and_how_they_do(tmp_path: Path) -> None:
     async with Journal.open(tmp_path / "ada") as ada, Journal.open(tmp_path / "ben") as ben:
         idle = ada.serve("tcp://127.0.0.1:0")
