@@ -223,13 +223,16 @@ def _compare_clocks(first: LogicalTime, second: LogicalTime, policy: OrderingPol
 def _sort_key(stamp: TimeStamp) -> tuple[Any, ...]:
     rank, index = _DOMAIN_RANKS[type(stamp)], to_index(stamp)
     if isinstance(stamp, ProvenancedTime):
-        return (rank, *_sort_key(stamp.stamp))
+        proofs = tuple(tuple(getattr(proof, each) for each in TimeProof.__slots__) for proof in stamp.proofs)
+        return (rank, _sort_key(stamp.stamp), stamp.origin is not None, stamp.origin or "", proofs)
     if isinstance(stamp, OrderTime):
         return (rank, index, stamp.token)
     if isinstance(stamp, LogicalTime):
         # The sum rises along every cause, too, so that a Lamport number kept carelessly at 0 does no harm.
         return (rank, index, sum(stamp.clock.values()), tuple(stamp.clock.items()))
-    return (rank, index, stamp.earliest_ms) if isinstance(stamp, RangeTime) else (rank, index)
+    if isinstance(stamp, RangeTime):
+        return (rank, index, stamp.earliest_ms, stamp.confidence)
+    return (rank, index, -1 if stamp.uncertainty_ms is None else stamp.uncertainty_ms)
 
 
 def _check_ticks(what: str, value: int) -> None:

@@ -1,6 +1,7 @@
 """The five time domains: what may be said of two stamps, and the one order in which lists show them."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from antiphon.facts import (
     compare,
     sort_compare,
 )
-from antiphon.facts.time_domains import TICKS_MAX, sort_stamps, to_index
+from antiphon.facts.time_domains import TICKS_MAX, Confidence, sort_stamps, to_index
 
 NATIVE, TIE_BREAK = OrderingPolicy.NATIVE, OrderingPolicy.DETERMINISTIC_TIE_BREAK
 BEFORE, AFTER = TimeComparison.BEFORE, TimeComparison.AFTER
@@ -34,11 +35,15 @@ ticks = st.integers(min_value=0, max_value=5)
 physical = st.builds(PhysicalTime, ticks, st.none() | ticks)
 logical = st.builds(LogicalTime, st.dictionaries(st.sampled_from(["ada", "ben", "eve"]), ticks), ticks)
 order = st.builds(OrderTime, st.sampled_from([bytes(32), bytes(31) + b"\1", b"\xff" * 32]))
-ranges = st.tuples(ticks, ticks).map(lambda pair: RangeTime(min(pair), max(pair)))
+confidences: st.SearchStrategy[Confidence] = st.sampled_from(["high", "unknown"])
+ranges = st.tuples(ticks, ticks, confidences).map(lambda part: RangeTime(min(part[:2]), max(part[:2]), part[2]))
+proofs = st.builds(TimeProof, st.just("ada"), ticks, ticks, ticks, st.just("valid"), st.binary(max_size=1))
+proof_lists = st.lists(proofs, max_size=2).map(tuple)
+origins = st.sampled_from([None, "", "x"])
 plain = {"physical": physical, "logical": logical, "order": order, "range": ranges}
-domains: dict[str, st.SearchStrategy[TimeStamp]] = {
+domains: dict[str, st.SearchStrategy[Any]] = {
     **plain,
-    "provenanced": st.builds(ProvenancedTime, st.one_of(*plain.values())),
+    "provenanced": st.builds(ProvenancedTime, st.one_of(*plain.values()), proof_lists, origins),
 }
 stamps = st.one_of(*domains.values())
 policies = st.sampled_from([NATIVE, TIE_BREAK])
@@ -118,12 +123,34 @@ def test_what_is_before_is_before_all_that_follows(three: list[TimeStamp], polic
         assert sort_compare(first, third) <= 0
 
 
+PROOF = TimeProof("ada", 1, 1, 0, "valid", b"")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (PhysicalTime(1), PhysicalTime(1, 0)),
+        (PhysicalTime(1, 2), PhysicalTime(1, 3)),
+        (RangeTime(0, 1, "high"), RangeTime(0, 1, "low")),
+        (RangeTime(0, 1), RangeTime(1, 1)),
+        (clock(ada=1, lamport=1), clock(ben=1, lamport=1)),
+        (ProvenancedTime(PhysicalTime(1)), ProvenancedTime(PhysicalTime(1), origin="")),
+        (ProvenancedTime(PhysicalTime(1)), ProvenancedTime(PhysicalTime(1), (PROOF,))),
+        (ProvenancedTime(PhysicalTime(1), (PROOF,)), ProvenancedTime(OrderTime(bytes(32)), (PROOF,))),
+    ],
+)
+def test_stamps_that_differ_in_anything_have_one_order(first: TimeStamp, second: TimeStamp) -> None:
+    assert sort_stamps([first, second]) == sort_stamps([second, first])
+    assert sort_compare(first, second) == -sort_compare(second, first) != 0
+
+
 @given(st.lists(stamps, max_size=8), st.randoms(use_true_random=False))
 def test_a_list_of_stamps_has_one_order_on_every_replica(some: list[TimeStamp], random: object) -> None:
     shuffled = list(some)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    keys = [[(type(stamp), to_index(stamp)) for stamp in sort_stamps(each)] for each in (some, shuffled)]
-    assert keys[0] == keys[1]
+    assert sort_stamps(some) == sort_stamps(shuffled)
+    places = [(type(stamp), to_index(stamp)) for stamp in sort_stamps(some)]
+    assert places == [(type(stamp), to_index(stamp)) for stamp in sort_stamps(shuffled)]
 
 
 @given(st.lists(st.sampled_from(["ada", "ben"]), min_size=1, max_size=6))
