@@ -283,6 +283,29 @@ def test_compacted_operations_travel_as_a_base_and_local_ones_are_applied_on_top
     assert merged.take_snapshot(source.base) == merged, "a snapshot that says nothing new changes nothing"
 
 
+def test_what_waited_for_a_snapshot_is_applied_with_it() -> None:
+    messages, source = issued(4)
+    waiting = CmHandler.with_state(OpCounter(), actor="ben").on_recv(messages[3]).on_recv(messages[2])
+    caught_up = waiting.take_snapshot(source.compact(VectorClock({"ada": 2})).base)
+    assert (caught_up.get_state(), caught_up.buffer_len) == (OpCounter(1_111), 0)
+
+
+def test_a_snapshot_that_comes_late_is_passed_over_though_more_is_compacted_here() -> None:
+    messages, source = issued(4)
+    old = source.compact(VectorClock({"ada": 1})).base
+    ahead = CmHandler.with_state(OpCounter(), actor="ben").take_operations(messages).compact(VectorClock({"ada": 3}))
+    assert ahead.take_snapshot(old) == ahead
+
+
+def test_only_what_follows_on_the_base_is_compacted_into_it() -> None:
+    (first,), ada = issued(1)
+    answer, _ = CmHandler.with_state(OpCounter(), actor="ben").on_recv(first).issue(7)
+    ada = ada.on_recv(answer)
+    compacted = ada.compact(VectorClock({"ben": 1}))  # ben's answer without what it answers to
+    assert compacted.base == CmHandler.with_state(OpCounter()).base
+    assert compacted.compact(VectorClock({"ada": 1, "ben": 1})).base.state == OpCounter(8)
+
+
 def test_an_operation_of_our_own_that_we_do_not_remember_is_refused() -> None:
     (first,), _ = issued(1)
     with pytest.raises(ActorReused, match="under a new actor"):
@@ -324,6 +347,29 @@ def test_each_sender_has_a_counter_of_its_own() -> None:
         with pytest.raises(CounterRegression, match="Message counter regression detected: ada"):
             handler.on_recv(MeetStateMsg(MinInt(10), "ada", counter))
     assert handler.on_recv(MeetStateMsg(MinInt(70), "ada", 8)).get_state() == MinInt(70)
+
+
+def test_an_old_message_that_is_let_through_does_not_lower_its_senders_counter() -> None:
+    handler = MvHandler.new(MinInt()).on_recv(MeetStateMsg(MinInt(90), "ada", 7))
+    handler = handler.take_state(MeetStateMsg(MinInt(80), "ada", 3))
+    assert handler.get_state() == MinInt(80)
+    with pytest.raises(CounterRegression):
+        handler.on_recv(MeetStateMsg(MinInt(10), "ada", 5))
+
+
+def test_of_two_proofs_of_one_moment_every_replica_keeps_the_same() -> None:
+    handler = MvHandler.with_state(MinInt(5))
+    proofs = [
+        MvHandler.with_state(MinInt(number)).generate_consistency_proof(participant="eve", at_ms=1)
+        for number in (5, 6, 7)
+    ]
+    kept = set()
+    for order in permutations(proofs):
+        told = handler
+        for proof in order:
+            told = told.receive_consistency_proof(proof)
+        kept.add(told.proofs["eve"])
+    assert len(kept) == 1
 
 
 def test_a_state_message_counts_up() -> None:
