@@ -244,7 +244,7 @@ class _Reader:
             case ast.NameValue(name=name):
                 self._leaks.append(Leak((name,)))
             case _:
-                self._refuse(annotation, "at least one observer", "write `leak : (External, Neighbour)`")
+                self._refuse(annotation, "at least one observer", "write `leak : (External, Neighbor)`")
 
     def _leakage_budget(self, annotation: Annotation) -> None:
         value = annotation.value

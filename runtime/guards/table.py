@@ -6,17 +6,18 @@ Pure. Reads no annotation by itself (``choreography/annotations.py`` does) and e
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import NamedTuple
 
 from antiphon.choreography import CompiledProtocol, GuardCommand
-from antiphon.choreography.annotations import annotation_records, guard_commands
+from antiphon.choreography.annotations import MessageAnnotations, annotation_records, guard_commands
+from antiphon.choreography.fsm import Transition
 from antiphon.facts import LocalViolation
 from antiphon.facts.encoding import canonical_bytes
 
-from .commands import LeakClaim
+from .commands import COST_MAX, LeakClaim
 from .names import UnknownCapability, check_protocol_name
 
 # What an observer learns from a message whose annotation gives no number.
@@ -145,6 +146,7 @@ def build_guard_table(protocol: CompiledProtocol, *, modules: Collection[str] = 
                 found = FREE
                 if way.annotations is not None:
                     found = MessageGuard.from_commands(guard_commands(way.annotations, role))
+                    found = replace(found, leaks=_claims(way.annotations))
                 other = guards.setdefault(key, found)
                 # The same message in two places: what either asks for holds in both.
                 guards[key] = other if other == found else _strictest(other, found)
@@ -152,10 +154,12 @@ def build_guard_table(protocol: CompiledProtocol, *, modules: Collection[str] = 
 
 
 def check_annotations(protocol: CompiledProtocol, *, modules: Collection[str] = ()) -> list[AnnotationProblem]:
-    """Everything that is wrong with the names in a protocol's annotations."""
+    """Everything that is wrong with the names and numbers in a protocol's annotations."""
     tree = protocol.choreography
     own = {tree.namespace} if tree.namespace else set[str]()
     problems: list[AnnotationProblem] = []
+    # What stands in quotes is one observer, whatever is inside the quotes.
+    observers = {claim.observer for way in _sends(protocol) if way.annotations for claim in _claims(way.annotations)}
     for record in annotation_records(tree):
         line, column = record.span.line, record.span.column
         if record.key == "guard_capability":
@@ -166,11 +170,26 @@ def check_annotations(protocol: CompiledProtocol, *, modules: Collection[str] = 
             except UnknownCapability as problem:
                 problems.append(AnnotationProblem(line, column, str(problem)))
         elif record.key == "leak":
-            for observer in (each.strip(" ()") for each in record.value.split(",")):
+            names = [record.value] if record.value in observers else record.value.split(",")
+            for observer in (each.strip(" ()") for each in names):
                 if observer not in OBSERVERS:
                     text = f"{observer!r} is no class of observers; use one of {sorted(OBSERVERS)}"
                     problems.append(AnnotationProblem(line, column, text))
+        elif record.key == "flow_cost" and int(record.value) > COST_MAX:
+            text = f"a flow_cost of {record.value}; expected 0..{COST_MAX}"
+            problems.append(AnnotationProblem(line, column, text))
     return problems
+
+
+def _claims(annotations: MessageAnnotations) -> tuple[LeakClaim, ...]:
+    observers = [observer for leak in annotations.leaks for observer in leak.observers]
+    return tuple(LeakClaim(observer, LEAK_BITS_DEFAULT) for observer in observers)
+
+
+def _sends(protocol: CompiledProtocol) -> Iterator[Transition]:
+    for machine in protocol.fsm.values():
+        for state in machine.states:
+            yield from (way for way in state.transitions if way.kind == "send")
 
 
 def message_keys(protocol: CompiledProtocol) -> list[MessageKey]:

@@ -173,6 +173,28 @@ async def test_what_a_former_session_had_not_sent_is_let_go(open_journal: OpenJo
             assert len(guard.book.letters) == 1
 
 
+ONE_MESSAGE = "module x exposing (P)\nprotocol P =\n  roles A, B\n  A {{ {} }} -> B : M\n"
+
+
+@pytest.mark.parametrize(
+    "written", ['leak : "External,InGroup"', 'leak : "External, InGroup"', "flow_cost : 4294967296"]
+)
+def test_what_no_guard_could_keep_is_refused_where_it_stands(written: str) -> None:
+    with pytest.raises(GuardTableRefused) as refused:
+        build_guard_table(compile_choreography(ONE_MESSAGE.format(written)))
+    (problem,) = refused.value.problems
+    assert (problem.line, problem.column) == (4, 7)
+
+
+def test_two_observers_are_two_and_the_greatest_cost_is_one() -> None:
+    table = build_guard_table(
+        compile_choreography(ONE_MESSAGE.format("leak : (External, InGroup), flow_cost : 4294967295"))
+    )
+    ((_, found),) = table.items()
+    assert found.leaks == (LeakClaim("External", 8), LeakClaim("InGroup", 8))
+    assert found.cost == 4_294_967_295
+
+
 @pytest.mark.asyncio
 async def test_what_sessions_of_this_life_are_sending_stays_whoever_else_begins(
     open_journal: OpenJournal, kit: SimpleNamespace
