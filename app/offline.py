@@ -30,7 +30,7 @@ from antiphon.journal import (
 )
 from antiphon.journal.bases import base_of_note
 from antiphon.journal.replay import admit_run
-from antiphon.journal.stores.folder import LOCK_FILE, closed_at, doubtful_at
+from antiphon.journal.stores.folder import LOCK_FILE, closed_at, doubtful_at, journal_id_of
 from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, part_paths
 from antiphon.journal.stores.reader import read_acknowledged
 from antiphon.reactive import Signal
@@ -69,6 +69,7 @@ class OfflineJournal:
 
     def __post_init__(self) -> None:
         self.index.read_run = partial(read_run_bytes, self.folder)
+        self.cursor.journal = self.cursor.journal or journal_id_of(self.folder)
 
     def read_frames(self) -> Iterator[LogFrame]:
         """The frames that were written since the last call, each with only those of its runs that became members.

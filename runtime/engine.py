@@ -370,6 +370,7 @@ class JournalEngine:
             collapsed=self._collapsed,
             on_problem=self.note_problem,
             file_number=self._writer.synced.file_number,
+            journal_id=self.folder.journal_id,
             runs_of=self._runs_of,
             find_runs=self._find_runs,
             late_openings=self._late_openings,

@@ -126,6 +126,7 @@ class Keeper:
         is_anything_missing: Callable[[], bool] = lambda: False,
         on_lost: Callable[[Sequence[RunRow]], None] = lambda rows: None,
         now_ms: Callable[[], int] = lambda: 0,
+        journal_id: str = "",
     ) -> None:
         self.segments = SegmentStore(folder)
         self._folder = folder
@@ -154,6 +155,7 @@ class Keeper:
         self._is_anything_missing = is_anything_missing
         self._on_lost = on_lost
         self._now_ms = now_ms
+        self._journal_id = journal_id
         self._scrub_timer: asyncio.TimerHandle | None = None
         self._scrubbed_bytes = 0
         self._told: set[LogDamage] = set()
@@ -342,6 +344,7 @@ class Keeper:
             chains=self._chains(),
             find_runs=self._find_runs,
             segments=self.segments,
+            journal_id=self._journal_id,
             on_frame=self._pause,
         )
         self.segments.forget(number)  # what was decoded may be older than the damage
@@ -445,7 +448,8 @@ class Keeper:
             yield self._in_thread(partial(self._rewrite, number, self._chains(), self._collapsed()))
 
     def _seal_file(self, number: int, *, is_asked: bool = True) -> Chore:
-        read = partial(read_closed_file, self._folder, number, self._chains(), on_frame=self._pause)
+        chains, journal = self._chains(), self._journal_id
+        read = partial(read_closed_file, self._folder, number, chains, journal=journal, on_frame=self._pause)
         contents: ClosedFile = yield self._in_thread(read)
         fact_bytes = sum(run.row.length for frame in contents.frames for run in frame.runs)
         if not is_asked and fact_bytes * 2 < file_path(self._folder, number).stat().st_size:
@@ -545,7 +549,7 @@ class Keeper:
     def _read_part(self, number: int, chains: list[ChainInfo]) -> Iterator[LogFrame | LogDamage]:
         known = {chain.chain: (chain, CHAIN_START) for chain in chains}
         if number in log_files(self._folder):
-            yield from read_file(self._folder, number, known)[1]
+            yield from read_file(self._folder, number, known, journal=self._journal_id)[1]
             return
         info = self.segments.info(number)
         # As a reader who comes from the file before: so the whole segment is compared with its hash.

@@ -222,6 +222,17 @@ def _open_locked(
     )
 
 
+def journal_id_of(path: Path) -> str:
+    """The id of the journal at *path* by the majority of those that name it; "" when none can be read."""
+    with contextlib.suppress(
+        OSError
+    ):  # a log file may become a segment meanwhile; who reads takes the first one's word
+        with (path / LOCK_FILE).open("rb") as file:
+            locked = _read_lock(file.fileno()).get("journal")
+        return _settle_journal_id(path, locked) or ""
+    return ""
+
+
 def closed_at(path: Path) -> str | None:
     """The hash of the frame at which a journal was closed; None while it is open, or when it was left uncleanly."""
     try:

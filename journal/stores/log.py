@@ -163,8 +163,12 @@ def file_path(folder: Path, number: int) -> Path:
     return folder / LOG_FOLDER / f"{number:08d}.ndjson"
 
 
-def enter_file(data: bytes, number: int, cursor: LogCursor) -> LogDamage | None:
-    """Check a file's first line and put the cursor behind it; it stays where it is when the file is not ours."""
+def enter_file(data: bytes, number: int, cursor: LogCursor, *, expected_end: str | None = None) -> LogDamage | None:
+    """Check a file's first line and put the cursor behind it; it stays where it is when the file is not ours.
+
+    Every journal's first frame follows nothing, so a first file that names another journal is ours only when it holds
+    the frame that the next file of ours names: *expected_end*.
+    """
     end = data.index(b"\n") + 1
     reached = cursor.position.frame_hash
     found = _find_closing(data, end)
@@ -183,7 +187,8 @@ def enter_file(data: bytes, number: int, cursor: LogCursor) -> LogDamage | None:
         )
     cursor.journal = cursor.journal or header.journal
     is_ours = header.journal == cursor.journal and header.number == number
-    if not is_ours and (reached == NO_FRAME or not continues):
+    is_named = reached != NO_FRAME or (expected_end is not None and expected_end.encode() in data[end:])
+    if not is_ours and not (continues and is_named):
         names = f"file {header.number} of journal {header.journal[:8]}, not file {number} of {cursor.journal[:8]}"
         return LogDamage(number, 0, len(data), f"the log file says that it is {names}")
     previous = reached if continues else header.previous_frame

@@ -47,6 +47,7 @@ def mend_part(
     chains: Iterable[ChainInfo],
     find_runs: FindRuns,
     segments: SegmentStore,
+    journal_id: str = "",
     on_frame: Callable[[], None] = lambda: None,
 ) -> Mended:
     """Put log file or segment *number* together; *held* are the runs that lie in it. ~10 µs a fact; changes nothing.
@@ -62,7 +63,7 @@ def mend_part(
     unexplained: list[LogDamage] = []
     if is_log:
         data = file_path(folder, number).read_bytes()
-        journal, previous, items = _read_log_file(folder, number, known, segments)
+        journal, previous, items = _read_log_file(folder, number, known, segments, journal_id)
         reached, ending = previous[1], expected_end(folder, number, journal)
         for item in items:
             on_frame()
@@ -104,14 +105,17 @@ def mend_part(
 
 
 def _read_log_file(
-    folder: Path, number: int, known: dict[ChainId, tuple[ChainInfo, Head]], segments: SegmentStore
+    folder: Path, number: int, known: dict[ChainId, tuple[ChainInfo, Head]], segments: SegmentStore, journal: str
 ) -> tuple[str, tuple[int, str], Iterator[LogFrame | LogDamage]]:
     """The journal, the frame before, and what can be read of a log file; its first line says nothing of its own."""
     try:
-        header, items = read_file(folder, number, known)
+        header, items = read_file(folder, number, known, journal=journal)
+        if header.previous_frame != NO_FRAME and number == min(part_numbers(folder)):
+            raise LogDamaged(f"log file {number}: the first of all says that it follows a frame")
         return header.journal, (header.previous_file, header.previous_frame), items
     except LogDamaged:
-        journal, previous = _neighbour_before(folder, number, segments)
+        named, previous = _neighbour_before(folder, number, segments)
+        journal = journal or named
         return journal, previous, read_behind_header(folder, number, known, journal=journal, previous=previous[1])
 
 

@@ -71,11 +71,12 @@ def read_acknowledged(
 
 
 def read_file(
-    folder: Path, number: int, chains: dict[ChainId, tuple[ChainInfo, Head]]
+    folder: Path, number: int, chains: dict[ChainId, tuple[ChainInfo, Head]], *, journal: str = ""
 ) -> tuple[FileHeader, Iterator[LogFrame | LogDamage]]:
     """Read one log file by itself, knowing the *chains* that files before it introduce.
 
-    Raises ``LogDamaged`` when its first line cannot be read.
+    Raises ``LogDamaged`` when its first line cannot be read, or names another file or (where that is known) another
+    *journal*: no hash covers that line, and what is copied from it is believed.
     """
     files = _Parts(folder, None)
     data = _read_from(file_path(folder, number), 0)
@@ -84,6 +85,9 @@ def read_file(
         header = parse_file_header(data[: max(end - 1, 0)])
     except InvalidLine as problem:
         raise LogDamaged(f"log file {number}: {problem}") from problem
+    if header.number != number or header.journal != (journal or header.journal):
+        names = f"file {header.number} of journal {header.journal[:8]}"
+        raise LogDamaged(f"log file {number}: its first line says that it is {names}")
     cursor = LogCursor(LogPosition(number, end, header.previous_frame, 0), chains, header.journal)
     return header, read_frames(data[end:], number, cursor, _expected_end(files, number, header.journal))
 
@@ -166,7 +170,7 @@ def _read_part(files: _Parts, number: int, cursor: LogCursor) -> Iterator[LogFra
     if not is_same:
         if b"\n" not in data:
             return  # its first line was never completed, so nothing was written behind it
-        damage = enter_file(data, number, cursor)
+        damage = enter_file(data, number, cursor, expected_end=_expected_end(files, number, cursor.journal))
         if damage is not None:
             yield damage
         if number != cursor.position.file_number:
@@ -211,15 +215,21 @@ class ClosedFile(NamedTuple):
 
 
 def read_closed_file(
-    folder: Path, number: int, chains: Iterable[ChainInfo], *, on_frame: Callable[[], None] | None = None
+    folder: Path,
+    number: int,
+    chains: Iterable[ChainInfo],
+    *,
+    journal: str = "",
+    on_frame: Callable[[], None] | None = None,
 ) -> ClosedFile:
-    """Read one closed log file, wherever the files around it are; *on_frame* is called between frames.
+    """Read one closed log file of *journal*, wherever the files around it are; *on_frame* is called between frames.
 
     Raises ``LogDamaged`` when any of it is damaged.
     """
     from .segments import FORMAT_NUMBER, SegmentInfo
 
-    header, items = read_file(folder, number, {chain.chain: (chain, CHAIN_START) for chain in chains})
+    known = {chain.chain: (chain, CHAIN_START) for chain in chains}
+    header, items = read_file(folder, number, known, journal=journal)
     frames: list[LogFrame] = []
     for item in items:
         if on_frame is not None:

@@ -110,6 +110,38 @@ async def test_bytes_damaged_anywhere_are_mended(tmp_path: Path, is_sealed: bool
         await check_mended(folder)
 
 
+@pytest.mark.parametrize("done", ["nothing", "scrub", "seal"])
+@pytest.mark.parametrize("name", ["journal", "number", "previous_frame"])
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_first_line_that_names_something_else_costs_no_fact(
+    tmp_path: Path, number: int, name: str, done: str
+) -> None:
+    """No hash covers a log file's first line, and a segment repeats what it says."""
+    async with Journal.open(tmp_path / "a", author="ada", types=[Said]) as ada:
+        for text in TEXTS[:3]:
+            await ada.commit(Said(text=text), flush=True)
+            await ada.engine.start_file()
+        path = file_path(ada.path, number)
+        line = path.read_bytes().partition(b"\n")[0]
+        at = line.index(f'"{name}":'.encode()) + len(name) + 3 + (name != "number")
+        data = bytearray(path.read_bytes())
+        data[at] = ord("5") if data[at] != ord("5") else ord("6")
+        path.write_bytes(data)
+        if done == "scrub":
+            assert any(damage.file_number == number for damage in (await ada.engine.keeper.scrub()).damages)
+        if done == "seal":
+            await ada.engine.keeper.seal()
+        fingerprint = ada.fingerprint
+    found = verify_log(open_offline(ada.path))
+    assert found.fact_count == 4
+    assert done == "nothing" or found.damages == ()
+    for each in ada.path.glob("journal.duckdb*"):
+        each.unlink()
+    async with Journal.open(ada.path, types=[Said]) as ada:
+        assert ada.fingerprint == fingerprint
+        assert await ada.snapshot(heard) == TEXTS[:3]
+
+
 async def test_the_file_that_is_being_written_is_scrubbed_and_mended_too(tmp_path: Path) -> None:
     await make(tmp_path, is_sealed=False)
     async with Journal.open(tmp_path / "a", types=[Said]) as ada, Journal.open(tmp_path / "b", types=[Said]) as ben:
