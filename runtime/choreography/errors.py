@@ -175,10 +175,6 @@ class MissingCallback(ChoreoError, LocalViolation):
         super().__init__(f"{role}'s callbacks lack {', '.join(missing)}")
 
 
-class CannotProduce(ChoreoError):
-    """This handler has nothing to receive from; it only looks."""
-
-
 class InvalidProfile(ChoreoError, LocalViolation):
     """A handler says things of itself that cannot both be so."""
 
@@ -210,6 +206,10 @@ class MalformedMessage(ChoreoError, RemoteViolation):
 
 class TransportFailed(ChoreoError):
     """The way to a peer failed for now; trying again may work."""
+
+
+class CannotProduce(TransportFailed):
+    """This handler has nothing to receive from; it only looks."""
 
 
 class ChannelSendFailed(TransportFailed):

@@ -70,6 +70,8 @@ async def test_nothing_sends_into_nothing_and_cannot_receive() -> None:
     await handler.send(None, "Bob", object())
     await handler.choose(None, "Bob", "yes")
     await handler.broadcast(None, ["Bob", "Cyd"], 1)
+    # An error of transport, as for whoever expects a peer: one clause catches it.
+    assert issubclass(CannotProduce, TransportFailed)
     with pytest.raises(CannotProduce, match="cannot receive"):
         await handler.recv(None, "Bob")
     with pytest.raises(CannotProduce, match="cannot offer"):
