@@ -125,8 +125,11 @@ class YDocDeltaState:
         return self.edit(change)
 
     def delete_text(self, name: str, index: int, length: int) -> YDocDeltaState:
-        """Delete *length* characters from *index* on; ``ValueError`` beyond the end."""
+        """Delete *length* characters from *index* on; ``ValueError`` beyond the end, and for a length below 0."""
         from pycrdt import Text
+
+        if length < 0:
+            raise ValueError(f"{length} characters to delete; expected 0 or more, from the first of them on")
 
         def change(document: Doc[Any]) -> None:
             shared = document.get(name, type=Text)

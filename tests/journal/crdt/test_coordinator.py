@@ -273,6 +273,17 @@ def test_an_exchange_that_failed_after_an_answer_loses_no_delta_that_comes_later
     assert ben.delta_handler().get_state() == GSet("ab")
 
 
+def test_an_answer_of_another_kind_than_was_asked_for_is_a_type_mismatch_though_its_data_fits() -> None:
+    both = CrdtCoordinator.with_delta_threshold("ada", 9, state=GSet()).with_cv_handler(CvHandler.with_state(MaxInt(1)))
+    ben = CrdtCoordinator.with_delta_threshold("ben", 9, state=GSet("b")).with_cv_handler(
+        CvHandler.with_state(MaxInt(2))
+    )
+    request, both = both.create_sync_request("s", CrdtKind.CONVERGENT)
+    response, _ = ben.handle_sync_request(replace(request, kind=CrdtKind.DELTA))
+    with pytest.raises(CrdtTypeMismatch, match="convergent data"):
+        both.handle_sync_response(response)
+
+
 # --- compaction ---------------------------------------------------------------------------------------------------
 
 

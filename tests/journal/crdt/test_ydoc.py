@@ -149,6 +149,8 @@ def test_places_are_characters_and_not_bytes() -> None:
     assert state.delete_text("t", 1, 2).text("t") == "ab"
     with pytest.raises(ValueError, match=r"character 5 of a text of 4; expected 0\.\.4"):
         state.insert_text("t", 5, "x")
+    with pytest.raises(ValueError, match="-1 characters to delete"):
+        state.delete_text("t", 2, -1)
     assert state.text("t") == "aé😀b", "a value stays what it was"
 
 
