@@ -640,15 +640,23 @@ class Journal:
         self._check_open()
         return EffectGuard(self._engine, capabilities=capabilities, limits=limits, policies=policies, deliver=deliver)
 
-    async def explain(self, intent: SendRequest, *, capabilities: CapabilitySource | None = None) -> Explanation:
+    async def explain(
+        self,
+        intent: SendRequest,
+        *,
+        capabilities: CapabilitySource | None = None,
+        policies: EffectPolicyRegistry | None = None,
+    ) -> Explanation:
         """What would happen to *intent*: which guard would refuse it, what it would do, what is left; nothing changes.
 
-        Without *capabilities* it is judged as the owner's own.
+        Without *capabilities* it is judged as the owner's own, and without *policies* by those that ship. A guard of
+        yours has both: ``guard.explain(intent)``.
         """
         from antiphon.runtime.guards.guard import EffectGuard, OwnerCapabilities
 
         self._check_open()
-        return await EffectGuard(self._engine, capabilities=capabilities or OwnerCapabilities()).explain(intent)
+        source = capabilities or OwnerCapabilities()
+        return await EffectGuard(self._engine, capabilities=source, policies=policies).explain(intent)
 
     # Life
 

@@ -92,6 +92,8 @@ class Explanation:
     remaining_bits: tuple[tuple[str, int], ...]
     capabilities: tuple[str, ...]
     timing: Timing
+    is_repeat: bool = False
+    """Whether its plan was performed before: allowed or not, nothing of it would be done again."""
 
     @property
     def is_allowed(self) -> bool:
@@ -108,6 +110,8 @@ class Explanation:
         verdict = "allowed" if violation is None else f"refused by {violation.stage}: {violation.text}"
         bits = ", ".join(f"{observer} {bits} bits" for observer, bits in self.remaining_bits)
         commands = ", ".join(type(command).__name__ for command in self.outcome.commands) or "nothing"
+        if self.is_repeat and violation is None:
+            commands = "nothing, since its plan was performed before"
         return (
             f"{request.operation} to {request.peer} in {request.context}: {verdict}\n"
             f"guards asked: {', '.join(self.outcome.stages)}\n"
@@ -363,6 +367,7 @@ class EffectGuard:
             remaining_bits=tuple((observer, bits) for (_, _, observer), bits in sorted(snapshot.leakage.items())),
             capabilities=tuple(sorted(snapshot.caps or ())),
             timing=self.policies.timing(request.operation, request.context),
+            is_repeat=self.book.knows_plan(request.plan_id),
         )
 
     async def rotate_epoch(self, epoch: int) -> bool:

@@ -20,7 +20,14 @@ from antiphon.journal.guard_book import GuardLimits, Letter
 from antiphon.journal.lattices.counters import GCounter
 from antiphon.runtime.engine import JournalEngine
 from antiphon.runtime.events import RingSink, RuntimeEvent, correlate, correlated
-from antiphon.runtime.guards.commands import GuardRefused, InterpreterError, LeakClaim, SendRequest, StoreMetadata
+from antiphon.runtime.guards.commands import (
+    GuardRefused,
+    InterpreterError,
+    LeakClaim,
+    SendRequest,
+    StoreMetadata,
+    Timing,
+)
 from antiphon.runtime.guards.guard import EffectGuard, Guarded, OwnerCapabilities
 from antiphon.runtime.guards.ingress import (
     IngressCheck,
@@ -30,6 +37,7 @@ from antiphon.runtime.guards.ingress import (
     seal_envelope,
     take_in,
 )
+from antiphon.runtime.guards.policy import EffectPolicyRegistry
 from antiphon.runtime.resilience.rates import RateLimiter, RateLimits
 from antiphon.testing.disk import FaultyDisk
 
@@ -85,6 +93,23 @@ async def test_explaining_takes_nothing_from_the_rate_of_a_peer(
         for _ in range(5):
             assert (await guard.explain(kit.request())).is_allowed
         assert [rates.reserve("bo") for _ in range(2)] == [0, 0]
+
+
+async def test_explaining_says_when_a_plan_was_performed_and_goes_by_the_policies_given(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    policies = EffectPolicyRegistry({"talk:marry": Timing.BLOCKING})
+    async with open_journal() as journal:
+        guard = EffectGuard(journal.engine, capabilities=OwnerCapabilities(), policies=policies)
+        request = kit.request(plan_id="the-same")
+        assert not (await guard.explain(request)).is_repeat
+        await guard.guarded(request)
+        found = await journal.explain(request)
+        assert found.is_repeat
+        assert "would do: nothing, since its plan was performed before" in str(found)
+        wedding = kit.request(operation="talk:marry")
+        assert (await guard.explain(wedding)).refusing_guard == "policy"
+        assert (await journal.explain(wedding, policies=policies)).refusing_guard == "policy"
 
 
 async def test_what_is_revealed_while_an_observer_is_forgotten_counts(
