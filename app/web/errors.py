@@ -61,10 +61,17 @@ class BodyTooLarge(RequestRefused):
     code = "too_large"
 
 
-class BodyNotJson(RequestRefused):
-    """The body is no JSON object, or does not say that it is."""
+class BodyOfAnotherType(RequestRefused):
+    """The body does not say that it is JSON."""
 
     status = 415
+    code = "wrong_type"
+
+
+class BodyNotJson(RequestRefused):
+    """The body is no JSON object."""
+
+    status = 400
     code = "not_json"
 
 

@@ -25,7 +25,7 @@ from antiphon.facts import AntiphonError
 
 from ..intent_errors import IntentError
 from .address import WebAddress
-from .errors import BodyNotJson, BodyTooLarge, InvalidIntent, NoSuchPath, RequestRefused, WrongMethod
+from .errors import BodyNotJson, BodyOfAnotherType, BodyTooLarge, InvalidIntent, NoSuchPath, RequestRefused, WrongMethod
 from .feed import Feed, FeedEvent
 from .guard import Guard, refusal
 
@@ -182,7 +182,7 @@ def as_text(event: FeedEvent) -> bytes:
 
 async def _read_object(request: Request) -> dict[str, object]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise BodyNotJson("an intent is sent as application/json")
+        raise BodyOfAnotherType("an intent is sent as application/json")
     body = bytearray()
     async for part in request.stream():
         body += part
