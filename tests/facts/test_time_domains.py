@@ -123,6 +123,12 @@ def test_what_is_before_is_before_all_that_follows(three: list[TimeStamp], polic
         assert sort_compare(first, third) <= 0
 
 
+def test_who_stands_at_0_need_not_be_named() -> None:
+    assert clock(ada=0) == clock()
+    assert hash(clock(ada=1, ben=0)) == hash(clock(ada=1))
+    assert sort_compare(clock(ada=0), clock()) == 0
+
+
 PROOF = TimeProof("ada", 1, 1, 0, "valid", b"")
 
 
