@@ -71,11 +71,11 @@ async def retry(
     for attempt in range(policy.attempts_max):
         try:
             return await _attempt(work, policy, timing, budget)
-        except DeadlineExceeded:
-            raise
         except worth_it as problem:
             if isinstance(problem, AttemptTimedOut) and not policy.is_idempotent:
                 raise
+            if isinstance(problem, DeadlineExceeded) and budget is not None and problem.deadline_s >= budget.deadline_s:
+                raise  # it is this time that is used up, and not that of a part
             if attempt + 1 == policy.attempts_max:
                 raise MaxRetriesExceeded(attempts=attempt + 1, last=problem) from problem
             planned_s = policy.delays.delay_s(attempt=attempt, chance=timing.chance())

@@ -184,6 +184,27 @@ def test_a_timed_out_attempt_is_repeated_only_when_that_is_harmless() -> None:
         run(attempts(RetryPolicy(per_attempt_s=2.0, is_idempotent=False), [9.0, 0.0]))
 
 
+def test_the_time_of_a_part_is_not_the_time_of_the_whole() -> None:
+    """A part that ran over may be tried again, if that is worth it; when the whole has run over, nothing is."""
+    began: list[float] = []
+
+    async def part(budget: TimeoutBudget | None) -> None:
+        assert budget is not None
+        began.append(now_s())
+        mine = budget.child(at_s=now_s(), seconds=1.0)
+        await run_within(mine, timing(), lambda _: pass_time(100.0))
+
+    async def main() -> None:
+        whole = TimeoutBudget.starting(at_s=now_s(), seconds=4.5)
+        policy = RetryPolicy(attempts_max=10, delays=Fixed(1.0))
+        with pytest.raises(DeadlineExceeded) as caught:
+            await retry(part, policy, timing=timing(), retryable=(DeadlineExceeded,), budget=whole)
+        assert caught.value.deadline_s == whole.deadline_s
+
+    run(main())
+    assert [round(each - began[0], 3) for each in began] == [0.0, 2.0, 4.0]
+
+
 def test_a_failure_may_ask_for_a_longer_pause() -> None:
     assert run(attempts(RetryPolicy(), [Lost(), 0.0], pause_of=lambda problem: 2.0)) == [0, 2]
 
