@@ -41,6 +41,7 @@ from antiphon.testing.strategies import (
     invitation_facts,
 )
 from antiphon.views import INVITATIONS_SIGNAL, Invitation, InvitationsSignalView, InvitationsState
+from antiphon.views.registers import owned_id
 
 
 def stamp(fact: Fact) -> tuple[int, int, bytes]:
@@ -102,6 +103,8 @@ def expected_invitation(facts: list[Fact], me: str, now_ms: int) -> list[tuple]:
         "home_id": home.home_id if home else None,
         "home_name": ((home.nickname_suggestion or "").strip() or None) if home else None,
         "ceremonies": expected_ceremonies(facts, offer, answers),
+        "offer": offer.invitation_type.type,
+        "accepted_by": actor_of(answers[0]) if answers and isinstance(answers[0], InvitationAccepted) else None,
     }
     place = "history" if status != "pending" else "sent" if direction == "sent" else "pending"
     return [(when, offer.invitation_id, offer.context_id, place, shown)]
@@ -216,6 +219,16 @@ def test_an_offer_waits_on_both_sides_and_is_nobody_elses_business() -> None:
     assert fold([sent()], me=BEN).state.sent_count == 1
     stranger = fold([sent()], me=EVE)
     assert (stranger.state, stranger.statistics().foreign_count) == (InvitationsState(), 1)
+
+
+def test_nobody_takes_an_offer_away_by_making_an_earlier_one_under_its_id() -> None:
+    name = owned_id(BEN, "ab" * 16)
+    offers = [sent(name, at=5), sent(name, at=1, by=EVE)]
+    for windows in ([offers], [offers[:1], offers[1:]], [offers[1:], offers[:1]]):
+        view = InvitationsSignalView(ADA)
+        for facts in windows:
+            view.update(Batch(batch_id=1, facts=facts, now_ms=9, changed=frozenset(), inputs={}))
+        assert [each.from_id for each in view.state.pending] == [BEN]
 
 
 @pytest.mark.parametrize("me", [ADA, BEN])
