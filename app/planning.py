@@ -75,6 +75,7 @@ from antiphon.views.chat_state import Channel, ChatState, Message
 from antiphon.views.contacts_state import Contact, ContactsState
 from antiphon.views.homes_state import Home, HomesState
 from antiphon.views.invitations_state import Invitation, InvitationsState
+from antiphon.views.registers import owned_id
 
 from . import intents as ask
 from .intent_errors import IntentError, Mover, RefusalKind
@@ -256,7 +257,7 @@ def _send(intent: ask.SendMessage, now: Situation) -> Plan:
         said = _find_message(intent.message_id, channel, now)
         if said is not None and said.is_own:
             return Plan((), intent.message_id)
-    message_id = intent.message_id or now.new_id()
+    message_id = intent.message_id or owned_id(now.me, now.new_id())
     sent = MessageSent(
         **_about(channel),
         message_id=message_id,
@@ -459,7 +460,7 @@ def _invite(intent: ask.SendInvitation, now: Situation) -> Plan:
         home = _check_member(now, intent.home)
         offered = ChannelInvitation(home_id=intent.home, nickname_suggestion=home.name if home else None)
         context_id = intent.home
-    invitation_id = now.new_id()
+    invitation_id = owned_id(now.me, now.new_id())
     sent = InvitationSent(
         context_id=context_id,
         invitation_id=invitation_id,
@@ -475,7 +476,7 @@ def _invite(intent: ask.SendInvitation, now: Situation) -> Plan:
 
 
 def _enrol_device(intent: ask.EnrolDevice, now: Situation) -> Plan:
-    invitation_id = now.new_id()
+    invitation_id = owned_id(now.me, now.new_id())
     offered = DeviceInvitation(
         subject_authority=now.me,
         initiator_device_id=now.me,

@@ -6,8 +6,9 @@ are judged by who signed. Decrypts nothing itself: an opener that the applicatio
 Rules. A fact whose named actor did not sign it is ignored and counted; an imported one is shown with its importer. A
 channel is open while its newest creation is newer than its newest closing (one that is only known from a named
 update, while that is), and the owner has not left it. A message belongs to who signed it: only they edit it (the
-latest edit counts) and delete it (for ever). A channel that was provisional is shown as part of the one it was bound
-to anew, once that one is known. Its channel's creator, in a home the home's owner, says what is final.
+latest edit counts) and delete it (for ever). Of several with one id that of whom the id is named after counts, or else
+the earliest. A channel that was provisional is shown as part of the one it was bound to anew, once that one is known.
+Its channel's creator, in a home the home's owner, says what is final.
 What was imported stands before what was said here at the same time, by file and line.
 """
 
@@ -632,7 +633,7 @@ assert {model.fact_type.kind for model in CHAT_FACTS} < _KINDS, "every chat fact
 
 # The homes are kept as well: what changed in them since is judged anew, whatever the homes view itself has kept.
 _SHAPE = KeptShape(
-    version=1,
+    version=2,
     models=(*CHAT_FACTS, ChannelEpochCommitted, ConvergenceCertified, OperationFinalized, OperationReverted),
     classes=(
         *(_ChannelFold, _Members, _Edits, ChannelKey, ChannelGate, Finality, MessageLog),

@@ -3,7 +3,8 @@
 A snapshot is a pure function of the set of facts and the clock. No fact tells that an invitation ran out: the view says
 when it wants to be woken, and then finds it expired.
 
-Rules. Of several offers with one id (in one context) the lowest stamp counts. Only the sender cancels; only the
+Rules. Of several offers with one id (in one context) that of whom the id is named after counts, or else the lowest
+stamp. Only the sender cancels; only the
 receiver accepts or declines; an offer to whoever holds the link (sender and receiver are the same) can be accepted by
 anybody else and declined by nobody. An answer later than the expiry is void. Of the valid answers the earliest counts,
 and at one time and clock reading Cancelled before Declined before Accepted. A ceremony is held by the two parties of an
@@ -46,7 +47,7 @@ from .invitations_state import (
     InvitationStatus,
 )
 from .kept_state import KeptShape, KeptView
-from .registers import ActorOf, FoldStatistics, is_signed_by
+from .registers import ActorOf, FoldStatistics, claim, is_signed_by
 from .signals import INVITATIONS_SIGNAL
 
 INVITATIONS_VIEW_ID = "signals:invitations"
@@ -247,7 +248,7 @@ class _Drawn(NamedTuple):
 
 
 class _InvitationFold:
-    """All that is known of one invitation: the offer with the lowest stamp, and each actor's earliest answers."""
+    """All that is known of one invitation: the offer with the best claim to its id, and the earliest answers."""
 
     __slots__ = (
         "answers",
@@ -277,7 +278,11 @@ class _InvitationFold:
         self.place: _Place | None = None
 
     def take_sent(self, fact: InvitationSent, record: FactRecord, actor: str) -> None:
-        if self.offer_stamp is None or record.stamp < self.offer_stamp:
+        if (
+            self.offer is None
+            or self.offer_stamp is None
+            or _claim_of(fact, record.stamp) < _claim_of(self.offer, self.offer_stamp)
+        ):
             self.offer, self.offer_stamp = fact, record.stamp
             self.sender_name = record.chain.label or UNKNOWN_NAME
 
@@ -386,6 +391,10 @@ class _InvitationFold:
         return answer is not None and answer.actor == self.owner
 
 
+def _claim_of(offer: InvitationSent, stamp: Stamp) -> tuple[bool, Stamp]:
+    return claim(offer.invitation_id, offer.sender_id, stamp)
+
+
 def _is_newer(superseding: int | None, superseded: int | None) -> bool:
     """Whether both have begun, and the one after the other."""
     return superseding is not None and superseded is not None and superseding > superseded
@@ -436,7 +445,7 @@ _KINDS = frozenset(_RULES)
 assert {model.fact_type.kind for model in INVITATION_FACTS} == _KINDS, "every invitation fact has its rule"
 
 _SHAPE = KeptShape(
-    version=1,
+    version=2,
     models=INVITATION_FACTS,
     classes=(_Answer, _InvitationFold, _Shelf, CeremonyPhase, CeremonyStatus, Invitation, InvitationsState),
     attributes=(

@@ -7,13 +7,13 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from .chat_state import MESSAGE_COUNT_MAX, Message
-from .message_entry import AUTHOR
-from .message_log import MessageLog
+from .message_entry import AUTHOR, MessageEntry
+from .message_log import MessageLog, claim_of
 
 K = TypeVar("K", bound=tuple[str, str])
 
@@ -46,8 +46,8 @@ def roots_of(canonical: Mapping[K, K]) -> dict[K, K]:
 def merge_logs(root: MessageLog, others: Sequence[MessageLog]) -> MergedMessages:
     """What a channel shows with those that were merged into it; O(what each shows, and what its closing hides).
 
-    Of messages with one id the one with the lowest stamp is shown. What is said about it counts wherever it was said:
-    edits, reactions and marks, and what its author took back in one of the channels is gone from all.
+    Of messages with one id the one with the best claim to it is shown. What is said about it counts wherever it was
+    said: edits, reactions and marks, and what its author took back in one of the channels is gone from all.
     """
     logs = (root, *others)
     said = [(entry, message, root) for entry, message in root.shown_entries]
@@ -59,9 +59,10 @@ def merge_logs(root: MessageLog, others: Sequence[MessageLog]) -> MergedMessages
         pairs = log.shown_entries
         said += [(*pair, log) for pair in pairs if root.hidden_until is None or pair[0][0] > root.hidden_until]
     said.sort(key=itemgetter(0))
+    best = _best_claims(said, logs)
     kept: dict[str, Message] = {}
     for entry, message, home in said:
-        if message.id not in kept and not any(log.is_taken_back(message.id, entry[AUTHOR]) for log in logs):
+        if best.get(message.id) is entry:
             joined = kept[message.id] = home.with_words_of((log for log in logs if log is not home), entry, message)
             unread -= joined.is_read and not message.is_read
         else:
@@ -79,7 +80,22 @@ def messages_before(root: MessageLog, others: Sequence[MessageLog], message_id: 
     said = [(*pair, log) for log in logs for pair in log.before(stamp, count)]
     said = [each for each in said if root.hidden_until is None or each[0][0] > root.hidden_until]
     page: dict[str, Message] = {}
+    best = _best_claims(said, logs)
     for entry, message, home in sorted(said, key=itemgetter(0)):
-        if message.id not in page and not any(log.is_taken_back(message.id, entry[AUTHOR]) for log in logs):
+        if best.get(message.id) is entry:
             page[message.id] = home.with_words_of((log for log in logs if log is not home), entry, message)
     return tuple(page.values())[-count:]
+
+
+def _best_claims(
+    said: Iterable[tuple[MessageEntry, Message, MessageLog]], logs: Sequence[MessageLog]
+) -> dict[str, MessageEntry]:
+    """By message id the one that is shown, of those that their authors took back in none of the channels."""
+    best: dict[str, MessageEntry] = {}
+    for entry, message, _ in said:
+        known = best.get(message.id)
+        if known is not None and claim_of(entry) >= claim_of(known):
+            continue
+        if not any(log.is_taken_back(message.id, entry[AUTHOR]) for log in logs):
+            best[message.id] = entry
+    return best

@@ -26,7 +26,7 @@ from .gate import ChannelGate
 from .message_entry import AUTHOR, EPOCH, MESSAGE_ID, SENDER, MessageEntry, Recall
 from .opening import Opener, SealedText, open_sealed
 from .packed_messages import Marks, PackedMessages
-from .registers import Register, newer
+from .registers import Register, claim, newer
 
 _RANKS: tuple[DeliveryState, ...] = ("sending", "failed", "sent", "delivered", "read")
 RANK_OF: Mapping[DeliveryStatus, int] = {"failed": 1, "sent": 2, "delivered": 3, "read": 4}
@@ -109,7 +109,7 @@ class MessageLog:
         self._context_id = context_id
         self._opener = opener
         self.finality = Finality()
-        self._entries: dict[str, MessageEntry] = {}  # by message id, the one with the lowest stamp
+        self._entries: dict[str, MessageEntry] = {}  # by message id, the one with the best claim to it
         self._fresh: dict[str, MessageEntry] = {}  # those of them that have no place yet
         self._unverified: list[str] = []  # ids of fresh ones that a packed message may have, to be looked for together
         self._order: list[MessageEntry] = []  # the visible ones, by stamp
@@ -186,11 +186,11 @@ class MessageLog:
         )
 
     def say(self, entry: MessageEntry) -> None:
-        """Take a message; of several with one id the lowest stamp counts."""
+        """Take a message; of several with one id its owner's counts, or else the one with the lowest stamp."""
         message_id = entry[MESSAGE_ID]
         known = self._entries.get(message_id)
         if known is not None:
-            if entry[:3] >= known[:3]:
+            if claim_of(entry) >= claim_of(known):
                 return
             self._take_out(known)
             self._dirty.add(message_id)
@@ -209,7 +209,7 @@ class MessageLog:
             if entry is None or packed is None:
                 continue
             row, known = packed
-            if entry[:3] >= known[:3]:
+            if claim_of(entry) >= claim_of(known):
                 del self._entries[message_id]
                 self._fresh.pop(message_id, None)
             else:
@@ -701,6 +701,11 @@ class MessageLog:
     def hidden_until(self) -> int | None:
         """What was said up to then is hidden, since the channel was closed."""
         return self._hidden_until
+
+
+def claim_of(entry: MessageEntry) -> tuple[bool, Stamp]:
+    """How good its claim to its id is; the lowest counts."""
+    return claim(entry[MESSAGE_ID], entry[AUTHOR], entry[:3])
 
 
 def _stamp_of(found: tuple[_Edits, MessageLog]) -> Stamp:

@@ -56,3 +56,24 @@ def earliest(current: Stamp | None, stamp: Stamp) -> Stamp:
 def is_after(stamp: Stamp | None, limit: Stamp | None) -> bool:
     """Whether there is a stamp, and it lies behind the limit, if there is one."""
     return stamp is not None and (limit is None or stamp > limit)
+
+
+# 64 bits of an authority: as much as nobody finds keys for.
+_OWNER_LENGTH = 16
+
+
+def owned_id(authority: str, rest: str) -> str:
+    """An id that nobody but *authority* can give to something: it ends as the authority begins.
+
+    >>> owned_id("0f" * 16, "ab" * 16)
+    'abababababababab0f0f0f0f0f0f0f0f'
+    """
+    return rest[:-_OWNER_LENGTH] + authority[:_OWNER_LENGTH]
+
+
+def claim(given_id: str, authority: str, stamp: Stamp) -> tuple[bool, Stamp]:
+    """How good a claim to an id is; the lowest counts: that of whom it is named after, and among equals the earliest.
+
+    Anybody may say that they said something earlier; nobody can be named in an id that was given before.
+    """
+    return (not (authority and given_id.endswith(authority[:_OWNER_LENGTH])), stamp)

@@ -52,6 +52,7 @@ from antiphon.testing.strategies import (
     rebound_facts,
 )
 from antiphon.views import CHAT_SIGNAL, ChatSignalView, ChatState, Message, Opener, Recall, UnreadCountView
+from antiphon.views.registers import owned_id
 
 ABOUT_A_MESSAGE = (
     MessageEdited | MessageEditedSealed | MessageRead | MessageSeen | MessageDeliveryUpdated | MessageReacted
@@ -530,6 +531,39 @@ def test_of_two_messages_with_one_id_the_lower_stamp_counts_even_when_it_comes_l
         ("n", BEN, "hello"),
     ]
     assert view.update(window([commit_by(BEN, said("m", at=10))])) is UNCHANGED
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_nobody_takes_a_message_away_by_saying_an_earlier_one_under_its_id(order: int, is_merged: bool) -> None:
+    """Whoever sees a message knows its id, and writes any time they like; so an id can say whose it is."""
+    mine, theirs = owned_id(BEN, "ab" * 16), owned_id(EVE, "ab" * 16)
+    channel = "draft-1" if is_merged else "general"
+    begun = [OPEN, commit_by(BEN, created("draft-1", at=0), seq=9)]
+    if is_merged:
+        begun.append(commit_by(BEN, rebound("draft-1", "general"), seq=10))
+    said_by_ben = commit_by(BEN, said(mine, at=50, text="real"), seq=2)
+    taken = commit_by(EVE, said(mine, by=EVE, at=-5, text="fake", channel=channel))
+    by_eve = commit_by(EVE, said(theirs, by=EVE, at=60, text="hers"), seq=2)
+    history = [*begun, *[said_by_ben, taken, by_eve][::order]]
+    for windows in ([history], [[each] for each in history]):
+        assert [each.content for each in shown(fold(*windows))] == ["real", "hers"]
+
+
+def test_a_packed_message_is_not_taken_away_under_its_id_either() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("antiphon.views.message_log.MESSAGE_COUNT_MAX", 1)
+        patch.setattr("antiphon.views.message_log._WHOLE_SCREENS", 1)
+        mine = owned_id(BEN, "ab" * 16)
+        seen = [OPEN, *[commit_by(BEN, said(mine if at == 1 else f"m{at}", at=at), seq=at + 1) for at in range(1, 9)]]
+        view = ChatSignalView(ADA)
+        view.use_recall(recall_from(seen))
+        view.update(window(seen))
+        assert view.statistics().packed_count > 0
+        view.update(window([commit_by(EVE, said(mine, by=EVE, at=-5, text="fake"))]))
+        found = view.find_message(CONTEXT, "general", mine)
+        assert found is not None
+        assert (found.sender_id, found.timestamp) == (BEN, 1)
 
 
 def test_an_edit_before_its_message_applies_when_the_message_comes() -> None:

@@ -287,7 +287,7 @@ export class Chat {
     const meant = waiting ? waiting.about : about;
     const isSame = givenBack && givenBack.key === key && givenBack.text === text && !meant;
     this.post({
-      id: isSame ? givenBack.id : newId(), key, place, about: meant,
+      id: isSame ? givenBack.id : newId(this.world.me.authority), key, place, about: meant,
       sender_id: "", sender_name: "you", content: text, timestamp: Date.now(), is_own: true, agreement: "provisional",
       reply_to: meant?.kind === "reply" ? meant.message.id : null, edit_count: 0, imported_by: null,
     });
@@ -349,7 +349,7 @@ export class Chat {
       if (about) this.writeAbout(about);
       field.value = text;
       if (isSame && !about) this.givenBack = { id: item.id, key: item.key, text };
-    } else this.replaceSent({ ...item, id: isSame ? item.id : newId(), about, content: text, delivery_status: "failed" });
+    } else this.replaceSent({ ...item, id: isSame ? item.id : newId(this.world.me.authority), about, content: text, delivery_status: "failed" });
   }
 
   async remove(message) {
