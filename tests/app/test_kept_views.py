@@ -100,7 +100,7 @@ async def test_a_state_of_another_version_is_folded_again(
     folded.clear()
     from antiphon.views import chat
 
-    monkeypatch.setattr(chat, "_SHAPE", chat._SHAPE._replace(version=2))
+    monkeypatch.setattr(chat, "_SHAPE", chat._SHAPE._replace(version=chat._SHAPE.version + 1))
     async with Journal.open(tmp_path / "j") as journal:
         assert await snapshots(journal) == before
     assert len(folded) == 20
