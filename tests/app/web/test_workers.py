@@ -69,12 +69,20 @@ async def served(folder: Path, nats: str) -> AsyncIterator[str]:
         port = found.getsockname()[1]
     environment = {**os.environ, "FOLDER": str(folder), "NATS": nats}
     command = ["-m", "uvicorn", "application:app", "--workers", "2", "--port", str(port), "--app-dir", str(folder)]
-    server = await asyncio.create_subprocess_exec(sys.executable, *command, env=environment)
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, *command, "--no-access-log", env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    assert server.stderr is not None
     try:
+        ready_count = 0
+        while ready_count < 2:
+            line = await server.stderr.readline()
+            assert line, "the server ended before its workers were there"
+            ready_count += b"Application startup complete" in line
         yield f"http://127.0.0.1:{port}/"
     finally:
         server.terminate()
-        await server.wait()
+        await server.communicate()
 
 
 async def ask(address: str, text: str | None = None) -> dict[str, object]:
@@ -90,10 +98,7 @@ async def test_a_room_spans_the_workers_of_one_server(tmp_path: Path) -> None:
         async with asyncio.timeout(90), served(tmp_path, nats.address) as address:
             said: dict[str, object] = {}
             while len(set(said.values())) < 2:  # until each of the two has taken something
-                try:
-                    said[f"line {len(said)}"] = (await ask(address, f"line {len(said)}"))["worker"]
-                except httpx.TransportError:  # they are starting
-                    await asyncio.sleep(0.1)
+                said[f"line {len(said)}"] = (await ask(address, f"line {len(said)}"))["worker"]
             seen: set[object] = set()
             while len(seen) < 2:  # until each of the two shows all that either took
                 answer = await ask(address)
