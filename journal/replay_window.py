@@ -37,6 +37,10 @@ class ReplayWindow:
         stream = self._streams.get((source, context), ())
         return envelope_id not in stream and (source, context, envelope_id) not in self._begun
 
+    def is_noted(self, source: str, context: str, envelope_id: str) -> bool:
+        """Whether this id was noted within the window, and not only begun."""
+        return envelope_id in self._streams.get((source, context), ())
+
     def begin(self, source: str, context: str, envelope_id: str) -> None:
         """An envelope came: noted at once, or, where what is noted is written down, with what it came to."""
         if not self._is_kept:

@@ -206,10 +206,12 @@ async def take_in(
     """Commit what an envelope came to, in one frame with the note that it came: a crash leaves both or neither.
 
     For envelopes that passed a verifier with the journal's own window. When the frame is not written the envelope may
-    come again. Raises as ``JournalEngine.commit_noted``.
+    come again. Raises as ``JournalEngine.commit_noted``, and ``IngressRejected`` when it was taken in already.
     """
     window, envelope = engine.guard_book.replays, verified.envelope
     key = (envelope.source, envelope.context, envelope.envelope_id)
+    if window.is_noted(*key):
+        raise IngressRejected(IngressCheck.REPLAY_FRESHNESS, "this envelope was taken in already")
 
     def end(is_durable: bool) -> None:
         if not is_durable:

@@ -1,5 +1,6 @@
 """Eight checks, each of which rejects by itself, and a type that nothing else can make."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import SimpleNamespace
@@ -199,3 +200,18 @@ async def test_an_envelope_and_what_it_came_to_stand_in_one_frame(
         frames = [each for each in read_log(journal.path, cursor) if isinstance(each, LogFrame)]
         (found,) = [each for each in frames if any(note.kind == "guard.seen" for note in each.notes)]
         assert [record.kind for record in found.records][-1] == "guarded.said"
+
+
+@pytest.mark.asyncio
+async def test_an_envelope_is_taken_in_once_though_it_was_verified(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    async with open_journal() as journal:
+        verifier = IngressVerifier(POLICY, window=journal.engine.guard_book.replays)
+        verified = verifier.receive(frame())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(take_in(journal.engine, verified, (kit.Said(text="once"),)))
+            await asyncio.sleep(0)
+            with pytest.raises(IngressRejected, match="taken in already"):
+                await take_in(journal.engine, verified, (kit.Said(text="twice"),))
+        assert (await journal.sql("select text from guarded_said")).fetchall() == [("once",)]
