@@ -245,3 +245,10 @@ def test_a_plan_that_was_written_by_itself_in_an_earlier_version_is_still_read()
     assert book.knows_plan("p2")
     assert book.remaining("c", "p") == 1_017
     assert book.letters == (Letter("e1", "to", "c", "p", b"hi", (("kind.of", "{}"),)),)
+
+
+def test_a_plan_of_a_later_epoch_counts_though_nothing_else_tells_of_that_epoch() -> None:
+    entry = PlanEntry(("p1",), START, 3, (Charge("c", "p", 1_000),))
+    book = GuardBook("me", notes=(plans_note([entry]),))
+    assert book.epoch == 3
+    assert book.remaining("c", "p") == 24
