@@ -281,8 +281,8 @@ class Journal:
         The erasure is itself a fact (``journal.erased``), one for each namespace, returned as receipts once the
         payloads are gone from this disk. Whoever authored a fact has the right, and the owner of the home it was said
         in. Raises ``LocalViolation`` without the right, for an unknown id, and for the journal's own facts;
-        ``StoreUnavailable`` when the erasure is durable and something here could not be rewritten yet (it is when the
-        journal is opened again).
+        ``StoreUnavailable``, or ``LogDamaged`` with the damaged place, when the erasure is durable and something here
+        could not be rewritten yet (it is when the journal is opened again).
         """
         from .erasing import erase_facts
 

@@ -32,6 +32,15 @@ class Supersession(NamedTuple):
     writes_of: Callable[[Any], Iterable[Write]]
 
 
+def check_supersessions(rules: Sequence[Supersession]) -> None:
+    """Raise ``LocalViolation`` for what is no rule, and for kinds whose facts never are superseded."""
+    for rule in rules:
+        if not isinstance(rule, Supersession):
+            raise LocalViolation(f"a rule of what replaces what is a Supersession; got {rule!r}")
+        if is_protected(rule.kind):
+            raise LocalViolation(f"{rule.kind} opens, grants or takes something away; its facts are never superseded")
+
+
 def plan_supersession(
     rules: Sequence[Supersession], facts: Iterable[Fact], *, due_ms: int, is_settled: Callable[[FactRecord], bool]
 ) -> tuple[FactRecord, ...]:
@@ -40,9 +49,7 @@ def plan_supersession(
     Facts of later than *due_ms* are not shown yet, so they replace nothing; nor do those that are not settled (their
     author told two stories). All of them stay.
     """
-    protected = next((rule.kind for rule in rules if is_protected(rule.kind)), None)
-    if protected is not None:
-        raise LocalViolation(f"{protected} opens, grants or takes something away; its facts are never superseded")
+    check_supersessions(rules)
     by_kind = {rule.kind: rule for rule in rules}
     newest: dict[Hashable, tuple[Any, FactRecord]] = {}
     written: list[tuple[FactRecord, list[Hashable]]] = []

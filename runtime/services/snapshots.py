@@ -30,7 +30,7 @@ from antiphon.journal.snapshot import (
     claims_too_much,
     read_state,
 )
-from antiphon.journal.supersession import Supersession, plan_supersession
+from antiphon.journal.supersession import Supersession, check_supersessions, plan_supersession
 
 from ..engine import JournalEngine
 
@@ -98,6 +98,7 @@ async def trim_superseded(engine: JournalEngine, rules: Sequence[Supersession]) 
 
     Facts of forked chains replace nothing and stay, since it may turn out that they bind nobody.
     """
+    check_supersessions(rules)
     facts: list[Fact] = []
     for kind in sorted({rule.kind for rule in rules}):
         decoded = map(engine.decode_fact, await engine.read_kind(kind))

@@ -138,3 +138,5 @@ def test_kinds_that_others_are_judged_by_are_refused() -> None:
     rule = Supersession("chat.message_deleted", lambda fact: "", lambda fact: ())
     with pytest.raises(LocalViolation, match="never superseded"):
         plan_supersession([rule], [], due_ms=0, is_settled=lambda record: True)
+    with pytest.raises(LocalViolation, match=r"is a Supersession; got 'chat.message_read'"):
+        plan_supersession(["chat.message_read"], [], due_ms=0, is_settled=lambda record: True)  # type: ignore[list-item]
