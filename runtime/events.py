@@ -280,6 +280,21 @@ class EnvelopeDelayed(RuntimeEvent):
     error_kind: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerMoved(RuntimeEvent):
+    """A circuit breaker went from one state to another: ``closed``, ``open`` or ``half-open``.
+
+    ``error_kind`` is empty unless it opened.
+    """
+
+    name: ClassVar[str] = "runtime.breaker.transition"
+    operation: str
+    peer: str
+    from_state: str
+    to_state: str
+    error_kind: str
+
+
 FAMILIES: tuple[type[RuntimeEvent], ...] = (
     RuntimeStarted,
     ShutdownStage,
@@ -303,6 +318,7 @@ FAMILIES: tuple[type[RuntimeEvent], ...] = (
     EnvelopeDelayed,
     JournalCommitted,
     JournalRefused,
+    BreakerMoved,
 )
 
 

@@ -6,18 +6,20 @@
                                            └── any trial fails ──► Open(until)
 
 The state depends on nothing but the sequence of calls, outcomes and times. What came of a call that began before the
-state changed is not counted.
+state changed is not counted. A change from one of the three to another is told to ``on_change``; counting is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from antiphon.facts import AntiphonError, LocalViolation
 
 from ..clock import monotonic_seconds
+from ..events import BreakerMoved, Events
 
 T = TypeVar("T")
 
@@ -57,6 +59,12 @@ class HalfOpen:
 
 
 BreakerState = Closed | Open | HalfOpen
+OnChange = Callable[[BreakerState, BreakerState], None]
+_NAMES: dict[type[BreakerState], str] = {Closed: "closed", Open: "open", HalfOpen: "half-open"}
+
+
+def _untold(before: BreakerState, after: BreakerState) -> None:
+    """Nobody listens."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +95,10 @@ class Permit:
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """One breaker; ``state`` may be looked at, calls go through ``call`` or ``admit``."""
+    """One breaker; ``state`` may be looked at, calls go through ``call`` or ``admit``.
+
+    ``on_change`` gets the state before and after each change, when it is done; it should not raise.
+    """
 
     name: str = "this"
     failures_max: int = 5
@@ -95,6 +106,7 @@ class CircuitBreaker:
     trials_max: int = 1
     elapsed_s: Callable[[], float] = monotonic_seconds
     state: BreakerState = field(default_factory=Closed)
+    on_change: OnChange = _untold
     _era: int = 0
 
     def __post_init__(self) -> None:
@@ -161,13 +173,18 @@ class CircuitBreaker:
                 return
 
     def _change(self, state: BreakerState) -> None:
-        self.state = state
+        before, self.state = self.state, state
         self._era += 1
+        self.on_change(before, state)
 
 
 @dataclass(slots=True)
 class CircuitBreakers:
-    """One breaker for each peer and operation, made when first asked for."""
+    """One breaker for each peer and operation, made when first asked for.
+
+    Who gives ``events`` is told there, as ``BreakerMoved``, what becomes of the breaker from then on; a breaker that
+    two journals share tells the one that asked last.
+    """
 
     failures_max: int = 5
     recovery_s: float = 30.0
@@ -175,7 +192,7 @@ class CircuitBreakers:
     elapsed_s: Callable[[], float] = monotonic_seconds
     _breakers: dict[tuple[str, str], CircuitBreaker] = field(default_factory=dict)
 
-    def of(self, peer: str, operation: str) -> CircuitBreaker:
+    def of(self, peer: str, operation: str, *, events: Events | None = None) -> CircuitBreaker:
         """The breaker for *operation* with *peer*."""
         found = self._breakers.pop((peer, operation), None)
         if found is None:
@@ -183,6 +200,27 @@ class CircuitBreakers:
                 f"{operation} with {peer}", self.failures_max, self.recovery_s, self.trials_max, self.elapsed_s
             )
             if len(self._breakers) >= BREAKERS_MAX:
-                self._breakers.pop(next(iter(self._breakers)))
+                self._forget(next(iter(self._breakers)))
+        if events is not None:
+            found.on_change = partial(_tell, events, operation, peer)
         self._breakers[(peer, operation)] = found
         return found
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        forgotten = self._breakers.pop(key)
+        if not isinstance(forgotten.state, Closed):
+            forgotten._change(Closed())
+
+
+def _tell(events: Events, operation: str, peer: str, before: BreakerState, after: BreakerState) -> None:
+    """An opened breaker is trouble, and always told; the way back is told when somebody listens."""
+    error_kind = CircuitBreakerOpen.__name__ if isinstance(after, Open) else ""
+    if error_kind or events.is_heard:
+        moved = BreakerMoved(
+            operation=operation,
+            peer=events.veil(peer),
+            from_state=_NAMES[type(before)],
+            to_state=_NAMES[type(after)],
+            error_kind=error_kind,
+        )
+        events.emit(moved)

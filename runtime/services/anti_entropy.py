@@ -19,6 +19,7 @@ from antiphon.journal.sync.session import Outcome, SyncSession
 
 from ..clock import SystemClock
 from ..entropy import system_random
+from ..events import events_of
 from ..resilience import (
     AttemptTimedOut,
     CircuitBreakerOpen,
@@ -337,7 +338,9 @@ class _Run:
     async def _attempt(self, budget: TimeoutBudget | None) -> CrdtCoordinator:
         effects = self._effects
         del budget  # the loop's timer holds it
-        permit = effects.breakers.of(effects.peer, OPERATION).admit() if effects.breakers is not None else None
+        permit = None
+        if effects.breakers is not None:
+            permit = effects.breakers.of(effects.peer, OPERATION, events=events_of(effects.journal)).admit()
         self._attempts += 1
         self._progress.forget(effects.peer)
         self._progress.tell(Started(effects.peer, self._attempts))

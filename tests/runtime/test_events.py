@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from antiphon import Fact, Journal
 from antiphon.choreography import compile_choreography
-from antiphon.journal import StoreUnavailable
+from antiphon.journal import CrdtCoordinator, StoreUnavailable
 from antiphon.journal.guard_book import Letter
 from antiphon.runtime.choreography import (
     Endpoint,
@@ -53,9 +53,11 @@ from antiphon.runtime.guards.keys import load_key
 from antiphon.runtime.guards.protocol_guard import ProtocolGuard
 from antiphon.runtime.guards.table import build_guard_table
 from antiphon.runtime.guards.window import Guarded
-from antiphon.runtime.resilience.budget import Timing
+from antiphon.runtime.resilience import CircuitBreakers, Timing
+from antiphon.runtime.services.anti_entropy import AntiEntropyEffects, execute_anti_entropy
 from antiphon.runtime.services.gates import Admission, PeerClaim
-from antiphon.runtime.transports.transport import PeerUnreachable
+from antiphon.runtime.services.sync_config import AntiEntropyConfig
+from antiphon.runtime.transports.transport import Connection, PeerUnreachable
 from antiphon.testing.disk import FaultyDisk
 
 
@@ -241,6 +243,23 @@ async def meet_peers(journal: Journal, other: Journal) -> None:
         assert not (await other.sync(server.address)).is_success
 
 
+async def miss_a_peer(journal: Journal) -> None:
+    """A peer that nobody reaches until its breaker opens."""
+
+    async def open_connection() -> Connection:
+        raise PeerUnreachable("canary-peer is away")
+
+    effects = AntiEntropyEffects(
+        journal=journal.engine,
+        peer="canary-peer",
+        open_connection=open_connection,
+        breakers=CircuitBreakers(failures_max=1),
+    )
+    config = AntiEntropyConfig.for_testing()
+    result, _ = await execute_anti_entropy("canary-author", config, True, effects, CrdtCoordinator("canary-author"))
+    assert not result.is_success()
+
+
 def take_in(journal: Journal) -> None:
     """An envelope that passes, its repeat, and one that is nobody's."""
     key = load_key(journal.path / "keys" / "authority.key")
@@ -277,6 +296,7 @@ async def test_every_family_is_emitted_where_it_happens_and_tells_no_secret(
         await cross_a_boundary(journal)
         await play_roles(journal)
         await meet_peers(journal, other)
+        await miss_a_peer(journal)
         take_in(journal)
         disk.fail("sync")
         with pytest.raises(StoreUnavailable):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from antiphon.facts import LocalViolation
+from antiphon.runtime.events import BreakerMoved, Events, RingSink
 from antiphon.runtime.resilience import (
     AttemptTimedOut,
     CircuitBreaker,
@@ -291,6 +292,57 @@ def test_peers_and_operations_have_breakers_of_their_own() -> None:
     for number in range(2_000):
         breakers.of(str(number), "sync")
     assert isinstance(breakers.of("ben", "sync").state, Closed)
+
+
+def test_each_change_of_state_is_told_once_and_counting_is_none() -> None:
+    now = 0.0
+    ring = RingSink()
+    breakers = CircuitBreakers(failures_max=2, trials_max=2, elapsed_s=lambda: now)
+    breaker = breakers.of("ben", "sync", events=Events(ring))
+    breaker.admit().fail()
+    breaker.admit().succeed()
+    assert ring.events == ()
+    late = breaker.admit()
+    for _ in range(2):
+        breaker.admit().fail()
+    late.succeed()
+    with pytest.raises(CircuitBreakerOpen):
+        breaker.admit()
+    now = 30.0
+    breaker.admit().fail()
+    now = 60.0
+    breaker.admit().succeed()
+    breaker.admit().succeed()
+    told = [event for event in ring.events if isinstance(event, BreakerMoved)]
+    assert [(event.from_state, event.to_state, event.error_kind) for event in told] == [
+        ("closed", "open", "CircuitBreakerOpen"),
+        ("open", "half-open", ""),
+        ("half-open", "open", "CircuitBreakerOpen"),
+        ("open", "half-open", ""),
+        ("half-open", "closed", ""),
+    ]
+    assert {event.operation for event in told} == {"sync"}
+    assert len({event.peer for event in told}) == 1
+    assert "ben" not in str(told)
+
+
+def test_a_forgotten_breaker_that_was_open_tells_that_it_closed() -> None:
+    ring = RingSink()
+    breakers = CircuitBreakers(failures_max=1)
+    breakers.of("ben", "sync", events=Events(ring)).admit().fail()
+    for number in range(2_000):
+        breakers.of(str(number), "sync")
+    last = ring.events[-1]
+    assert isinstance(last, BreakerMoved)
+    assert (len(ring.events), last.from_state, last.to_state) == (2, "open", "closed")
+
+
+def test_an_opened_breaker_is_a_warning_in_the_log_even_where_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
+    breakers = CircuitBreakers(failures_max=1)
+    breakers.of("ben", "sync", events=Events()).admit().fail()
+    (record,) = caplog.records
+    assert (record.levelname, record.name) == ("WARNING", "antiphon.events")
+    assert '"to_state": "open"' in record.getMessage()
 
 
 class BreakerMachine(RuleBasedStateMachine):
