@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from .program import FootprintOverlap as FootprintOverlap
     from .program import Program as Program
     from .program import ProgramFault as ProgramFault
+    from .program import Tried as Tried
     from .program import check_program as check_program
     from .semantics import LocalSystem as LocalSystem
     from .semantics import Move as Move
@@ -100,6 +101,7 @@ __all__ = [
     "FootprintOverlap",
     "Program",
     "ProgramFault",
+    "Tried",
     "check_program",
     "AnnotationRecord",
     "BindResult",
@@ -233,6 +235,7 @@ _LAZY = {
     "FootprintOverlap": "program",
     "Program": "program",
     "ProgramFault": "program",
+    "Tried": "program",
     "check_program": "program",
     "LocalSystem": "semantics",
     "Move": "semantics",

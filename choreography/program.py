@@ -6,9 +6,10 @@ Performs nothing: `runtime/choreography/program_runner.py` does. Adding an effec
 with those it was made from.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self, TypeAlias
+from functools import wraps
+from typing import Concatenate, NamedTuple, ParamSpec, Self, TypeAlias
 
 from .deep import Deep, run_deep
 from .fsm import StateMachine, show_step
@@ -20,7 +21,14 @@ TIMEOUT_DEPTH_MAX = 64
 
 
 class ProgramFault(ValueError):
-    """A program that cannot be what it says: something after its end, a branch without labels, shared footprints."""
+    """A program that cannot be what it says: something after its end, a branch without labels, shared footprints.
+
+    ``reasons`` has each fault by itself.
+    """
+
+    def __init__(self, *reasons: str) -> None:
+        self.reasons = reasons
+        super().__init__("; ".join(reasons))
 
 
 class FootprintOverlap(ProgramFault):
@@ -221,11 +229,40 @@ class LogEvent:
     event: str
 
 
+class Tried(NamedTuple):
+    """What came of a ``try_…``: the program, or None and why not."""
+
+    program: "Program | None"
+    faults: tuple[str, ...] = ()
+
+
+Asked = ParamSpec("Asked")
+
+
+def _tried(build: "Callable[Concatenate[Program, Asked], Program]") -> "Callable[Concatenate[Program, Asked], Tried]":
+    """The form of a builder that answers with its faults where that one raises ProgramFault."""
+
+    @wraps(build)
+    def attempt(program: "Program", /, *args: Asked.args, **named: Asked.kwargs) -> Tried:
+        try:
+            return Tried(build(program, *args, **named))
+        except ProgramFault as fault:
+            return Tried(None, fault.reasons)
+
+    attempt.__name__ = f"try_{build.__name__}"
+    attempt.__qualname__ = f"Program.{attempt.__name__}"
+    return attempt
+
+
 class Program:
     """Effects in order; an immutable value. Only a program that was ended runs.
 
     `then` is associative and the empty program is its unit. Building raises ProgramFault for what cannot be: an effect
-    after `end`, a branch without labels, programs side by side that share a session or a budget.
+    after `end`, a branch without labels, programs side by side that share a session or a budget. Each builder has a
+    `try_` form, which takes the same and answers with the faults instead:
+
+    >>> Program().try_branch({})
+    Tried(program=None, faults=('a branch needs at least one label',))
     """
 
     __slots__ = ("_effects", "_length", "is_ended")
@@ -340,16 +377,8 @@ class Program:
         ended = self._copy(is_ended=True)
         faults = ended.validate()
         if faults:
-            raise ProgramFault("; ".join(faults))
+            raise ProgramFault(*faults)
         return ended
-
-    def try_end(self) -> "tuple[Program | None, tuple[str, ...]]":
-        """The whole program, or None and why not."""
-        if self.is_ended:
-            return None, ("a program has one end",)
-        ended = self._copy(is_ended=True)
-        faults = ended.validate()
-        return (None, faults) if faults else (ended, ())
 
     # --- holes
 
@@ -369,6 +398,23 @@ class Program:
             known = ", ".join(self.holes()) or "none"
             raise ProgramFault(f"the program has no hole {', '.join(unknown)}; there are {known}")
         return run_deep(_filled(self, values))
+
+    # --- the same, with faults as an answer
+
+    try_send = _tried(send)
+    try_recv = _tried(recv)
+    try_choose = _tried(choose)
+    try_offer = _tried(offer)
+    try_branch = _tried(branch)
+    try_choice = _tried(choice)
+    try_loop = _tried(loop)
+    try_timeout = _tried(timeout)
+    try_parallel = _tried(parallel)
+    try_par = _tried(par)
+    try_ext = _tried(ext)
+    try_then = _tried(then)
+    try_end = _tried(end)
+    try_fill = _tried(fill)
 
     # --- looking
 

@@ -86,7 +86,7 @@ async def run_program(
         raise ProgramFault("a program without its end does not run: call end()")
     faults = program.validate()
     if faults:
-        raise ProgramFault("; ".join(faults))
+        raise ProgramFault(*faults)
     run = _Run(SessionSeat(handler, endpoint), dict(sessions or {}), ignores_extensions)
     try:
         is_whole = await run.follow(program)

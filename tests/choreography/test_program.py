@@ -124,6 +124,56 @@ def test_what_cannot_be_is_refused_where_it_is_built() -> None:
     assert Program().validate() == ("a program without its end does not run: call end()",)
 
 
+HALF, ENDED = Program().send("B", "x"), Program().end()
+# What each builder is given where it works, and a program and arguments for which it does not; `then` always works.
+BUILDERS: dict[str, tuple[tuple[object, ...], tuple[Program, tuple[object, ...]] | None]] = {
+    "send": (("B", "x", 1), (ENDED, ("B", "x"))),
+    "recv": (("B", "x"), (ENDED, ("B", "x"))),
+    "choose": (("B", "x"), (ENDED, ("B", "x"))),
+    "offer": (("B",), (ENDED, ("B",))),
+    "branch": (({"x": HALF},), (HALF, ({},))),
+    "choice": (({"x": HALF},), (HALF, ({},))),
+    "loop": ((HALF, 2), (HALF, (HALF, -1))),
+    "timeout": (("A", 5, HALF), (HALF, ("A", -1, HALF))),
+    "parallel": ((HALF,), (HALF, ())),
+    "par": ((HALF.on("one"), HALF.on("other")), (HALF, (HALF, HALF))),
+    "ext": ((LogEvent("seen"),), (ENDED, (LogEvent("seen"),))),
+    "then": ((HALF,), None),
+    "end": ((), (ENDED, ())),
+    "fill": (({},), (HALF, ({"nothing": 1},))),
+}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_builder_and_its_try_form_come_to_the_same(name: str) -> None:
+    works, fails = BUILDERS[name]
+    assert getattr(HALF, f"try_{name}")(*works) == (getattr(HALF, name)(*works), ())
+    if fails is None:
+        return
+    program, asked = fails
+    length = len(program)
+    with pytest.raises(ProgramFault) as raised:
+        getattr(program, name)(*asked)
+    assert getattr(program, f"try_{name}")(*asked) == (None, raised.value.reasons)
+    assert str(raised.value) == "; ".join(raised.value.reasons) != ""
+    assert len(program) == length
+
+
+def test_every_builder_that_may_refuse_has_a_try_form_and_all_faults_are_told_one_by_one() -> None:
+    assert {name for name in vars(Program) if name.startswith("try_")} == {f"try_{name}" for name in BUILDERS}
+    tried = Program().branch({"x": Program()}).send("B", "x").branch({"x": Program()}).try_end()
+    assert tried.program is None
+    assert tried.faults == (
+        "the branch at 0 follows no choice and no offer",
+        "the branch at 2 follows no choice and no offer",
+    )
+
+
+def test_what_is_no_fault_of_a_program_is_raised_by_its_try_form_too() -> None:
+    with pytest.raises(TypeError):
+        Program().try_send()  # type: ignore[call-arg]  # that is the claim
+
+
 def test_programs_side_by_side_share_neither_session_nor_budget() -> None:
     one, other = Program().send("B", "x").on("one"), Program().send("B", "x").on("other")
     assert len(Program().par(one, other)) == 1
