@@ -28,7 +28,7 @@ from .local import LocalEnd, LocalType
 from .lower import inline, lower
 from .merge import MergeMode
 from .node import walk
-from .project import ExtensionProjection, ProjectableExtension, Projections, UnobservableTimeout, project_all
+from .project import ExtensionProjection, IdleLoop, ProjectableExtension, Projections, UnobservableTimeout, project_all
 from .refusal import ProjectionError, explain_refusals
 from .roles import bind, has_families
 from .validate import UNPROJECTABLE_KINDS, validate
@@ -291,6 +291,7 @@ def _check_tree(
     refused = [one for several in projections.refusals.values() for one in several]
     errors = explain_refusals(lowered.core, refused, mode=mode, relaxed_parallel=relaxed_parallel) if refused else []
     late = [_late(one) for one in projections.unobservable_timeouts] + hooks.refused
+    late += [_idle(one) for one in projections.idle_loops]
     return Checked(
         (*known, *late), tree, lowered.core, roles, projections, tuple(errors), is_parsed=True, concrete=concrete
     )
@@ -335,6 +336,10 @@ def _refusal(statement: Extension, seen: str) -> Problem:
 
 def _late(found: UnobservableTimeout) -> Problem:
     return problem("timeout_not_observable", found.span, role=found.role, owner=found.owner)
+
+
+def _idle(found: IdleLoop) -> Problem:
+    return problem("idle_owner", found.span, role=found.role, name=found.loop)
 
 
 def compile_choreography(

@@ -35,6 +35,7 @@ from .core import (
     successors,
 )
 from .dsl.extensions import StatementExtension
+from .idle import idle_loops
 from .local import (
     LocalBranch,
     LocalBuilder,
@@ -91,17 +92,27 @@ class UnobservableTimeout:
 
 
 @dataclass(frozen=True, slots=True)
+class IdleLoop:
+    """A loop that an owner of timed parts would go round without waiting for anybody: an error."""
+
+    role: str
+    loop: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Projections:
     """What projecting every role gave: the views of those that have one, every refusal of those that have none."""
 
     local: Mapping[str, LocalType]
     refusals: Mapping[str, tuple[Refusal, ...]]
     unobservable_timeouts: tuple[UnobservableTimeout, ...] = ()
+    idle_loops: tuple[IdleLoop, ...] = ()
 
     @property
     def is_projectable(self) -> bool:
-        """Whether every role has a view."""
-        return not self.refusals
+        """Whether every role has a view, and none runs on the spot in it."""
+        return not self.refusals and not self.idle_loops
 
 
 _Fresh: TypeAlias = tuple[str, ...]  # the loops in which the role has not acted yet, outermost first
@@ -152,6 +163,13 @@ class Projector:
         view = self._look(role, node)
         del self.refusals[known:]
         return None if isinstance(view, Refusal) else view
+
+    def idle_loops(self, role: str, view: LocalType) -> list[IdleLoop]:
+        """The loops that a role would go round on the spot, each at a timed part of that role in it."""
+        if not any(isinstance(node, Timeout) and node.owner == role for node in self._order):
+            return []
+        bodies = {node.name: node for node in self._order if isinstance(node, Rec)}
+        return [IdleLoop(role, name, _own_part(bodies[name], role)) for name in idle_loops(view, role)]
 
     def _look(self, role: str, root: GlobalType) -> _View:
         views = self._views.setdefault(role, {})
@@ -369,6 +387,12 @@ def _branches(node: Comm, parts: list[LocalType], *, is_sender: bool) -> tuple[L
     )
 
 
+def _own_part(loop: GlobalType, role: str) -> Span:
+    """Where the first timed part of a role in a loop is."""
+    spans = [node.span for node in children_first(loop) if isinstance(node, Timeout) and node.owner == role]
+    return min(spans, key=lambda span: span[:2])
+
+
 def _first_exchanges(view: LocalType) -> list[LocalSend | LocalRecv]:
     """What a view may begin with; of a timeout each part, since nobody knows which will be taken."""
     found: list[LocalSend | LocalRecv] = []
@@ -558,6 +582,7 @@ def project_all(
     projector = Projector(root, mode=mode, relaxed_parallel=relaxed_parallel, extensions=extensions)
     local: dict[str, LocalType] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
+    idle: list[IdleLoop] = []
     for role in roles if roles is not None else participants(root):
         before = len(projector.refusals)
         view = projector.project(role)
@@ -565,4 +590,5 @@ def project_all(
             refusals[role] = tuple(projector.refusals[before:])
         else:
             local[role] = view
-    return Projections(local, refusals, tuple(projector.unobservable))
+            idle += projector.idle_loops(role, view)
+    return Projections(local, refusals, tuple(projector.unobservable), tuple(idle))

@@ -355,6 +355,13 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
         "InvalidCondition", "the condition of `loop while` is not a boolean: {seen}", "write a comparison or a name"
     ),
     "empty_loop": _error("UnguardedRecursion", "a loop without a message runs on the spot", "put a message into it"),
+    "idle_owner": _error(
+        "UnguardedRecursion",
+        "`{role}` can go round `{name}` without sending or receiving: it only owns timed parts there, waits for nobody "
+        "and would run on the spot",
+        "let `{role}` send or receive a message in each round, in its timed part or outside of it, or let a role that "
+        "does own the timed part",
+    ),
     "case_not_observable": _error(
         "CaseNotObservable", "{seen}, so the others cannot tell the outcome of this case", "{advice}"
     ),

@@ -99,6 +99,75 @@ def test_a_clock_that_cannot_be_noticed_is_a_warning_with_a_place() -> None:
     assert (warning.severity, warning.span.line, checked.is_valid) == ("warning", 3, True)
 
 
+IDLE_OWNER = """protocol P =
+  roles A, B, D
+  rec X
+    D -> A : m0
+    timeout 5s B at
+      D -> A : m1
+{change}      continue X
+    on timeout =>
+      B -> A : m2
+      B -> D : m3
+"""
+
+
+def test_an_owner_that_goes_round_a_loop_without_a_message_is_refused() -> None:
+    text = IDLE_OWNER.format(change="")
+    checked = check_text(text)
+    (error,) = [one for one in checked.problems if one.kind == "UnguardedRecursion"]
+    assert (error.code, error.severity, error.span.line) == ("idle_owner", "error", 5)
+    assert "`B`" in error.message
+    assert "`X`" in error.message
+    assert (checked.is_valid, checked.is_projectable) == (False, False)
+    with pytest.raises(ChoreographyError, match="UnguardedRecursion"):
+        compile_choreography(text)
+
+
+@pytest.mark.parametrize("message", ["A -> B : m4", "B -> A : m4"])
+def test_an_owner_with_a_message_in_its_round_is_guarded(message: str) -> None:
+    assert check_text(IDLE_OWNER.format(change=f"      {message}\n")).is_projectable
+    outside = IDLE_OWNER.format(change="").replace("D -> A : m0", f"D -> A : m0\n    {message}")
+    assert check_text(outside).is_projectable
+
+
+def test_an_owner_that_waits_in_a_part_of_somebody_else_is_guarded() -> None:
+    text = """protocol P =
+  roles A, B, D
+  rec X
+    timeout 5s A at
+      D -> A : m0
+      timeout 5s B at
+        D -> A : m1
+        continue X
+      on timeout =>
+        B -> A : m2
+        B -> D : m3
+    on timeout =>
+      A -> B : m4
+      A -> D : m5
+"""
+    assert check_text(text).is_projectable
+
+
+@pytest.mark.parametrize(("inner", "is_idle"), [("D -> A : m1", True), ("D -> B : m1", False)])
+def test_counted_rounds_guard_an_owner_only_with_a_message_of_its_own(inner: str, is_idle: bool) -> None:
+    text = f"""protocol P =
+  roles A, B, D
+  rec X
+    loop repeat 100
+      timeout 5s B at
+        {inner}
+        D -> A : m5
+      on timeout =>
+        B -> A : m2
+        B -> D : m3
+    D -> A : m4
+    continue X
+"""
+    assert ("idle_owner" in [one.code for one in check_text(text).problems]) == is_idle
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_compiles_without_a_warning_and_is_safe(path: Path) -> None:
     compiled = compile_choreography(path.read_text(encoding="utf-8"), file=str(path))

@@ -214,9 +214,15 @@ def test_owners_that_cancel_leave_nobody_waiting() -> None:
 
 
 @pytest.mark.long
-def test_owners_that_cancel_leave_nobody_waiting_in_eight_hundred_texts() -> None:
-    # Up to 1,820: the owner of 1821 goes round a loop in which it has nothing to do but time, as docs/limits.md says.
-    assert check_cancelled_runs(range(1_000, 1_800)) > 60
+def test_owners_that_cancel_leave_nobody_waiting_in_two_thousand_texts() -> None:
+    assert check_cancelled_runs(range(1_000, 3_000)) > 150
+
+
+def test_owners_that_would_run_on_the_spot_are_refused_before_they_run() -> None:
+    # In the text of 1821 an owner has nothing to do in a round but to time it.
+    codes = [one.code for one in check_text(Cancelling(1821).text).problems]
+    assert "idle_owner" in codes
+    assert check_cancelled_runs(range(1_818, 1_826)) > 0
 
 
 class Mortal(Player):
