@@ -2,6 +2,7 @@
 
 from .addresses import own_address, peer_addresses
 from .deployment import Deployment
+from .door import TurnedAway
 from .factory import MeetingPlace, Places, TransportFactory
 from .handler import TopologyHandler, TopologyStatistics
 
@@ -12,6 +13,7 @@ __all__ = [
     "TopologyHandler",
     "TopologyStatistics",
     "TransportFactory",
+    "TurnedAway",
     "own_address",
     "peer_addresses",
 ]

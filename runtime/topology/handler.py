@@ -32,6 +32,7 @@ from ..resilience import (
 from ..tasks import OwnedTasks
 from ..transports.reach import EVERY_TRANSPORT, Transports
 from ..transports.transport import Connection, Listener, PeerLost, PeerUnreachable
+from .door import Door, TurnedAway, source_of
 from .factory import Places, TransportFactory
 from .wire import END, Introduction, Item, ItemReader, LyingRole, lay_out_item
 
@@ -53,11 +54,12 @@ PROBLEMS_KEPT_MAX = 16
 
 
 class TopologyStatistics(NamedTuple):
-    """The insides of a handler: peers it speaks to and hears over connections, and callers it did not believe."""
+    """The insides of a handler: peers it speaks to and hears, callers it did not believe or had no room for."""
 
     speaking_to: tuple[str, ...]
     hearing: tuple[str, ...]
     refused: tuple[str, ...]
+    turned_away: TurnedAway = TurnedAway()
 
 
 class TopologyHandler(InMemoryHandler):
@@ -98,6 +100,8 @@ class TopologyHandler(InMemoryHandler):
         self._listener: Listener | None = None
         self._tasks = OwnedTasks()
         self._strangers: list[Connection] = []
+        self._door = Door(len(self._roles - {role}), self._timing.elapsed_s)
+        self._inside: dict[Connection, str | None] = {}
         self._speaking: dict[str, Connection] = {}
         self._hearing: dict[str, Connection] = {}
         self._reaching: dict[str, asyncio.Lock] = {}
@@ -138,7 +142,8 @@ class TopologyHandler(InMemoryHandler):
 
     def statistics(self) -> TopologyStatistics:
         """The handler's account."""
-        return TopologyStatistics(tuple(self._speaking), tuple(self._hearing), tuple(self._refused))
+        hearing = tuple(self._hearing)
+        return TopologyStatistics(tuple(self._speaking), hearing, tuple(self._refused), self._door.turned_away)
 
     async def send(self, endpoint: object, to: str, message: object) -> None:
         """See ``ChoreoHandler``."""
@@ -265,11 +270,36 @@ class TopologyHandler(InMemoryHandler):
     async def _accept(self, listener: Listener) -> None:
         while True:
             connection = await listener.accept()
+            if not self._let_in(connection):
+                connection.drop()
+                continue
             if len(self._strangers) >= STRANGERS_MAX:
-                # Who has something to say begins at once: whoever was silent longest gives way.
-                self._strangers.pop(0).drop()
+                self._dismiss(self._strangers[0])
             self._strangers.append(connection)
             self._tasks.start(self._hear(connection))
+
+    def _let_in(self, connection: Connection) -> bool:
+        """Whether there is room for a caller, made where it can be: who has something to say begins at once, so whoever
+        was silent longest gives way."""
+        source = source_of(connection.peer)
+        while (reason := self._door.obstacle(source)) is not None:
+            self._door.turn_away(reason)
+            silent = [one for one in self._strangers if reason == "connections" or self._inside.get(one) == source]
+            if reason == "reconnects" or not silent:
+                return False
+            self._dismiss(silent[0])
+        self._inside[connection] = source
+        self._door.enter(source)
+        return True
+
+    def _dismiss(self, connection: Connection) -> None:
+        self._strangers.remove(connection)
+        self._leave(connection)
+        connection.drop()
+
+    def _leave(self, connection: Connection) -> None:
+        if connection in self._inside:
+            self._door.leave(self._inside.pop(connection))
 
     async def _hear(self, connection: Connection) -> None:
         sender = ""
@@ -283,10 +313,13 @@ class TopologyHandler(InMemoryHandler):
         finally:
             if sender:
                 self._end(sender)
-            if self._is_closed:
-                connection.drop()  # what is still on its way is for nobody
-            else:
-                await connection.close()
+            try:
+                if self._is_closed:
+                    connection.drop()  # what is still on its way is for nobody
+                else:
+                    await connection.close()
+            finally:
+                self._leave(connection)
 
     async def _introduced(self, connection: Connection) -> str:
         try:

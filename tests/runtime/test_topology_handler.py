@@ -26,6 +26,13 @@ from antiphon.runtime.topology import (
     own_address,
     peer_addresses,
 )
+from antiphon.runtime.topology.door import (
+    CONNECTIONS_MAX,
+    CONNECTIONS_OF_A_SOURCE_MAX,
+    RECONNECTS_MAX,
+    RECONNECTS_WITHIN_S,
+    Door,
+)
 from antiphon.runtime.topology.handler import LAST_WORDS_S, STRANGERS_MAX
 from antiphon.runtime.topology.wire import Introduction, Item, ItemReader, LyingRole, lay_out_item
 from antiphon.runtime.transports.tcp import TcpConnection, connect, listen
@@ -456,6 +463,86 @@ async def test_callers_that_say_nothing_keep_nobody_out() -> None:
         await gone(silent[0])
         for one in silent:
             one.drop()
+        await ada.close()
+        await bob.close()
+
+
+def test_a_door_has_three_bounds_and_says_which_one_keeps_a_caller_out() -> None:
+    at_s = 0.0
+    door = Door(1, lambda: at_s)
+    for _ in range(CONNECTIONS_OF_A_SOURCE_MAX):
+        assert door.obstacle("192.0.2.1") is None
+        door.enter("192.0.2.1")
+    assert (door.obstacle("192.0.2.1"), door.obstacle("192.0.2.2"), door.obstacle(None)) == ("source", None, None)
+    door.leave("192.0.2.1")
+    assert door.obstacle("192.0.2.1") is None
+    for number in range(CONNECTIONS_MAX - CONNECTIONS_OF_A_SOURCE_MAX + 1):
+        door.enter(f"2001:db8::{number:x}")
+    assert (door.obstacle("192.0.2.2"), door.obstacle(None)) == ("connections", "connections")
+
+
+def test_a_source_may_come_again_so_many_times_in_ten_seconds_and_is_forgiven_afterwards() -> None:
+    at_s = 0.0
+    door = Door(1, lambda: at_s)
+    for _ in range(1 + RECONNECTS_MAX):
+        assert door.obstacle("192.0.2.1") is None
+        door.enter("192.0.2.1")
+        door.leave("192.0.2.1")
+    assert (door.obstacle("192.0.2.1"), door.obstacle("192.0.2.2")) == ("reconnects", None)
+    at_s = RECONNECTS_WITHIN_S - 0.001
+    assert door.obstacle("192.0.2.1") == "reconnects"
+    at_s = RECONNECTS_WITHIN_S
+    assert door.obstacle("192.0.2.1") is None
+
+
+def test_the_roles_of_a_large_protocol_all_come_in_from_one_machine() -> None:
+    door = Door(2_000, lambda: 0.0)
+    for _ in range(2_000):
+        assert door.obstacle("192.0.2.1") is None
+        door.enter("192.0.2.1")
+    assert door.obstacle("192.0.2.1") is not None
+
+
+@pytest.mark.asyncio
+async def test_a_machine_that_opens_too_many_connections_loses_its_silent_ones_and_harms_no_role() -> None:
+    topology = over_tcp("Ada", "Bob")
+    ada, bob = TopologyHandler(topology, "Ada"), TopologyHandler(topology, "Bob")
+    await bob.initialize()
+    async with asyncio.timeout(PATIENCE_S):
+        address = TransportFactory(topology).address("Bob") or ""
+        silent = [await connect(address) for _ in range(CONNECTIONS_OF_A_SOURCE_MAX + 6)]
+        await ada.choose(None, "Bob", "hello")
+        assert await bob.offer(None, "Ada") == "hello"
+        for one in silent[:7]:
+            await gone(one)
+        assert bob.statistics().turned_away == (0, 7, 0)
+        for one in silent:
+            one.drop()
+        await ada.choose(None, "Bob", "still here")
+        assert await bob.offer(None, "Ada") == "still here"
+        await ada.close()
+        await bob.close()
+
+
+@pytest.mark.asyncio
+async def test_a_machine_that_comes_again_and_again_is_closed_upon_until_ten_seconds_are_over() -> None:
+    topology = over_tcp("Ada", "Bob")
+    at_s = 0.0
+    ada, bob = TopologyHandler(topology, "Ada"), TopologyHandler(topology, "Bob", timing=Timing(lambda: at_s))
+    await bob.initialize()
+    async with asyncio.timeout(PATIENCE_S):
+        address = TransportFactory(topology).address("Bob") or ""
+        for _ in range(1 + RECONNECTS_MAX):
+            caller = await connect(address)
+            await caller.send(b"no introduction")
+            await gone(caller)
+        assert bob.statistics().turned_away.total == 0
+        late = await connect(address)
+        await gone(late)
+        assert bob.statistics().turned_away == (0, 0, 1)
+        at_s = RECONNECTS_WITHIN_S
+        await ada.choose(None, "Bob", "hello")
+        assert await bob.offer(None, "Ada") == "hello"
         await ada.close()
         await bob.close()
 
