@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import shlex
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from pathlib import Path
@@ -39,11 +40,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each seed."""
     if "sim_seed" not in metafunc.fixturenames or not FIXTURES & set(metafunc.fixturenames):
         return
-    seed = metafunc.config.getoption("--sim-seed")
-    count = metafunc.config.getoption("--sim-seeds")
-    if seed is not None or count > 1:
-        seeds = [seed] if seed is not None else list(range(count))
+    if _has_seeds(metafunc.config):
+        seed = metafunc.config.getoption("--sim-seed")
+        seeds = [seed] if seed is not None else list(range(metafunc.config.getoption("--sim-seeds")))
         metafunc.parametrize("sim_seed", seeds, indirect=True, ids=[f"seed{each}" for each in seeds])
+
+
+def _has_seeds(config: pytest.Config) -> bool:
+    """Whether the command line says which seeds, so that they are part of each test's name."""
+    return config.getoption("--sim-seed") is not None or config.getoption("--sim-seeds") > 1
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -85,10 +90,16 @@ def pytest_runtest_makereport(
     """Say how a failing simulated test is seen again."""
     report = yield
     if report.failed and "sim_seed" in getattr(item, "fixturenames", ()):
-        seed = getattr(item, "funcargs", {}).get("sim_seed", 0)
-        plain = item.nodeid.partition("[")[0]
-        report.sections.append(("replay", f"python -m pytest {plain} --sim-seed {seed}"))
+        report.sections.append(("replay", f"python -m pytest {_arguments_for(item)}"))
     return report
+
+
+def _arguments_for(item: pytest.Item) -> str:
+    """What a shell gives to pytest to run this very test again: all its parameters, and its seed unless it has none."""
+    seed = getattr(item, "funcargs", {}).get("sim_seed", 0)
+    if not _has_seeds(item.config):
+        return shlex.quote(item.nodeid)  # the seed would become one more parameter, and the test another
+    return f"{shlex.quote(item.nodeid.removesuffix(f'[seed{seed}]'))} --sim-seed {seed}"
 
 
 @pytest.fixture

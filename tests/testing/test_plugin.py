@@ -2,10 +2,13 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = "antiphon.testing.plugin"
@@ -15,6 +18,13 @@ WAITS_FOR_EVER = """
 import asyncio
 async def test_nobody_comes(simnet):
     await asyncio.Event().wait()
+"""
+FAILS_FOR_ONE = """
+import pytest
+@pytest.mark.parametrize("many", [1, 2])
+@pytest.mark.parametrize("who", ["ada", "ben & co"])
+async def test_counts(simnet, who, many):
+    assert (who, many) != ("ben & co", 2)
 """
 LEAVES_A_TASK = """
 import asyncio
@@ -107,6 +117,16 @@ def test_a_test_that_can_never_go_on_fails_at_once_and_says_how_to_see_it_again(
     assert "python -m pytest test_of_a_user.py::test_nobody_comes --sim-seed 7" in done.stdout
     assert "1 failed" in done.stdout, done.stdout
     assert "error" not in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("options", [(), ("--sim-seed", "7"), ("--sim-seeds", "2")])
+def test_the_command_to_see_it_again_keeps_the_other_parameters(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = run_in(tmp_path, FAILS_FOR_ONE, *options)
+    told = re.search(r"^python -m pytest (.*test_of_a_user.*)$", done.stdout, re.MULTILINE)
+    assert told is not None, done.stdout
+    again = run_in(tmp_path, FAILS_FOR_ONE, *shlex.split(told[1]))
+    assert again.stdout.splitlines()[-1].startswith("1 failed in"), told[1] + again.stdout
+    assert told[0] in again.stdout
 
 
 def test_a_task_that_is_left_behind_fails_the_test(tmp_path: Path) -> None:
