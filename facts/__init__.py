@@ -17,7 +17,6 @@ from .errors import (
     RegistrationError,
     RemoteViolation,
     SchemaDrift,
-    TypeMismatch,
     UnencodableFact,
     VersionMismatch,
 )
@@ -196,7 +195,6 @@ __all__ = [
     "SnapshotBase",
     "SnapshotTaken",
     "Stamp",
-    "TypeMismatch",
     "UnencodableFact",
     "VersionMismatch",
     "authority_id",

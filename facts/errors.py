@@ -56,10 +56,6 @@ class VersionMismatch(FactError):
         )
 
 
-class TypeMismatch(FactError):
-    """A payload was offered to the decoder of another kind."""
-
-
 class InvalidPayload(FactError):
     """A payload's bytes are not canonical, or do not fit the schema of its kind."""
 
