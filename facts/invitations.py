@@ -1,7 +1,8 @@
 """The invitation facts: an offer, the three ways it is answered, and the ceremony that makes an answer binding.
 
 An expired invitation needs no fact: whoever looks at the clock knows. Who may answer, and which of two answers counts,
-is decided by the invitations view. All times are signed milliseconds since 1970.
+is decided by the invitations view. Old writers named no context in what came after the offer: such a fact is read, and
+stands in a context of its own, derived from its ids. All times are signed milliseconds since 1970.
 """
 
 from __future__ import annotations
@@ -101,51 +102,8 @@ def _add_key_packages(old: dict[str, Any]) -> dict[str, Any]:
     return old | {"invitation_type": offer | nothing}
 
 
-@ceremony_facts
-class InvitationAccepted(Fact, kind="invitation.accepted", version=1, context="context_id", time="accepted_at"):
-    """The receiver takes the offer.
-
-    ``acceptor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
-    """
-
-    context_id: ContextId
-    invitation_id: str
-    acceptor_id: str
-    accepted_at: int
-
-
-@ceremony_facts
-class InvitationDeclined(Fact, kind="invitation.declined", version=1, context="context_id", time="declined_at"):
-    """The receiver does not want it.
-
-    ``decliner_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
-    """
-
-    context_id: ContextId
-    invitation_id: str
-    decliner_id: str
-    declined_at: int
-
-
-@ceremony_facts
-class InvitationCancelled(Fact, kind="invitation.cancelled", version=1, context="context_id", time="cancelled_at"):
-    """The sender takes the offer back.
-
-    ``canceller_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
-    """
-
-    context_id: ContextId
-    invitation_id: str
-    canceller_id: str
-    cancelled_at: int
-
-
-RelationshipId = Annotated[str, StringConstraints(pattern=r"^rel-[0-9a-f]{16}$")]
-"""What a committed ceremony made: ``rel-`` and 16 hex digits."""
-
-
 def derived_invitation_context(*, kind: str, ids: tuple[str, ...]) -> str:
-    """The context of a ceremony fact that names none, as old writers left it: a hash of its kind and ids.
+    """The context of an answer or ceremony fact that names none, as old writers left it: a hash of its kind and ids.
 
     >>> derived_invitation_context(kind="ceremony-aborted", ids=("c",))
     'invitation.96284d1b88b327b83df059d3cd6c7b6e'
@@ -155,14 +113,64 @@ def derived_invitation_context(*, kind: str, ids: tuple[str, ...]) -> str:
     return "invitation." + sha256(b"invitation-fact-context:v1:" + body).hexdigest()[:32]
 
 
+_CEREMONY_IDS = ("superseded_ceremony_id", "superseding_ceremony_id", "ceremony_id")
+
+
 def _context_of(fact: Fact) -> str:
-    """The context a ceremony fact names, else the derived one."""
+    """The context an answer or a part of a ceremony names, else the derived one."""
     named: str | None = getattr(fact, "context_id")  # noqa: B009
     if named is not None:
         return named
-    names = ("superseded_ceremony_id", "superseding_ceremony_id", "ceremony_id")
-    ids = tuple(str(getattr(fact, name)) for name in names if name in type(fact).model_fields)
+    fields = type(fact).model_fields
+    ceremonies = tuple(name for name in _CEREMONY_IDS if name in fields)
+    ids = tuple(str(getattr(fact, name)) for name in ceremonies or ("invitation_id",))
     return derived_invitation_context(kind=fact.fact_type.kind, ids=ids)
+
+
+@ceremony_facts
+@domain_fact(type_id="invitation.accepted", version=2, min_version=1, context_fn=_context_of, time="accepted_at")
+class InvitationAccepted(Fact):
+    """The receiver takes the offer.
+
+    ``acceptor_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId | None = None
+    invitation_id: str
+    acceptor_id: str
+    accepted_at: int
+
+
+@ceremony_facts
+@domain_fact(type_id="invitation.declined", version=2, min_version=1, context_fn=_context_of, time="declined_at")
+class InvitationDeclined(Fact):
+    """The receiver does not want it.
+
+    ``decliner_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId | None = None
+    invitation_id: str
+    decliner_id: str
+    declined_at: int
+
+
+@ceremony_facts
+@domain_fact(type_id="invitation.cancelled", version=2, min_version=1, context_fn=_context_of, time="cancelled_at")
+class InvitationCancelled(Fact):
+    """The sender takes the offer back.
+
+    ``canceller_id`` must be the signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId | None = None
+    invitation_id: str
+    canceller_id: str
+    cancelled_at: int
+
+
+RelationshipId = Annotated[str, StringConstraints(pattern=r"^rel-[0-9a-f]{16}$")]
+"""What a committed ceremony made: ``rel-`` and 16 hex digits."""
 
 
 @ceremony_facts

