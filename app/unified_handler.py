@@ -488,7 +488,7 @@ class UnifiedHandler:
                     node.bring(answer)
                     self._scheduler.touch(node.view_id)
         except Exception as problem:  # a request ends here: the signal keeps its answer, the error signal tells
-            self._hub.report_error(AppError("query_failed", f"{query.query_id} could not be asked again: {problem}"))
+            self._hub.report_error(AppError("query-failed", f"{query.query_id} could not be asked again: {problem}"))
         finally:
             del self._asking[signal_id]
 

@@ -444,7 +444,7 @@ class SignalHub:
             failure = failure_of(raised)
             signal_id = derivation.owner.signal.signal_id
             text = f"{signal_id} raised {type(failure).__name__}: {failure}; it keeps its previous value"
-            self._reports.append(partial(self.report_error, AppError("derived_failed", text)))
+            self._reports.append(partial(self.report_error, AppError("derived-failed", text)))
             return UNCHANGED
         return value
 
@@ -539,7 +539,7 @@ class SignalHub:
 
     def _emit_failure(self, signal_id: str, failure: Exception) -> None:
         text = f"a subscriber of {signal_id} raised {type(failure).__name__}: {failure}; it was detached"
-        self.report_error(AppError("subscriber_failed", text))
+        self.report_error(AppError("subscriber-failed", text))
 
 
 def check_key(signal: object) -> None:

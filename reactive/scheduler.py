@@ -651,7 +651,7 @@ class SchedulerCore(Generic[F, C]):
         node.failure_count += 1
         kinds = {self._kind_of(fact) for fact in facts}
         error = AppError(
-            code="view_failed",
+            code="view-failed",
             text=f"{node.view_id} raised {type(failure).__name__}: {failure}; it keeps its previous snapshot",
             type_id=kinds.pop() if len(kinds) == 1 else None,
             fact_id=str(self._id_of(facts[0])) if len(facts) == 1 else None,
@@ -714,7 +714,7 @@ class SchedulerCore(Generic[F, C]):
                 failure = failure_of(raised)
                 self._observers.pop(observer, None)
                 text = f"an observer of batches raised {type(failure).__name__}: {failure}; it was detached"
-                self._hub.report_error(AppError("subscriber_failed", text))
+                self._hub.report_error(AppError("subscriber-failed", text))
 
     # The end, and insides
 

@@ -218,6 +218,12 @@ class SyncReport:
         return self.bytes_sent + self.bytes_received
 
 
+def tell_unreached(replica: Replica, peer: str, reason: str) -> None:
+    """Let who follows the sessions of *replica* know of one that never began, since nobody was reached at *peer*."""
+    if isinstance(replica, Monitored):
+        replica.sync_monitor.end(next(_SESSIONS), peer, received=0, sent=0, reason=reason, is_success=False)
+
+
 class SessionDriver:
     """Drives one session to its end; ``run`` is called once.
 

@@ -21,7 +21,7 @@ from ..resilience import MaxRetriesExceeded, RateLimiter, TimeoutBudget, retry
 from ..transports.memory import memory_pair
 from ..transports.reach import check_address
 from ..transports.transport import Connection, Listener, PeerLost, PeerUnreachable
-from .session_driver import Replica, RunListener, SessionDriver, SyncReport, SyncSettings
+from .session_driver import Replica, RunListener, SessionDriver, SyncReport, SyncSettings, tell_unreached
 from .sync_gate import guarded_driver
 from .watched import WatchedConnection
 
@@ -70,7 +70,12 @@ async def sync_address(replica: Replica, address: str, *, settings: SyncSettings
     Raises ``LocalViolation`` for a bad address and ``PeerUnreachable`` when nobody answers there.
     """
     check_address(address, is_to_connect=True)
-    return await sync_once(replica, await _reach(address, settings), settings=settings)
+    try:
+        connection = await _reach(address, settings)
+    except PeerUnreachable as problem:
+        tell_unreached(replica, address, str(problem))
+        raise
+    return await sync_once(replica, connection, settings=settings)
 
 
 async def _reach(address: str, settings: SyncSettings) -> Connection:
@@ -360,7 +365,11 @@ class Link:
             self._attempt += 1
 
     async def _reach(self) -> Connection:
-        return await self._settings.connect(self._address, timeout=self._settings.connect_timeout_s)
+        try:
+            return await self._settings.connect(self._address, timeout=self._settings.connect_timeout_s)
+        except PeerUnreachable as problem:
+            tell_unreached(self._replica, self._address, str(problem))
+            raise
 
     async def _converse(self, connection: Connection) -> SyncReport:
         driver = guarded_driver(self._replica, connection, self._settings, is_live=True, on_change=self._on_change)

@@ -663,7 +663,7 @@ async def test_a_live_sql_query_that_fails_keeps_its_answer_and_says_so(
         await handler.commit_fact(Voted(choice="tea"))
         async for update in errors:
             if update.value is not None:
-                assert update.value.code == "query_failed"
+                assert update.value.code == "query-failed"
                 break
     assert handler.read_signal(tally) == {"tea": 1}
     assert ERROR_SIGNAL.signal_id == "app:error"

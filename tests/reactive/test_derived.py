@@ -115,7 +115,7 @@ def test_a_raising_function_keeps_its_value_and_sets_the_error_signal_after_ever
         lambda update: order.append(update.value.code if update.value else "none")
     )
     hub.emit(NUMBER, 0)
-    assert order == ["number 1", "number 0", "derived_failed"]
+    assert order == ["number 1", "number 0", "derived-failed"]
     assert inverse.value == 10
     error = hub.read(ERROR_SIGNAL)
     assert error is not None

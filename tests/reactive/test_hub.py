@@ -222,7 +222,7 @@ def test_without_a_reporter_a_raising_subscriber_shows_as_the_error_signal() -> 
     hub.subscribe(COUNT).for_each(fail)
     error = hub.read(ERROR_SIGNAL)
     assert error is not None
-    assert error.code == "subscriber_failed"
+    assert error.code == "subscriber-failed"
     assert "app:count raised RuntimeError: a broken screen" in error.text
 
 

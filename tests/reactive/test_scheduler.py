@@ -440,7 +440,7 @@ def test_a_failing_view_keeps_its_snapshot_sets_the_error_signal_and_stops_no_ot
     assert engine.hub.read(other.signal) == ("a", "bad")
     error = engine.hub.read(ERROR_SIGNAL)
     assert error is not None
-    assert (error.code, error.type_id, error.fact_id) == ("view_failed", "chat", "bad")
+    assert (error.code, error.type_id, error.fact_id) == ("view-failed", "chat", "bad")
     assert "signals:chat raised ValueError: cannot fold this; it keeps its previous snapshot" in error.text
     assert reported == [("signals:chat", "cannot fold this")]
     engine.scheduler.deliver(said("c"))

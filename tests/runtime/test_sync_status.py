@@ -51,6 +51,35 @@ async def test_the_signal_tells_a_failure_and_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_peer_that_cannot_be_reached_is_a_failure_and_the_next_session_ends_it(tmp_path: Path) -> None:
+    listener = await listen("tcp://127.0.0.1:0")
+    await listener.close()
+    async with Journal.open(tmp_path / "ada") as ada, Journal.open(tmp_path / "ben") as ben:
+        await ada.sync_with(ben)
+        with pytest.raises(PeerUnreachable) as raised:
+            await ada.sync(listener.address)
+        status = ada.read(SYNC_STATUS_SIGNAL)
+        assert (status.state, status.peer, status.reason) == ("failed", listener.address, str(raised.value))
+        await ada.sync_with(ben)
+        assert ada.read(SYNC_STATUS_SIGNAL).state == "synced"
+
+
+@pytest.mark.asyncio
+async def test_a_link_that_finds_nobody_says_so_while_it_tries_again(tmp_path: Path) -> None:
+    listener = await listen("tcp://127.0.0.1:0")
+    await listener.close()
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        Journal.open(tmp_path / "ada") as ada,
+        ada.watch(SYNC_STATUS_SIGNAL) as told,
+    ):
+        assert (await told.recv()).value.state == "idle"
+        async with ada.link(listener.address):
+            status = (await told.recv()).value
+        assert (status.state, status.peer) == ("failed", listener.address)
+
+
+@pytest.mark.asyncio
 async def test_a_live_link_that_agrees_counts_as_synced(tmp_path: Path) -> None:
     async with (
         asyncio.timeout(PATIENCE_S),
