@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
@@ -336,7 +337,9 @@ class UnifiedHandler:
         if isinstance(query, DatalogQuery):
             self._engine.register(query.models)
             for model in query.models:
-                await self._engine.views.wake(FactRowsView(model), FactRows(), owner=model)
+                await self._engine.views.wake(
+                    FactRowsView(model), FactRows(), owner=model, rebuild=partial(FactRowsView, model)
+                )
         found: dict[str, str] = {}
         for signal in query.reads():
             await self._journal.wake(signal)

@@ -108,12 +108,19 @@ RELATIONS: Mapping[str, _Relation] = MappingProxyType(
 """What a program may ask about the views that ship."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FactRows:
     """The rows of one kind so far. Snapshots share one list that only grows, and see their own length of it."""
 
     count: int = 0
-    shared: list[tuple[Scalar, ...]] = field(default_factory=list, compare=False, repr=False)
+    shared: list[tuple[Scalar, ...]] = field(default_factory=list, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal are the same length of the same list: one that was made anew may hold as many others."""
+        return isinstance(other, FactRows) and self.count == other.count and self.shared is other.shared
+
+    def __hash__(self) -> int:
+        return hash((self.count, id(self.shared)))
 
     def rows(self) -> Rows:
         """Each fact's row, in order of arrival."""

@@ -695,3 +695,17 @@ async def test_a_sql_query_is_bound_only_where_its_tasks_have_an_owner(journal: 
     handler = UnifiedHandler.for_owner(journal)
     with pytest.raises(LocalViolation, match="async with"):
         await handler.register_query(Signal("app:tally", dict), CountVotes())
+
+
+async def test_a_live_program_lets_go_of_what_was_erased_also_when_as_much_came_meanwhile(
+    journal: Journal, handler: UnifiedHandler
+) -> None:
+    program = DatalogQuery("? handler.voted(choice: $what);", models=(Voted,))
+    shown = Signal("app:shown_votes", tuple)
+    await handler.register_query(shown, program)
+    receipt = await handler.commit_fact(Voted(choice="secret"))
+    erasing = asyncio.ensure_future(journal.erase(receipt))
+    await handler.commit_fact(Voted(choice="tea"))
+    await erasing
+    await journal.flush()
+    assert handler.read_signal(shown) == ({"what": "tea"},) == await handler.query(program)
