@@ -359,11 +359,12 @@ class Endpoint(Generic[E]):
     @overload
     async def recv(self, sender: str, kind: type[M]) -> M: ...
     @overload
-    async def recv(self, sender: str) -> object: ...
-    async def recv(self, sender: str, kind: type[object] | None = None) -> object:
+    async def recv(self, sender: str, kind: str | None = None) -> object: ...
+    async def recv(self, sender: str, kind: type[object] | str | None = None) -> object:
         """The one message that may come from *sender* here; ``offer`` where there are several.
 
-        *kind* may be left out; a class that is given must be the one registered, or the label's own.
+        *kind* may be left out; a class that is given must be the one registered, or the label's own, and a text the
+        label.
         """
         self._enter("receive from", sender)
         try:
@@ -377,7 +378,7 @@ class Endpoint(Generic[E]):
             self._check_kind(way, kind)
             if self._held or self._owed or self._unmarked or self._clocks:
                 await self._next_way(sender, ways)
-            message = await self._message(way, kind)
+            message = await self._message(way, None if isinstance(kind, str) else kind)
             self._received += 1
             self._move(way)
             return message
@@ -607,12 +608,13 @@ class Endpoint(Generic[E]):
             raise ProtocolViolation(self.role, actual=actual, expected=self.expected, path=self.history)
         return ways
 
-    def _check_kind(self, way: Way, kind: type[object] | None) -> None:
+    def _check_kind(self, way: Way, kind: type[object] | str | None) -> None:
         known = way.kind
-        if kind is None or known is kind:
+        if kind is None or kind is known or kind == way.step.label:
             return
-        if known is not None or kind.__name__ != way.step.label:
-            actual = f"receive a {kind.__name__} from {way.step.partner}"
+        name = kind if isinstance(kind, str) else kind.__name__
+        if known is not None or name != way.step.label:
+            actual = f"receive a {name} from {way.step.partner}"
             raise ProtocolViolation(self.role, actual=actual, expected=self.expected, path=self.history)
 
     async def _next_way(self, sender: str, ways: Mapping[str, Way]) -> Way:

@@ -99,6 +99,20 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(scenario())
 
 
+def test_a_message_may_be_received_by_the_name_of_its_label() -> None:
+    async def scenario() -> None:
+        guest, hotel = seats()
+        async with hotel, guest:
+            await guest.send("Hotel", Ask(2))
+            with pytest.raises(ProtocolViolation, match="receive a Full from Guest"):
+                await hotel.recv("Guest", "Full")
+            assert await hotel.recv("Guest", "Ask") == Ask(2)
+            await hotel.send("Guest", Full())
+            assert await guest.offer("Hotel") == ("Full", Full())
+
+    run(scenario)
+
+
 def test_a_conversation_follows_the_protocol_to_its_end() -> None:
     async def scenario() -> None:
         guest, hotel = seats()
