@@ -6,7 +6,7 @@ that the view learns is a dependency from then on, without a change here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -300,6 +300,16 @@ class ViewQuery(SnapshotQuery[S]):
         """The value."""
         value: S = inputs[self.spec.signal.signal_id]
         return value
+
+    def match(self, inputs: Inputs, answer: S, /) -> Matched:
+        """What the value holds: the entries of a map by key, those of another collection by place; else itself."""
+        if isinstance(answer, Mapping):
+            items = tuple(map(str, answer))
+        elif isinstance(answer, Collection) and not isinstance(answer, str | bytes):
+            items = tuple(map(str, range(len(answer))))
+        else:
+            items = (self.spec.view_id,)
+        return Matched(len(items), items)
 
 
 @dataclass(frozen=True, slots=True)

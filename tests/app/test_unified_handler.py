@@ -25,6 +25,7 @@ from antiphon.reactive import (
     CapabilitySet,
     FactPredicate,
     Inputs,
+    Matched,
     Public,
     QueryDenied,
     SignalAlreadyRegistered,
@@ -45,6 +46,7 @@ from antiphon.views import (
     SearchMessagesQuery,
     UnreadQuery,
     ViewQuery,
+    ViewSpec,
 )
 
 pytestmark = pytest.mark.asyncio
@@ -263,6 +265,16 @@ async def test_a_fact_may_be_given_by_kind_and_fields(journal: Journal, handler:
         await handler.commit_fact("handler.unknown", choice="tea")
     with pytest.raises(LocalViolation, match="choice"):
         await handler.commit_fact(Voted(choice="tea"), choice="coffee")
+
+
+async def test_the_statistics_of_a_view_s_query_count_what_its_value_holds(handler: UnifiedHandler) -> None:
+    for choice in ("tea", "coffee", "tea"):
+        await handler.commit_fact("handler.voted", choice=choice)
+    counted = (await handler.query_with_stats(ViewQuery(votes))).stats
+    assert (counted.facts_scanned, counted.facts_matched, list(counted.consistency)) == (3, 3, ["0", "1", "2"])
+    spec: ViewSpec[Any] = votes
+    for value, items in (({"b": 1, "a": 2}, ("b", "a")), (7, (spec.view_id,)), ("text", (spec.view_id,)), ((), ())):
+        assert ViewQuery(spec).match({}, value) == Matched(len(items), items)
 
 
 async def test_an_unbound_signal_is_gone_and_may_be_bound_again(journal: Journal, handler: UnifiedHandler) -> None:
