@@ -15,7 +15,8 @@ All parts are optional and stand in this order; `;` may follow any entry. Checks
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import combinations, starmap
 from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
@@ -153,7 +154,7 @@ class _Reader:
         constraints: list[TopologyConstraint] = []
         self._section("role_constraints", lambda: self._family(families))
         self._section("channel_capacities", lambda: self._capacity(capacities))
-        self._section("constraints", lambda: constraints.append(self._constraint()))
+        self._section("constraints", lambda: constraints.extend(self._constraints()))
         if not self._sees("}"):
             self._fail(
                 "`}`", "the order is mode, roles, role_constraints, channel_capacities, constraints, each once at most"
@@ -231,23 +232,29 @@ class _Reader:
             self._fail(f"0..{CAPACITY_BITS_MAX} bits", "a choice of n labels takes log2(n) bits")
         capacities[sender, receiver] = bits
 
-    def _constraint(self) -> TopologyConstraint:
+    def _constraints(self) -> Iterator[TopologyConstraint]:
+        """What one line of the text says; three roles and more stand for each pair of them."""
         start = self._at
         word = self._take(_NAME, "`colocated`, `separated`, `pinned` or `region`")
         self._mark(":")
         if word in ("colocated", "separated"):
-            first = self._role()
+            roles = [self._role()]
             self._mark(",")
-            second = self._role()
-            return (ColocatedRoles if word == "colocated" else SeparatedRoles)(first, second)
-        if word in ("pinned", "region"):
+            roles.append(self._role())
+            while self._sees(","):
+                self._mark(",")
+                roles.append(self._role())
+            yield from starmap(ColocatedRoles if word == "colocated" else SeparatedRoles, combinations(roles, 2))
+        elif word in ("pinned", "region"):
             role = self._role()
             self._mark("->")
             if word == "pinned":
-                return PinnedRole(role, self._location())
-            return RegionOfRole(role, self._take(_REGION, "a region's name"))
-        self._at = start
-        return self._fail("`colocated`, `separated`, `pinned` or `region`")
+                yield PinnedRole(role, self._location())
+            else:
+                yield RegionOfRole(role, self._take(_REGION, "a region's name"))
+        else:
+            self._at = start
+            self._fail("`colocated`, `separated`, `pinned` or `region`")
 
     def _location(self) -> Location:
         start = self._at

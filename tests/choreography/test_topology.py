@@ -67,6 +67,22 @@ topology Lend_Prod for Lend {
 """
 
 
+def test_three_roles_of_a_constraint_are_every_pair_of_them() -> None:
+    """Not the first two alone: the third would stand where it may not."""
+    text = "topology T for P {{ A: local B: b.lan:1 C: local constraints {{ {}: A, B, C; region: A -> here }} }}".format
+    parsed = parse_topology(text("separated"))
+    topology = parsed.topology
+    pairs = [SeparatedRoles("A", "B"), SeparatedRoles("A", "C"), SeparatedRoles("B", "C")]
+    assert list(topology.constraints) == [*pairs, RegionOfRole("A", "here")]
+    assert parse_topology(parsed.to_text()) == parsed
+    verdict = topology.validate(["A", "B", "C"])
+    assert isinstance(verdict, ConstraintViolation)
+    assert verdict.constraint == SeparatedRoles("A", "C")
+    assert len(parse_topology(text("colocated")).topology.constraints) == 4
+    with pytest.raises(TopologySyntaxError, match="a role's name"):
+        parse_topology(text("separated").replace("A, B, C", "A, B,"))
+
+
 def test_every_form_of_the_text_is_read() -> None:
     name, protocol, topology = parse_topology(FULL)
     assert (name, protocol, topology.mode) == ("Lend_Prod", "Lend", "local")
