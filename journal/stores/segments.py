@@ -87,12 +87,17 @@ HEADER_SQL = (
     '\'","k":"\' || kind || \'","s":\' || seq || \',"t":\' || hlc || \',"v":\' || version || \'}\''
 )
 
+# Whatever type damage makes of a column, what arrives is of these (or DuckDB refuses the cast) or NULL.
+_NOTES = (
+    "run_start::BIGINT, run_length::BIGINT, previous_id::BLOB, signature::BLOB, frame_end::BIGINT, frame_hash::BLOB"
+)
+
 _READ = """
-SELECT chain_number,
+SELECT chain_number::BIGINT,
     CASE WHEN digest IS NOT NULL THEN encode('{{"e":"' || lower(hex(digest)) || '","h":' || header || '}}')
     ELSE encode('{{"h":' || header || ',"p":') || coalesce(raw, encode(payload), ''::BLOB)
         || encode(',"r":"' || to_base64(salt) || '"}}') END AS line,
-    fact_id_half, run_start, run_length, previous_id, signature, frame_end, frame_hash
+    fact_id_half::BLOB, {notes}
 FROM (
     SELECT s.*, {header} AS header
     FROM (
@@ -114,11 +119,11 @@ SELECT string_agg(concat('{{', CASE WHEN after_links IS NOT NULL THEN concat('"a
 FROM read_parquet({path}, file_row_number = true) GROUP BY file_row_number // {rows} ORDER BY file_row_number // {rows}
 """
 _READ_ENDS = """
-SELECT file_row_number, chain_number, run_start, run_length, previous_id, signature, frame_end, frame_hash
+SELECT file_row_number, chain_number::BIGINT, {notes}
 FROM read_parquet({path}, file_row_number = true) WHERE signature IS NOT NULL ORDER BY file_row_number
 """
 _READ_ERASED = """
-SELECT file_row_number, digest FROM read_parquet({path}, file_row_number = true) WHERE digest IS NOT NULL
+SELECT file_row_number, digest::BLOB FROM read_parquet({path}, file_row_number = true) WHERE digest IS NOT NULL
 """
 
 
@@ -298,7 +303,9 @@ class SegmentStore:
         runs: list[LoggedRun] = []
         all_ids: list[FactId] = []
         first = 0
-        for end in self._fetch(_READ_ENDS.format(path=path), (), info.number):
+        for end in self._fetch(_READ_ENDS.format(notes=_NOTES, path=path), (), info.number):
+            if not _is_end(info, end[1:]):
+                return None
             last, number, start, length, previous, signature, frame_end, frame_hash = end
             chain = info.chains[number - 1]  # type: ignore[operator]  # rows are untyped, here and below
             part = slice(first, last + 1)  # type: ignore[operator]
@@ -423,14 +430,24 @@ _SIGNATURE = 6
 
 def _query(info: SegmentInfo, path: Path) -> str:
     chains = ", ".join(f"'{chain.text}'" for chain in info.chains)
-    return _READ.format(header=HEADER_SQL, chains=f"[{chains}]", path=quote_text(str(path)))
+    return _READ.format(header=HEADER_SQL, notes=_NOTES, chains=f"[{chains}]", path=quote_text(str(path)))
+
+
+def _is_end(info: SegmentInfo, end: Sequence[object]) -> bool:
+    """Whether a chain's number and the notes on a run's last fact leave nothing out and name a chain of the segment."""
+    chain, *notes, frame_end, frame_hash = end
+    return (
+        None not in (chain, *notes)
+        and (frame_end is None) == (frame_hash is None)
+        and chain in range(1, len(info.chains) + 1)
+    )
 
 
 def _stored_run(info: SegmentInfo, rows: Sequence[tuple[object, ...]]) -> StoredRun | None:
     """The rows of one run; the last of them tells about it. None when damage left something out."""
-    chain, _, _, start, length, previous, signature, frame_end, frame_hash = rows[-1]
-    whole = (chain, start, length, previous, signature, *(cell for row in rows for cell in row[1:3]))
-    if None in whole or (frame_end is None) != (frame_hash is None) or not 1 <= chain <= len(info.chains):  # type: ignore[operator]
+    chain, _, _, *notes = rows[-1]
+    start, length, previous, signature, frame_end, frame_hash = notes
+    if not _is_end(info, (chain, *notes)) or any(None in row[1:3] for row in rows):
         return None
     return StoredRun(
         info.chains[chain - 1],  # type: ignore[operator]  # rows are untyped; their columns are of these types

@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 from random import Random
 
+import duckdb
 import pytest
 
 from antiphon.facts import ChainInfo
@@ -251,6 +252,40 @@ def test_a_segment_whose_description_holds_no_hash_any_more_is_named(log: Log, w
     data[data.index(f'"{word}":"'.encode()) + len(word) + 5] = ord("g")
     path.write_bytes(data)
     assert any(isinstance(item, LogDamage) and item.file_number == 2 for item in everything(log.folder))
+
+
+NOTES = ("chain_number", "run_start", "run_length", "previous_id", "signature", "frame_end", "frame_hash")
+COLUMNS = (*NOTES, "seq", "hlc", "at_ms", "kind", "version", "payload", "salt", "fact_id_half")
+
+
+EMPTIED = "CASE WHEN file_row_number % 3 = 1 THEN {column} END"
+
+
+@pytest.mark.parametrize("change", [EMPTIED, "NULL", "{column}::VARCHAR", "99", "[1]"])
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_column_that_damage_emptied_or_made_another_is_named_or_reads_the_same(
+    log: Log, column: str, change: str
+) -> None:
+    """Red until 2026-11: a flipped bit left a run without the id before it, and reading the log ended there."""
+    before = everything(log.folder)
+    facts = {record.fact_id: record for item in before for record in item.records}  # type: ignore[union-attr]
+    log.seal(1)
+    log.seal(2)
+    path = segment_path(log.folder, 2)
+    with duckdb.connect() as connection:
+        [(description,)] = connection.execute(f"SELECT decode(value) FROM parquet_kv_metadata('{path}')").fetchall()
+        connection.execute(
+            f"COPY (SELECT * EXCLUDE (file_row_number) REPLACE ({change.format(column=column)} AS {column}) "
+            f"FROM read_parquet('{path}', file_row_number = true)) "
+            f"TO '{path}.other' (FORMAT parquet, KV_METADATA {{antiphon: $description}})",
+            {"description": description},
+        )
+    Path(f"{path}.other").replace(path)
+    items = everything(log.folder)
+    assert items == before or any(isinstance(item, LogDamage) and item.file_number == 2 for item in items)
+    for item in items:
+        if isinstance(item, LogFrame):
+            assert all(facts[record.fact_id] == record for record in item.records)
 
 
 def test_a_lost_segment_is_named(log: Log) -> None:
