@@ -215,19 +215,16 @@ async def apply_sealed(settings: Settings) -> list[Figure]:
     mine, theirs = map(spread, await interleave([ours, bare], repeats=settings.pick(20, 6)))
     rate = 1 / mine.wall_median
     return [
-        Figure(
-            name="apply_sealed",
-            title="verifying and admitting sealed facts, one core",
+        Figure.of_times(
+            "apply_sealed",
+            "verifying and admitting sealed facts, one core",
+            mine,
+            theirs,
             unit="µs a fact",
-            ours=mine.wall_median * 1e6,
-            reference=theirs.wall_median * 1e6,
-            value=mine.wall_median / theirs.wall_median,
-            value_p10=mine.wall_p10 / theirs.wall_p10,
-            cpu_value=mine.cpu_median / theirs.cpu_median,
             goal=1.3,
-            final_goal=1.3,
             reference_name="the same checks in a straight line",
-            details={"facts": facts, "facts_per_second": round(rate)},
+            facts=facts,
+            facts_per_second=round(rate),
         ),
         Figure(
             name="apply_sealed_rate",

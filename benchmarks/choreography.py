@@ -110,42 +110,29 @@ def _reading(small: Spread) -> Figure:
 
 
 def _growth(large: Spread, small: Spread) -> Figure:
-    return _ratio(
+    return Figure.of_times(
         "choreography_growth",
         f"the same with {LARGE:,} statements",
         large,
         small,
+        unit="ms",
         goal=4.5,
         reference_name=f"{SMALL} statements",
+        readings=large.size,
     )
 
 
 def _merging(wide: Spread, straight: Spread) -> Figure:
     # Blow-up would be a factor of the branches or worse; the merge may cost a few times what reading alone does.
-    return _ratio(
+    return Figure.of_times(
         "choreography_merge",
         f"full merge of a {WIDTH}-way choice over {WIDTH} roles",
         wide,
         straight,
+        unit="ms",
         goal=3,
         reference_name="the same messages without a choice",
-    )
-
-
-def _ratio(name: str, title: str, mine: Spread, theirs: Spread, *, goal: float, reference_name: str) -> Figure:
-    return Figure(
-        name=name,
-        title=title,
-        unit="ms",
-        ours=mine.wall_median * 1e3,
-        reference=theirs.wall_median * 1e3,
-        value=mine.wall_median / theirs.wall_median,
-        value_p10=mine.wall_p10 / theirs.wall_p10,
-        cpu_value=mine.cpu_median / theirs.cpu_median,
-        goal=goal,
-        final_goal=goal,
-        reference_name=reference_name,
-        details={"readings": mine.size},
+        readings=wide.size,
     )
 
 
@@ -176,16 +163,18 @@ async def _five_files(settings: Settings) -> Figure:
     await interleave(contenders, repeats=2)  # warm-up: byte code and page cache
     samples = await interleave(contenders, repeats=settings.pick(15, 5))
     mine, theirs = spread(samples[0]), spread(samples[1])
-    figure = _ratio(
+    return Figure.of_times(
         "choreography_check",
         "`antiphon check` of the five examples in one call",
         mine,
         theirs,
+        unit="ms",
         goal=1.3,
         reference_name="a bare start and the imports it needs",
+        readings=mine.size,
+        modules=len(modules),
+        bare_ms=median(one.wall for one in samples[2]) * 1e3,
     )
-    figure.details.update(modules=len(modules), bare_ms=median(one.wall for one in samples[2]) * 1e3)
-    return figure
 
 
 def _timed(before: str, after: str, *arguments: str) -> Sample:

@@ -74,23 +74,20 @@ def _figure(
     final_goal: float,
 ) -> Figure:
     mine, theirs = spread(ours), spread(reference)
-    return Figure(
-        name=name,
-        title=title,
+    return Figure.of_times(
+        name,
+        title,
+        mine,
+        theirs,
         unit="ms a window",
-        ours=mine.wall_median * 1e3,
-        reference=theirs.wall_median * 1e3,
-        value=mine.wall_median / theirs.wall_median,
-        value_p10=mine.wall_p10 / theirs.wall_p10,
-        cpu_value=mine.cpu_median / theirs.cpu_median,
         goal=goal,
         final_goal=final_goal,
         reference_name=reference_name,
-        details=_details(ours, mine, theirs),
+        **_details(ours, mine, theirs),
     )
 
 
-def _details(samples: Sequence[Sample], mine: Spread, theirs: Spread) -> dict[str, float | int | str]:
+def _details(samples: Sequence[Sample], mine: Spread, theirs: Spread) -> dict[str, float]:
     return {
         "windows": mine.size,
         "p99_ms": percentile(samples, 99) * 1e3,

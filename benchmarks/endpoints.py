@@ -156,17 +156,15 @@ def _crowd(many: Spread, one: Spread) -> Figure:
 def _ratio(
     name: str, title: str, mine: Spread, theirs: Spread, messages: int, goal: float, reference_name: str
 ) -> Figure:
-    return Figure(
-        name=name,
-        title=title,
+    return Figure.of_times(
+        name,
+        title,
+        mine,
+        theirs,
         unit="µs",
-        ours=mine.wall_median * 1e6 / messages,
-        reference=theirs.wall_median * 1e6 / messages,
-        value=mine.wall_median / theirs.wall_median,
-        value_p10=mine.wall_p10 / theirs.wall_p10,
-        cpu_value=mine.cpu_median / theirs.cpu_median,
+        per=messages,
         goal=goal,
-        final_goal=goal,
         reference_name=reference_name,
-        details={"messages": messages, "readings": mine.size},
+        messages=messages,
+        readings=mine.size,
     )

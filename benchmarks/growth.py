@@ -42,19 +42,17 @@ async def measure(settings: Settings) -> list[Figure]:
         ours, reference = await interleave(contenders, repeats=settings.pick(20, 10))
     mine, theirs = spread(ours), spread(reference)
     return [
-        Figure(
-            name="growth",
-            title=f"a 100-fact window with {count:,} facts in the journal",
+        Figure.of_times(
+            "growth",
+            f"a 100-fact window with {count:,} facts in the journal",
+            mine,
+            theirs,
             unit="ms a window",
-            ours=mine.wall_median * 1e3,
-            reference=theirs.wall_median * 1e3,
-            value=mine.wall_median / theirs.wall_median,
-            value_p10=mine.wall_p10 / theirs.wall_p10,
-            cpu_value=mine.cpu_median / theirs.cpu_median,
             goal=1.2,
             final_goal=1.05,
             reference_name=f"the same with {SMALL:,}",
-            details={"facts": count, "windows": mine.size},
+            facts=count,
+            windows=mine.size,
         )
     ]
 

@@ -60,19 +60,15 @@ async def measure(settings: Settings) -> list[Figure]:
         mine, theirs = spread(ours), spread(line)
         window_us = mine.cpu_median * 1e6
         figures = [
-            Figure(
-                name="guarded_window",
-                title="a window of 100 guarded messages, durable",
+            Figure.of_times(
+                "guarded_window",
+                "a window of 100 guarded messages, durable",
+                mine,
+                theirs,
                 unit="ms a window",
-                ours=mine.wall_median * 1e3,
-                reference=theirs.wall_median * 1e3,
-                value=mine.wall_median / theirs.wall_median,
-                value_p10=mine.wall_p10 / theirs.wall_p10,
-                cpu_value=mine.cpu_median / theirs.cpu_median,
                 goal=1.5,
-                final_goal=1.5,
                 reference_name="the same facts, committed",
-                details={"windows": mine.size},
+                windows=mine.size,
             )
         ]
         figures.append(_chain_figure())

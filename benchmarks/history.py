@@ -42,16 +42,12 @@ async def _ask(history: History, name: str, query: str, settings: Settings) -> F
 
     ours, reference = await interleave([through_the_api, plainly], repeats=settings.pick(41, 9))
     mine, theirs = spread(ours), spread(reference)
-    return Figure(
-        name=f"history_{name.replace(' ', '_')}",
-        title=f"history query through the API: {name}",
+    return Figure.of_times(
+        f"history_{name.replace(' ', '_')}",
+        f"history query through the API: {name}",
+        mine,
+        theirs,
         unit="ms",
-        ours=mine.wall_median * 1e3,
-        reference=theirs.wall_median * 1e3,
-        value=mine.wall_median / theirs.wall_median,
-        value_p10=mine.wall_p10 / theirs.wall_p10,
-        cpu_value=mine.cpu_median / theirs.cpu_median,
         goal=1.1,
-        final_goal=1.1,
         reference_name="the same SQL raw",
     )

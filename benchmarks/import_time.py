@@ -38,19 +38,16 @@ async def measure(settings: Settings) -> list[Figure]:
 
 
 def _figure(name: str, title: str, mine: Spread, theirs: Spread) -> Figure:
-    return Figure(
-        name=name,
-        title=title,
+    return Figure.of_times(
+        name,
+        title,
+        mine,
+        theirs,
         unit="ms",
-        ours=mine.wall_median * 1e3,
-        reference=theirs.wall_median * 1e3,
-        value=mine.wall_median / theirs.wall_median,
-        value_p10=mine.wall_p10 / theirs.wall_p10,
-        cpu_value=mine.cpu_median / theirs.cpu_median,
         goal=1.5,
         final_goal=1.2,
         reference_name=REFERENCE,
-        details={"imports": mine.size},
+        imports=mine.size,
     )
 
 

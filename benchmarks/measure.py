@@ -43,6 +43,9 @@ class Spread(NamedTuple):
     size: int
 
 
+_A_SECOND = {"ms": 1e3, "µs": 1e6}
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One line of the table. ``value``, ``value_p10`` and ``cpu_value`` (from CPU clocks) must all meet a goal.
@@ -65,6 +68,38 @@ class Figure:
     is_cpu_judged: bool = True
     reference_name: str = ""
     details: dict[str, float | int | str] = field(default_factory=dict)
+
+    @classmethod
+    def of_times(
+        cls,
+        name: str,
+        title: str,
+        mine: Spread,
+        theirs: Spread,
+        *,
+        unit: str,
+        goal: float,
+        final_goal: float | None = None,
+        reference_name: str,
+        per: float = 1,
+        **details: float | int | str,
+    ) -> Figure:
+        """How many times as long as *theirs* ours takes; shown in *unit* (``ms …`` or ``µs …``), divided by *per*."""
+        scale = _A_SECOND[unit.split()[0]] / per
+        return cls(
+            name=name,
+            title=title,
+            unit=unit,
+            ours=mine.wall_median * scale,
+            reference=theirs.wall_median * scale,
+            value=mine.wall_median / theirs.wall_median,
+            value_p10=mine.wall_p10 / theirs.wall_p10,
+            cpu_value=mine.cpu_median / theirs.cpu_median,
+            goal=goal,
+            final_goal=goal if final_goal is None else final_goal,
+            reference_name=reference_name,
+            details=details,
+        )
 
     def meets(self, goal: float) -> bool:
         """Whether the value is on the right side of *goal*, in the middle and undisturbed, by both clocks."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from .measure import Burst, Sample, Stopwatch
 from .workload import Row
 
 _COLUMNS = (
@@ -33,3 +34,17 @@ class RawDuckdb:
     def close(self) -> None:
         """Checkpoint and close."""
         self._connection.close()
+
+
+def read_all(file: Path, table: str, *, count: int) -> Burst:
+    """Open *file* anew and read the *count* rows of *table* to Arrow."""
+
+    async def burst() -> list[Sample]:
+        with Stopwatch() as watch:
+            connection = duckdb.connect(str(file), config={"threads": 1})
+            rows = connection.sql(f"SELECT * FROM {table}").to_arrow_table()
+        connection.close()
+        assert rows.num_rows == count, f"{rows.num_rows} rows of {count}"
+        return [watch.sample()]
+
+    return burst

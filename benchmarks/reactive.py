@@ -94,19 +94,15 @@ def ratio_figure(
     name: str, title: str, taken: Sequence[Sequence[Sample]], *, goal: float, reference_name: str, **details: float
 ) -> Figure:
     ours, reference = spread(taken[0]), spread(taken[1])
-    return Figure(
-        name=name,
-        title=title,
-        unit="us",
-        ours=ours.wall_median * 1e6,
-        reference=reference.wall_median * 1e6,
-        value=ours.wall_median / reference.wall_median,
-        value_p10=ours.wall_p10 / reference.wall_p10,
-        cpu_value=ours.cpu_median / reference.cpu_median,
+    return Figure.of_times(
+        name,
+        title,
+        ours,
+        reference,
+        unit="µs",
         goal=goal,
-        final_goal=goal,
         reference_name=reference_name,
-        details=dict(details),
+        **details,
     )
 
 

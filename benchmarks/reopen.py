@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import duckdb
-
 from antiphon import Journal, view
 from antiphon.views import ViewSpec
 
 from .measure import Figure, Sample, Settings, Stopwatch, interleave, spread
-from .raw_duckdb import RawDuckdb
+from .raw_duckdb import RawDuckdb, read_all
 from .workload import Rows, Said, Tally, tally
 
 refolded = view(Said, initial=(0, 0, ""), name="tally without a version")(tally.fold)
@@ -38,42 +34,25 @@ async def measure(settings: Settings) -> list[Figure]:
             raise AssertionError(f"reopened to {value}, closed with {before}")
         return [watch.sample()]
 
-    async def duckdb_burst() -> list[Sample]:
-        return [_read_all(file, count)]
-
     ours, reference, anew = await interleave(
-        [lambda: reopen(tally), duckdb_burst, lambda: reopen(refolded)], repeats=settings.pick(9, 3)
+        [lambda: reopen(tally), read_all(file, "said", count=count), lambda: reopen(refolded)],
+        repeats=settings.pick(9, 3),
     )
     mine, theirs = spread(ours), spread(reference)
     return [
-        Figure(
-            name="reopen",
-            title=f"reopen with {count:,} facts to the first snapshot",
+        Figure.of_times(
+            "reopen",
+            f"reopen with {count:,} facts to the first snapshot",
+            mine,
+            theirs,
             unit="ms",
-            ours=mine.wall_median * 1e3,
-            reference=theirs.wall_median * 1e3,
-            value=mine.wall_median / theirs.wall_median,
-            value_p10=mine.wall_p10 / theirs.wall_p10,
-            cpu_value=mine.cpu_median / theirs.cpu_median,
             goal=6,
             final_goal=2,
             reference_name="raw DuckDB: the rows to Arrow",
-            details={
-                "facts": count,
-                "reopenings": mine.size,
-                # A view that declares no version keeps no checkpoint: what it costs to fold the log again.
-                "refolded_ms": spread(anew).wall_median * 1e3,
-                "refolded_ratio": spread(anew).wall_median / theirs.wall_median,
-            },
+            facts=count,
+            reopenings=mine.size,
+            # A view that declares no version keeps no checkpoint: what it costs to fold the log again.
+            refolded_ms=spread(anew).wall_median * 1e3,
+            refolded_ratio=spread(anew).wall_median / theirs.wall_median,
         )
     ]
-
-
-def _read_all(file: Path, count: int) -> Sample:
-    with Stopwatch() as watch:
-        connection = duckdb.connect(str(file), config={"threads": 1})
-        table = connection.sql("SELECT * FROM said").to_arrow_table()
-    connection.close()
-    if table.num_rows != count:
-        raise AssertionError(f"{table.num_rows} rows of {count}")
-    return watch.sample()

@@ -11,6 +11,7 @@ from antiphon.facts import ChannelCreated, Fact, MessageSent
 from antiphon.views import CHAT_SIGNAL, ChatState
 
 from .measure import Figure, Sample, Settings, Stopwatch, interleave, spread
+from .raw_duckdb import read_all
 
 CHANNELS = 10
 BATCH = 50_000
@@ -32,31 +33,20 @@ async def measure(settings: Settings) -> list[Figure]:
             raise AssertionError("the chat that was reopened shows something else")
         return [watch.sample()]
 
-    async def read_all() -> list[Sample]:
-        with Stopwatch() as watch:
-            connection = duckdb.connect(str(file), config={"threads": 1})
-            table = connection.sql("SELECT * FROM sent").to_arrow_table()
-        connection.close()
-        if table.num_rows != count:
-            raise AssertionError(f"{table.num_rows} rows of {count}")
-        return [watch.sample()]
-
-    ours, reference = await interleave([reopen, read_all], repeats=settings.pick(7, 5))
+    ours, reference = await interleave([reopen, read_all(file, "sent", count=count)], repeats=settings.pick(7, 5))
     mine, theirs = spread(ours), spread(reference)
     return [
-        Figure(
-            name="reopen_chat",
-            title=f"reopen with {count:,} messages to the first chat snapshot",
+        Figure.of_times(
+            "reopen_chat",
+            f"reopen with {count:,} messages to the first chat snapshot",
+            mine,
+            theirs,
             unit="ms",
-            ours=mine.wall_median * 1e3,
-            reference=theirs.wall_median * 1e3,
-            value=mine.wall_median / theirs.wall_median,
-            value_p10=mine.wall_p10 / theirs.wall_p10,
-            cpu_value=mine.cpu_median / theirs.cpu_median,
             goal=1,
-            final_goal=1,
             reference_name="raw DuckDB: the rows of the view's kind to Arrow",
-            details={"facts": count, "reopenings": mine.size, "encode_cpu_ms": encode_ms},
+            facts=count,
+            reopenings=mine.size,
+            encode_cpu_ms=encode_ms,
         )
     ]
 

@@ -32,19 +32,15 @@ async def measure(settings: Settings) -> list[Figure]:
 
 
 def _figure(name: str, title: str, mine: Spread, theirs: Spread, goal: float, reference: str, **details: int) -> Figure:
-    return Figure(
-        name=name,
-        title=title,
+    return Figure.of_times(
+        name,
+        title,
+        mine,
+        theirs,
         unit="µs",
-        ours=mine.wall_median * 1e6,
-        reference=theirs.wall_median * 1e6,
-        value=mine.wall_median / theirs.wall_median,
-        value_p10=mine.wall_p10 / theirs.wall_p10,
-        cpu_value=mine.cpu_median / theirs.cpu_median,
         goal=goal,
-        final_goal=goal,
         reference_name=reference,
-        details=dict(details),
+        **details,
     )
 
 
