@@ -435,10 +435,8 @@ def _end_friendship(intent: ask.EndFriendship, now: Situation) -> Plan:
     contact = _find_contact(now, intent.contact_id)
     if contact.relationship_state == "contact":
         raise _refuse(f"there is no friendship with {contact.effective_name}, nor an offer of one")
-    requester, accepter = (
-        (contact.id, now.me) if contact.relationship_state == "pending_inbound" else (now.me, contact.id)
-    )
-    about = _between(now, requester=requester, accepter=accepter)
+    is_theirs = contact.relationship_state == "pending_inbound"
+    about = _between(now, requester=contact.id if is_theirs else now.me, accepter=now.me if is_theirs else contact.id)
     return Plan((FriendshipRevoked(**about, revoked_at=now.now_ms, actor_id=now.me),), contact.id)
 
 
@@ -460,19 +458,8 @@ def _invite(intent: ask.SendInvitation, now: Situation) -> Plan:
         home = _check_member(now, intent.home)
         offered = ChannelInvitation(home_id=intent.home, nickname_suggestion=home.name if home else None)
         context_id = intent.home
-    invitation_id = owned_id(now.me, now.new_id())
-    sent = InvitationSent(
-        context_id=context_id,
-        invitation_id=invitation_id,
-        sender_id=now.me,
-        receiver_id=intent.receiver_id or now.me,
-        invitation_type=offered,
-        sent_at=now.now_ms,
-        expires_at=None if intent.lifetime_ms is None else expiry_of(now.now_ms, lifetime_ms=intent.lifetime_ms),
-        receiver_nickname=intent.receiver_name,
-        message=intent.message,
-    )
-    return Plan((sent,), invitation_id)
+    more = {"receiver_nickname": intent.receiver_name, "message": intent.message}
+    return _offer(intent, now, owned_id(now.me, now.new_id()), context_id=context_id, invitation_type=offered, **more)
 
 
 def _enrol_device(intent: ask.EnrolDevice, now: Situation) -> Plan:
@@ -486,12 +473,15 @@ def _enrol_device(intent: ask.EnrolDevice, now: Situation) -> Plan:
         nickname_suggestion=intent.name,
         key_package=intent.key_package,
     )
+    return _offer(intent, now, invitation_id, context_id=now.namespace, invitation_type=offered)
+
+
+def _offer(intent: ask.SendInvitation | ask.EnrolDevice, now: Situation, invitation_id: str, **fields: Any) -> Plan:
     sent = InvitationSent(
-        context_id=now.namespace,
+        **fields,
         invitation_id=invitation_id,
         sender_id=now.me,
         receiver_id=intent.receiver_id or now.me,
-        invitation_type=offered,
         sent_at=now.now_ms,
         expires_at=None if intent.lifetime_ms is None else expiry_of(now.now_ms, lifetime_ms=intent.lifetime_ms),
     )
@@ -544,10 +534,7 @@ def _make_contact(invitation: Invitation, now: Situation) -> tuple[Fact, ...]:
 
 def _decline_invitation(intent: ask.DeclineInvitation, now: Situation) -> Plan:
     about = _answer(intent, now)
-    return Plan(
-        (InvitationDeclined(**about, decliner_id=now.me, declined_at=now.now_ms),),
-        intent.invitation_id,
-    )
+    return Plan((InvitationDeclined(**about, decliner_id=now.me, declined_at=now.now_ms),), intent.invitation_id)
 
 
 def _cancel_invitation(intent: ask.CancelInvitation, now: Situation) -> Plan:
@@ -708,13 +695,14 @@ def _check_heard(now: Situation, channel: Channel) -> None:
         )
 
 
-def _as_moderator(intent: ask.InHome, now: Situation, *, owner_only: bool = False) -> dict[str, Any]:
+def _as_moderator(intent: ask.InHome, now: Situation) -> dict[str, Any]:
     """What every moderation fact says, when one has the right to say it."""
     owner = home_owner(intent.home)
     if owner is None:
         raise _refuse(f"{intent.home!r} is no home; give the context of one")
     home = now.homes.home(intent.home)
     role = "owner" if owner == now.me else (home.role_of(now.me) if home is not None else None)
+    owner_only = isinstance(intent, ask.GrantModerator | ask.RevokeModerator)
     if role != "owner" and (owner_only or role != "moderator"):
         who = "the owner" if owner_only else "the owner or a moderator"
         raise _refuse(f"only {who} of the home may do this; ask them", kind="unauthorised", move="them")
@@ -735,63 +723,33 @@ def _end_of(now: Situation, duration_s: int | None) -> int | None:
     return None if duration_s is None else now.now_ms + duration_s * 1_000
 
 
+_IN_HOMES: dict[type[ask.InHome], type[Fact]] = {
+    ask.Mute: HomeMute,
+    ask.Unmute: HomeUnmute,
+    ask.Ban: HomeBan,
+    ask.Unban: HomeUnban,
+    ask.KickMember: HomeKick,
+    ask.PinMessage: HomePin,
+    ask.UnpinMessage: HomeUnpin,
+    ask.GrantModerator: HomeGrantModerator,
+    ask.RevokeModerator: HomeRevokeModerator,
+}
+
+
+def _moderate(intent: ask.InHome, now: Situation, **more: Any) -> Plan:
+    """The fact says what was asked, in the same fields, and who asks and when."""
+    fact = _IN_HOMES[type(intent)]
+    asked = intent.model_dump(exclude={"home", "duration_s"})
+    said = fact(**_as_moderator(intent, now), **asked, **more, **{str(fact.fact_type.time): now.now_ms})
+    return Plan((said,), asked.get("target_id") or asked["message_id"])
+
+
 def _mute(intent: ask.Mute, now: Situation) -> Plan:
-    muted = HomeMute(
-        **_as_moderator(intent, now),
-        channel_id=intent.channel_id,
-        target_id=intent.target_id,
-        duration_secs=intent.duration_s,
-        muted_at=now.now_ms,
-        expires_at=_end_of(now, intent.duration_s),
-    )
-    return Plan((muted,), intent.target_id)
+    return _moderate(intent, now, duration_secs=intent.duration_s, expires_at=_end_of(now, intent.duration_s))
 
 
 def _ban(intent: ask.Ban, now: Situation) -> Plan:
-    banned = HomeBan(
-        **_as_moderator(intent, now),
-        channel_id=intent.channel_id,
-        target_id=intent.target_id,
-        reason=intent.reason,
-        banned_at=now.now_ms,
-        expires_at=_end_of(now, intent.duration_s),
-    )
-    return Plan((banned,), intent.target_id)
-
-
-def _unmute(intent: ask.Unmute, now: Situation) -> Plan:
-    about = {**_as_moderator(intent, now), "channel_id": intent.channel_id, "target_id": intent.target_id}
-    return Plan((HomeUnmute(**about, unmuted_at=now.now_ms),), intent.target_id)
-
-
-def _unban(intent: ask.Unban, now: Situation) -> Plan:
-    about = {**_as_moderator(intent, now), "channel_id": intent.channel_id, "target_id": intent.target_id}
-    return Plan((HomeUnban(**about, unbanned_at=now.now_ms),), intent.target_id)
-
-
-def _kick(intent: ask.KickMember, now: Situation) -> Plan:
-    about = {**_as_moderator(intent, now), "channel_id": intent.channel_id, "target_id": intent.target_id}
-    return Plan((HomeKick(**about, reason=intent.reason, kicked_at=now.now_ms),), intent.target_id)
-
-
-def _pin(intent: ask.PinMessage, now: Situation) -> Plan:
-    about = {**_as_moderator(intent, now), "channel_id": intent.channel_id, "message_id": intent.message_id}
-    return Plan((HomePin(**about, pinned_at=now.now_ms),), intent.message_id)
-
-
-def _unpin(intent: ask.UnpinMessage, now: Situation) -> Plan:
-    about = {**_as_moderator(intent, now), "channel_id": intent.channel_id, "message_id": intent.message_id}
-    return Plan((HomeUnpin(**about, unpinned_at=now.now_ms),), intent.message_id)
-
-
-def _grant(intent: ask.GrantModerator, now: Situation) -> Plan:
-    about = {**_as_moderator(intent, now, owner_only=True), "target_id": intent.target_id}
-    return Plan((HomeGrantModerator(**about, granted_at=now.now_ms),), intent.target_id)
-
-
-def _revoke(intent: ask.RevokeModerator, now: Situation) -> Plan:
-    about = {**_as_moderator(intent, now, owner_only=True), "target_id": intent.target_id}
-    return Plan((HomeRevokeModerator(**about, revoked_at=now.now_ms),), intent.target_id)
+    return _moderate(intent, now, expires_at=_end_of(now, intent.duration_s))
 
 
 _PLANS: dict[type[ask.Intent], Callable[[Any, Situation], Plan]] = {
@@ -830,14 +788,8 @@ _PLANS: dict[type[ask.Intent], Callable[[Any, Situation], Plan]] = {
     ask.AbortCeremony: _abort_ceremony,
     ask.SupersedeCeremony: _supersede_ceremony,
     ask.DeclareHome: _declare_home,
+    **dict.fromkeys(_IN_HOMES, _moderate),
     ask.Mute: _mute,
-    ask.Unmute: _unmute,
     ask.Ban: _ban,
-    ask.Unban: _unban,
-    ask.KickMember: _kick,
-    ask.PinMessage: _pin,
-    ask.UnpinMessage: _unpin,
-    ask.GrantModerator: _grant,
-    ask.RevokeModerator: _revoke,
 }
 assert _PLANS.keys() == set(ask.INTENTS.values()), "every intent has its plan"
