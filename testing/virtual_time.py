@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class JumpingSelector(selectors.DefaultSelector):
@@ -56,6 +58,24 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
+
+
+def driven(main: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """A decorator: the coroutine function becomes a function that runs it on virtual time, as a test does.
+
+    >>> @driven
+    ... async def test_an_hour_is_over_at_once() -> float:
+    ...     await pass_time(3_600)
+    ...     return now_s()
+    >>> test_an_hour_is_over_at_once()
+    3600.0
+    """
+
+    @wraps(main)
+    def drive(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run(main(*args, **kwargs))
+
+    return drive
 
 
 def now_s() -> float:

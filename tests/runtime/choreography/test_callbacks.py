@@ -126,16 +126,14 @@ class Hotel:
         (Hotel("full", 9.0), ["late"]),
     ],
 )
-def test_methods_are_called_when_it_is_their_turn(hotel: Hotel, heard: list[object]) -> None:
-    async def scenario() -> None:
-        handlers = InMemoryHandler.network("Guest", "Hotel")
-        guest = Guest()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(drive(Endpoint.of(BOOKING, "Guest", handlers[0]), guest))
-            group.create_task(drive(Endpoint.of(BOOKING, "Hotel", handlers[1]), hotel))
-        assert guest.heard == heard
-
-    virtual_time.run(scenario())
+@virtual_time.driven
+async def test_methods_are_called_when_it_is_their_turn(hotel: Hotel, heard: list[object]) -> None:
+    handlers = InMemoryHandler.network("Guest", "Hotel")
+    guest = Guest()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(drive(Endpoint.of(BOOKING, "Guest", handlers[0]), guest))
+        group.create_task(drive(Endpoint.of(BOOKING, "Hotel", handlers[1]), hotel))
+    assert guest.heard == heard
 
 
 def test_a_missing_method_is_found_before_anything_is_sent() -> None:

@@ -1,7 +1,7 @@
 """The monitored endpoint: what is wrong changes neither wire nor state, and says what was allowed."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,37 +95,29 @@ async def nothing_waits(hotel: Endpoint[object]) -> bool:
     return False
 
 
-def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(scenario())
+@pytest.mark.asyncio
+async def test_a_message_may_be_received_by_the_name_of_its_label() -> None:
+    guest, hotel = seats()
+    async with hotel, guest:
+        await guest.send("Hotel", Ask(2))
+        with pytest.raises(ProtocolViolation, match="receive a Full from Guest"):
+            await hotel.recv("Guest", "Full")
+        assert await hotel.recv("Guest", "Ask") == Ask(2)
+        await hotel.send("Guest", Full())
+        assert await guest.offer("Hotel") == ("Full", Full())
 
 
-def test_a_message_may_be_received_by_the_name_of_its_label() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        async with hotel, guest:
-            await guest.send("Hotel", Ask(2))
-            with pytest.raises(ProtocolViolation, match="receive a Full from Guest"):
-                await hotel.recv("Guest", "Full")
-            assert await hotel.recv("Guest", "Ask") == Ask(2)
-            await hotel.send("Guest", Full())
-            assert await guest.offer("Hotel") == ("Full", Full())
-
-    run(scenario)
-
-
-def test_a_conversation_follows_the_protocol_to_its_end() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        async with hotel, guest:
-            await guest.send("Hotel", Ask(2))
-            assert await hotel.recv("Guest", Ask) == Ask(2)
-            await hotel.send("Guest", Full())
-            assert await guest.offer("Hotel") == ("Full", Full())
-            assert guest.history == ("send Ask to Hotel", "receive Full from Hotel")
-            assert guest.statistics() == (1, 1, 0)
-        assert guest.outcome == hotel.outcome == "done"
-
-    run(scenario)
+@pytest.mark.asyncio
+async def test_a_conversation_follows_the_protocol_to_its_end() -> None:
+    guest, hotel = seats()
+    async with hotel, guest:
+        await guest.send("Hotel", Ask(2))
+        assert await hotel.recv("Guest", Ask) == Ask(2)
+        await hotel.send("Guest", Full())
+        assert await guest.offer("Hotel") == ("Full", Full())
+        assert guest.history == ("send Ask to Hotel", "receive Full from Hotel")
+        assert guest.statistics() == (1, 1, 0)
+    assert guest.outcome == hotel.outcome == "done"
 
 
 @pytest.mark.parametrize(
@@ -139,21 +131,19 @@ def test_a_conversation_follows_the_protocol_to_its_end() -> None:
         lambda guest: guest.choose("Hotel", "leave"),
     ],
 )
-def test_a_wrong_step_leaves_wire_and_state_and_says_what_is_allowed(wrong: Callable[..., Any]) -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        async with hotel:
-            await guest.__aenter__()
-            with pytest.raises(ProtocolViolation, match="expected: send Ask to Hotel") as told:
-                await wrong(guest)
-            assert told.value.expected == ("send Ask to Hotel",)
-            assert guest.state == 0
-            assert await nothing_waits(hotel)
-            await guest.send("Hotel", Ask(1))
-            assert await hotel.recv("Guest", Ask) == Ask(1)
-            await hotel.send("Guest", Full())
-
-    run(scenario)
+@pytest.mark.asyncio
+async def test_a_wrong_step_leaves_wire_and_state_and_says_what_is_allowed(wrong: Callable[..., Any]) -> None:
+    guest, hotel = seats()
+    async with hotel:
+        await guest.__aenter__()
+        with pytest.raises(ProtocolViolation, match="expected: send Ask to Hotel") as told:
+            await wrong(guest)
+        assert told.value.expected == ("send Ask to Hotel",)
+        assert guest.state == 0
+        assert await nothing_waits(hotel)
+        await guest.send("Hotel", Ask(1))
+        assert await hotel.recv("Guest", Ask) == Ask(1)
+        await hotel.send("Guest", Full())
 
 
 @pytest.mark.parametrize(
@@ -164,85 +154,75 @@ def test_a_wrong_step_leaves_wire_and_state_and_says_what_is_allowed(wrong: Call
         (Labelled("Ask", {"nights": 2}), "a dict, not a Ask"),
     ],
 )
-def test_a_payload_that_does_not_validate_is_the_senders_error_before_it_leaves(payload: object, reason: str) -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        await guest.__aenter__()
-        with pytest.raises(PayloadRefused, match=reason):
-            await guest.send("Hotel", payload)
-        assert guest.state == 0
-        assert await nothing_waits(hotel)
+@pytest.mark.asyncio
+async def test_a_payload_that_does_not_validate_is_the_senders_error_before_it_leaves(
+    payload: object, reason: str
+) -> None:
+    guest, hotel = seats()
+    await guest.__aenter__()
+    with pytest.raises(PayloadRefused, match=reason):
+        await guest.send("Hotel", payload)
+    assert guest.state == 0
+    assert await nothing_waits(hotel)
 
-    run(scenario)
 
-
-def test_what_a_models_own_validators_forbid_does_not_leave_either() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        await hotel.__aenter__()
-        await guest.send("Hotel", Ask(1))
-        await hotel.recv("Guest", Ask)
-        with pytest.raises(Exception, match="greater than or equal to 1"):
-            await hotel.send("Guest", Free.model_construct(price=0), context={"rooms": 1})
-        assert hotel.state == 1
-
-    run(scenario)
+@pytest.mark.asyncio
+async def test_what_a_models_own_validators_forbid_does_not_leave_either() -> None:
+    guest, hotel = seats()
+    await hotel.__aenter__()
+    await guest.send("Hotel", Ask(1))
+    await hotel.recv("Guest", Ask)
+    with pytest.raises(Exception, match="greater than or equal to 1"):
+        await hotel.send("Guest", Free.model_construct(price=0), context={"rooms": 1})
+    assert hotel.state == 1
 
 
 @pytest.mark.parametrize("payload", [{"nights": "two"}, {"nights": 300}, {}, 7])
-def test_a_payload_that_does_not_validate_is_the_peers_error_when_it_arrives(payload: object) -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        await hotel.__aenter__()
-        await guest.handler.send(None, "Hotel", Labelled("Ask", payload))
-        for _ in range(2):
-            with pytest.raises(MalformedMessage, match=r"no Ask"):
-                await hotel.recv("Guest", Ask)
-        assert hotel.state == 0
-
-    run(scenario)
+@pytest.mark.asyncio
+async def test_a_payload_that_does_not_validate_is_the_peers_error_when_it_arrives(payload: object) -> None:
+    guest, hotel = seats()
+    await hotel.__aenter__()
+    await guest.handler.send(None, "Hotel", Labelled("Ask", payload))
+    for _ in range(2):
+        with pytest.raises(MalformedMessage, match=r"no Ask"):
+            await hotel.recv("Guest", Ask)
+    assert hotel.state == 0
 
 
-def test_a_message_out_of_order_is_the_peers_error_and_stays_where_it_is() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        await hotel.__aenter__()
-        await guest.handler.choose(None, "Hotel", "leave")
-        for attempt in (hotel.offer, hotel.offer):
-            with pytest.raises(UnexpectedMessage, match="Guest sent leave; expected: Ask"):
-                await attempt("Guest")
-        assert hotel.state == 0
-
-    run(scenario)
+@pytest.mark.asyncio
+async def test_a_message_out_of_order_is_the_peers_error_and_stays_where_it_is() -> None:
+    guest, hotel = seats()
+    await hotel.__aenter__()
+    await guest.handler.choose(None, "Hotel", "leave")
+    for attempt in (hotel.offer, hotel.offer):
+        with pytest.raises(UnexpectedMessage, match="Guest sent leave; expected: Ask"):
+            await attempt("Guest")
+    assert hotel.state == 0
 
 
-def test_what_is_unregistered_travels_as_plain_data_with_the_fields_of_the_text() -> None:
-    async def scenario() -> None:
-        guest, hotel = InMemoryHandler.network("Guest", "Hotel")
-        async with (
-            Endpoint.of(BOOKING, "Guest", guest, unguarded=True) as one,
-            Endpoint.of(BOOKING, "Hotel", hotel) as other,
-        ):
-            with pytest.raises(PayloadRefused, match="nights is missing"):
-                await one.send("Hotel", {"days": 1}, label="Ask")
-            await one.send("Hotel", {"nights": 1}, label="Ask")
-            assert await other.recv("Guest") == {"nights": 1}
-            await other.send("Guest", label="Full")
-            assert await one.offer("Hotel") == ("Full", None)
-
-    run(scenario)
+@pytest.mark.asyncio
+async def test_what_is_unregistered_travels_as_plain_data_with_the_fields_of_the_text() -> None:
+    guest, hotel = InMemoryHandler.network("Guest", "Hotel")
+    async with (
+        Endpoint.of(BOOKING, "Guest", guest, unguarded=True) as one,
+        Endpoint.of(BOOKING, "Hotel", hotel) as other,
+    ):
+        with pytest.raises(PayloadRefused, match="nights is missing"):
+            await one.send("Hotel", {"days": 1}, label="Ask")
+        await one.send("Hotel", {"nights": 1}, label="Ask")
+        assert await other.recv("Guest") == {"nights": 1}
+        await other.send("Guest", label="Full")
+        assert await one.offer("Hotel") == ("Full", None)
 
 
-def test_strict_payloads_have_nothing_beside_what_is_declared_and_off_looks_at_nothing() -> None:
-    async def scenario() -> None:
-        handlers = InMemoryHandler.network("Guest", "Hotel")
-        strict = Endpoint.of(BOOKING, "Guest", handlers[0], strictness="strict", unguarded=True)
-        with pytest.raises(PayloadRefused, match="pets is not in Ask"):
-            await strict.send("Hotel", {"nights": 1, "pets": 2}, label="Ask")
-        off = Endpoint.of(BOOKING, "Guest", handlers[0], strictness="off", unguarded=True)
-        await off.send("Hotel", "hello", label="Ask")
-
-    run(scenario)
+@pytest.mark.asyncio
+async def test_strict_payloads_have_nothing_beside_what_is_declared_and_off_looks_at_nothing() -> None:
+    handlers = InMemoryHandler.network("Guest", "Hotel")
+    strict = Endpoint.of(BOOKING, "Guest", handlers[0], strictness="strict", unguarded=True)
+    with pytest.raises(PayloadRefused, match="pets is not in Ask"):
+        await strict.send("Hotel", {"nights": 1, "pets": 2}, label="Ask")
+    off = Endpoint.of(BOOKING, "Guest", handlers[0], strictness="off", unguarded=True)
+    await off.send("Hotel", "hello", label="Ask")
 
 
 # --- guards -------------------------------------------------------------------------------------------------------
@@ -255,33 +235,29 @@ async def asked(hotel: Endpoint[object], guest: Endpoint[object]) -> None:
     await hotel.recv("Guest", Ask)
 
 
-def test_a_false_guard_sends_nothing() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        await asked(hotel, guest)
-        for context, reason in (({"rooms": 0}, "does not hold"), ({"rooms": True}, "no order"), (None, "no order")):
-            with pytest.raises(GuardFailed, match=reason):
-                await hotel.send("Guest", Free(price=3), context=context)
-        assert hotel.state == 1
-        await hotel.choose("Guest", "Free", {"rooms": 2})
-        with pytest.raises(ProtocolViolation, match="send the chosen Free"):
-            await hotel.send("Guest", Full())
-        await hotel.send("Guest", Free(price=3))
-        assert await guest.offer("Hotel") == ("Free", Free(price=3))
-
-    run(scenario)
+@pytest.mark.asyncio
+async def test_a_false_guard_sends_nothing() -> None:
+    guest, hotel = seats()
+    await asked(hotel, guest)
+    for context, reason in (({"rooms": 0}, "does not hold"), ({"rooms": True}, "no order"), (None, "no order")):
+        with pytest.raises(GuardFailed, match=reason):
+            await hotel.send("Guest", Free(price=3), context=context)
+    assert hotel.state == 1
+    await hotel.choose("Guest", "Free", {"rooms": 2})
+    with pytest.raises(ProtocolViolation, match="send the chosen Free"):
+        await hotel.send("Guest", Full())
+    await hotel.send("Guest", Free(price=3))
+    assert await guest.offer("Hotel") == ("Free", Free(price=3))
 
 
-def test_a_name_that_is_not_given_leaves_a_guard_undecided() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        await asked(hotel, guest)
-        with pytest.raises(GuardFailed, match="rooms is not given; the context has stars"):
-            await hotel.choose("Guest", "Free", {"stars": 5})
-        with pytest.raises(InvalidChoice, match="send Free to Guest or send Full to Guest"):
-            await hotel.choose("Guest", "Maybe")
-
-    run(scenario)
+@pytest.mark.asyncio
+async def test_a_name_that_is_not_given_leaves_a_guard_undecided() -> None:
+    guest, hotel = seats()
+    await asked(hotel, guest)
+    with pytest.raises(GuardFailed, match="rooms is not given; the context has stars"):
+        await hotel.choose("Guest", "Free", {"stars": 5})
+    with pytest.raises(InvalidChoice, match="send Free to Guest or send Full to Guest"):
+        await hotel.choose("Guest", "Maybe")
 
 
 class Ledger:
@@ -338,191 +314,175 @@ protocol Enter uses Gate =
 )
 
 
-def test_local_actions_are_performed_between_exchanges_and_told() -> None:
-    async def scenario() -> None:
-        told: list[LocalRecord] = []
-        asked: list[object] = []
+@pytest.mark.asyncio
+async def test_local_actions_are_performed_between_exchanges_and_told() -> None:
+    told: list[LocalRecord] = []
+    asked: list[object] = []
 
-        async def open_gate(name: object) -> object:
-            asked.append(name)
-            return f"pass for {name}"
+    async def open_gate(name: object) -> object:
+        asked.append(name)
+        return f"pass for {name}"
 
-        async def tell(record: LocalRecord) -> None:
-            told.append(record)
+    async def tell(record: LocalRecord) -> None:
+        told.append(record)
 
-        guard, visitor = InMemoryHandler.network("Guard", "Visitor")
-        me = Endpoint.of(ENTER, "Guard", guard, effects={"Gate.open": open_gate}, on_local=tell)
-        other = Endpoint.of(ENTER, "Visitor", visitor)
-        async with me, other:
-            await other.send("Guard", {"name": "Ada"}, label="Ask")
-            await me.recv("Visitor")
-            me.context["name"] = "Ada"
-            assert (asked, len(me.due)) == ([], 1)
-            await me.send("Visitor", label="Enter")
-            assert (asked, me.context["pass"]) == (["Ada"], "pass for Ada")
-            await other.recv("Guard")
-            await me.send("Visitor", label="Key")
-            receipt = Receipt("Session", "Guard", "Visitor")
-            assert me.context["r"] == receipt
-            await other.recv("Guard")
-        assert told == [
-            LocalRecord("let", "pass", "pass for Ada"),
-            LocalRecord("publish", "Entered", "pass for Ada"),
-            LocalRecord("let", "r", receipt),
-            LocalRecord("handoff", "walk", receipt, "Visitor"),
-            LocalRecord("dependent work", "Clean", "pass for Ada", "walk"),
-        ]
-        assert "r" not in me.context
-
-    run(scenario)
-
-
-def test_an_action_that_cannot_be_performed_keeps_the_exchange_back_and_stays_due() -> None:
-    async def scenario() -> None:
-        guard, visitor = InMemoryHandler.network("Guard", "Visitor")
-        shut = True
-
-        async def open_gate(name: object) -> object:
-            if shut:
-                raise GuardDenied("not now")
-            return "pass"
-
-        async def tell(record: LocalRecord) -> None:
-            """Nobody listens."""
-
-        without = Endpoint.of(ENTER, "Guard", guard, on_local=tell)
-        me = Endpoint.of(ENTER, "Guard", guard, effects={"Gate.open": open_gate}, on_local=tell)
-        await visitor.send(None, "Guard", Labelled("Ask", {"name": "Ada"}))
+    guard, visitor = InMemoryHandler.network("Guard", "Visitor")
+    me = Endpoint.of(ENTER, "Guard", guard, effects={"Gate.open": open_gate}, on_local=tell)
+    other = Endpoint.of(ENTER, "Visitor", visitor)
+    async with me, other:
+        await other.send("Guard", {"name": "Ada"}, label="Ask")
         await me.recv("Visitor")
-        with pytest.raises(ActionFailed, match="name"):
-            await me.send("Visitor", label="Enter")
         me.context["name"] = "Ada"
-        with pytest.raises(GuardDenied):
-            await me.send("Visitor", label="Enter")
-        assert (len(me.due), me.statistics().sent) == (1, 0)
-        shut = False
+        assert (asked, len(me.due)) == ([], 1)
         await me.send("Visitor", label="Enter")
-        assert me.statistics().sent == 1
-        await visitor.send(None, "Guard", Labelled("Ask", {"name": "Ada"}))
-        await without.recv("Visitor")
-        with pytest.raises(ActionFailed, match=r"Gate.open is not registered"):
-            await without.send("Visitor", label="Enter")
+        assert (asked, me.context["pass"]) == (["Ada"], "pass for Ada")
+        await other.recv("Guard")
+        await me.send("Visitor", label="Key")
+        receipt = Receipt("Session", "Guard", "Visitor")
+        assert me.context["r"] == receipt
+        await other.recv("Guard")
+    assert told == [
+        LocalRecord("let", "pass", "pass for Ada"),
+        LocalRecord("publish", "Entered", "pass for Ada"),
+        LocalRecord("let", "r", receipt),
+        LocalRecord("handoff", "walk", receipt, "Visitor"),
+        LocalRecord("dependent work", "Clean", "pass for Ada", "walk"),
+    ]
+    assert "r" not in me.context
 
-    run(scenario)
+
+@pytest.mark.asyncio
+async def test_an_action_that_cannot_be_performed_keeps_the_exchange_back_and_stays_due() -> None:
+    guard, visitor = InMemoryHandler.network("Guard", "Visitor")
+    shut = True
+
+    async def open_gate(name: object) -> object:
+        if shut:
+            raise GuardDenied("not now")
+        return "pass"
+
+    async def tell(record: LocalRecord) -> None:
+        """Nobody listens."""
+
+    without = Endpoint.of(ENTER, "Guard", guard, on_local=tell)
+    me = Endpoint.of(ENTER, "Guard", guard, effects={"Gate.open": open_gate}, on_local=tell)
+    await visitor.send(None, "Guard", Labelled("Ask", {"name": "Ada"}))
+    await me.recv("Visitor")
+    with pytest.raises(ActionFailed, match="name"):
+        await me.send("Visitor", label="Enter")
+    me.context["name"] = "Ada"
+    with pytest.raises(GuardDenied):
+        await me.send("Visitor", label="Enter")
+    assert (len(me.due), me.statistics().sent) == (1, 0)
+    shut = False
+    await me.send("Visitor", label="Enter")
+    assert me.statistics().sent == 1
+    await visitor.send(None, "Guard", Labelled("Ask", {"name": "Ada"}))
+    await without.recv("Visitor")
+    with pytest.raises(ActionFailed, match=r"Gate.open is not registered"):
+        await without.send("Visitor", label="Enter")
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_evidence_is_asked_for_once_and_the_guard_chain_before_anything_leaves(is_open: bool) -> None:
-    async def scenario() -> None:
-        calls: list[object] = []
+@pytest.mark.asyncio
+async def test_evidence_is_asked_for_once_and_the_guard_chain_before_anything_leaves(is_open: bool) -> None:
+    calls: list[object] = []
 
-        async def funds(price: object) -> str | None:
-            calls.append(price)
-            return "enough" if price == 3 else None
+    async def funds(price: object) -> str | None:
+        calls.append(price)
+        return "enough" if price == 3 else None
 
-        ledger = Ledger(is_open=is_open)
-        guest, hotel = seats(guard=ledger, effects={"Bank.funds": funds})
-        await asked(hotel, guest)
-        await hotel.send("Guest", Free(price=3), context={"rooms": 1})
-        await guest.offer("Hotel")
-        with pytest.raises(GuardFailed, match="found no evidence"):
-            await guest.choose("Hotel", "Pay", {"price": 4})
-        await guest.choose("Hotel", "Pay", {"price": 3})
-        if is_open:
-            await guest.send("Hotel", label="Pay")
-            assert await hotel.offer("Guest") == ("Pay", None)
-        else:
-            for _ in range(2):
-                with pytest.raises(GuardDenied, match="purse"):
-                    await guest.send("Hotel", label="Pay")
-            assert not guest.is_done
-            assert await nothing_waits(hotel)
-        assert calls == [4, 3]
-        assert guest.context["proof"] == "enough"
-        admitted = "admit Pay: GuardCapability hotel:pay, FlowCost 7"
-        assert ledger.noted == ([admitted, "sent Pay"] if is_open else [admitted, admitted])
-
-    run(scenario)
+    ledger = Ledger(is_open=is_open)
+    guest, hotel = seats(guard=ledger, effects={"Bank.funds": funds})
+    await asked(hotel, guest)
+    await hotel.send("Guest", Free(price=3), context={"rooms": 1})
+    await guest.offer("Hotel")
+    with pytest.raises(GuardFailed, match="found no evidence"):
+        await guest.choose("Hotel", "Pay", {"price": 4})
+    await guest.choose("Hotel", "Pay", {"price": 3})
+    if is_open:
+        await guest.send("Hotel", label="Pay")
+        assert await hotel.offer("Guest") == ("Pay", None)
+    else:
+        for _ in range(2):
+            with pytest.raises(GuardDenied, match="purse"):
+                await guest.send("Hotel", label="Pay")
+        assert not guest.is_done
+        assert await nothing_waits(hotel)
+    assert calls == [4, 3]
+    assert guest.context["proof"] == "enough"
+    admitted = "admit Pay: GuardCapability hotel:pay, FlowCost 7"
+    assert ledger.noted == ([admitted, "sent Pay"] if is_open else [admitted, admitted])
 
 
-def test_a_label_that_is_no_messages_name_travels_before_it() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        await asked(hotel, guest)
-        await hotel.send("Guest", Free(price=1), context={"rooms": 1})
-        await guest.offer("Hotel")
-        with pytest.raises(ProtocolViolation):
-            await guest.send("Hotel", {"reason": "dear"}, label="Bye")
-        await guest.choose("Hotel", "leave")
-        assert await hotel.offer("Guest") == ("leave", None)
+@pytest.mark.asyncio
+async def test_a_label_that_is_no_messages_name_travels_before_it() -> None:
+    guest, hotel = seats()
+    await asked(hotel, guest)
+    await hotel.send("Guest", Free(price=1), context={"rooms": 1})
+    await guest.offer("Hotel")
+    with pytest.raises(ProtocolViolation):
         await guest.send("Hotel", {"reason": "dear"}, label="Bye")
-        assert await hotel.recv("Guest") == {"reason": "dear"}
-
-    run(scenario)
+    await guest.choose("Hotel", "leave")
+    assert await hotel.offer("Guest") == ("leave", None)
+    await guest.send("Hotel", {"reason": "dear"}, label="Bye")
+    assert await hotel.recv("Guest") == {"reason": "dear"}
 
 
 # --- lifecycle ----------------------------------------------------------------------------------------------------
 
 
-def test_leaving_early_says_what_comes_next_and_tells_the_peer() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        with pytest.raises(IncompleteProtocol, match="Guest is not done; next comes: send Ask to Hotel"):
-            async with guest:
-                pass
-        assert guest.outcome == "cancelled"
+@pytest.mark.asyncio
+async def test_leaving_early_says_what_comes_next_and_tells_the_peer() -> None:
+    guest, hotel = seats()
+    with pytest.raises(IncompleteProtocol, match="Guest is not done; next comes: send Ask to Hotel"):
+        async with guest:
+            pass
+    assert guest.outcome == "cancelled"
+    with pytest.raises(ChannelClosed):
+        await hotel.recv("Guest", Ask)
+
+
+@pytest.mark.asyncio
+async def test_leaving_with_an_error_keeps_the_error_and_wakes_the_peer() -> None:
+    guest, hotel = seats()
+
+    async def wait() -> None:
         with pytest.raises(ChannelClosed):
             await hotel.recv("Guest", Ask)
 
-    run(scenario)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(wait())
+        await asyncio.sleep(0)
+        with pytest.raises(ZeroDivisionError):
+            async with guest:
+                raise ZeroDivisionError
+    with pytest.raises(EndpointClosed, match="cancelled"):
+        await guest.send("Hotel", Ask(1))
+    with pytest.raises(EndpointClosed):
+        await guest.__aenter__()
 
 
-def test_leaving_with_an_error_keeps_the_error_and_wakes_the_peer() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-
-        async def wait() -> None:
-            with pytest.raises(ChannelClosed):
-                await hotel.recv("Guest", Ask)
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(wait())
-            await asyncio.sleep(0)
-            with pytest.raises(ZeroDivisionError):
-                async with guest:
-                    raise ZeroDivisionError
-        with pytest.raises(EndpointClosed, match="cancelled"):
-            await guest.send("Hotel", Ask(1))
-        with pytest.raises(EndpointClosed):
-            await guest.__aenter__()
-
-    run(scenario)
-
-
-def test_two_tasks_may_not_use_one_endpoint_at_once() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        async with asyncio.TaskGroup() as group:
-            waiting = group.create_task(hotel.recv("Guest", Ask))
-            await asyncio.sleep(0)
-            with pytest.raises(EndpointBusy, match="Hotel is busy with 'receive from'"):
-                await hotel.recv("Guest", Ask)
-            await guest.send("Hotel", Ask(4))
-            assert await waiting == Ask(4)
-
-    run(scenario)
-
-
-def test_a_cancelled_receive_loses_nothing_and_may_be_repeated() -> None:
-    async def scenario() -> None:
-        guest, hotel = seats()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0):
-                await hotel.recv("Guest", Ask)
+@pytest.mark.asyncio
+async def test_two_tasks_may_not_use_one_endpoint_at_once() -> None:
+    guest, hotel = seats()
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(hotel.recv("Guest", Ask))
+        await asyncio.sleep(0)
+        with pytest.raises(EndpointBusy, match="Hotel is busy with 'receive from'"):
+            await hotel.recv("Guest", Ask)
         await guest.send("Hotel", Ask(4))
-        assert await hotel.recv("Guest", Ask) == Ask(4)
+        assert await waiting == Ask(4)
 
-    run(scenario)
+
+@pytest.mark.asyncio
+async def test_a_cancelled_receive_loses_nothing_and_may_be_repeated() -> None:
+    guest, hotel = seats()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await hotel.recv("Guest", Ask)
+    await guest.send("Hotel", Ask(4))
+    assert await hotel.recv("Guest", Ask) == Ask(4)
 
 
 class Flaky(InMemoryHandler):
@@ -540,32 +500,28 @@ class Flaky(InMemoryHandler):
         await super().send(endpoint, to, message)
 
 
-def test_a_send_that_failed_on_the_way_may_be_tried_again() -> None:
-    async def scenario() -> None:
-        hotel, guest = InMemoryHandler("Hotel"), Flaky("Guest")
-        hotel.hub = guest.hub
-        endpoint = Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES, unguarded=True)
-        with pytest.raises(TransportFailed):
-            await endpoint.send("Hotel", Ask(1))
-        assert endpoint.state == 0
+@pytest.mark.asyncio
+async def test_a_send_that_failed_on_the_way_may_be_tried_again() -> None:
+    hotel, guest = InMemoryHandler("Hotel"), Flaky("Guest")
+    hotel.hub = guest.hub
+    endpoint = Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES, unguarded=True)
+    with pytest.raises(TransportFailed):
         await endpoint.send("Hotel", Ask(1))
-        assert await Endpoint.of(BOOKING, "Hotel", hotel, messages=MESSAGES).recv("Guest", Ask) == Ask(1)
+    assert endpoint.state == 0
+    await endpoint.send("Hotel", Ask(1))
+    assert await Endpoint.of(BOOKING, "Hotel", hotel, messages=MESSAGES).recv("Guest", Ask) == Ask(1)
 
-    run(scenario)
 
-
-def test_after_a_send_cut_off_half_way_a_session_can_only_be_given_up() -> None:
-    async def scenario() -> None:
-        guest = Flaky("Guest")
-        guest.failures, guest.is_stuck = 0, True
-        endpoint = Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES, unguarded=True)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0):
-                await endpoint.send("Hotel", Ask(1))
-        with pytest.raises(EndpointClosed, match="whether that left is not known"):
+@pytest.mark.asyncio
+async def test_after_a_send_cut_off_half_way_a_session_can_only_be_given_up() -> None:
+    guest = Flaky("Guest")
+    guest.failures, guest.is_stuck = 0, True
+    endpoint = Endpoint.of(BOOKING, "Guest", guest, messages=MESSAGES, unguarded=True)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
             await endpoint.send("Hotel", Ask(1))
-
-    run(scenario)
+    with pytest.raises(EndpointClosed, match="whether that left is not known"):
+        await endpoint.send("Hotel", Ask(1))
 
 
 # --- timed parts --------------------------------------------------------------------------------------------------
@@ -590,74 +546,68 @@ def call() -> Seats:
     return Endpoint.of(CALL, "Caller", caller), Endpoint.of(CALL, "Callee", callee)
 
 
-def test_a_body_in_time_goes_on() -> None:
-    async def scenario() -> None:
-        caller, callee = call()
+@virtual_time.driven
+async def test_a_body_in_time_goes_on() -> None:
+    caller, callee = call()
 
-        async def answer() -> None:
-            async with callee:
-                async with callee.timeout() as theirs:
-                    await callee.send("Caller", label="PickUp")
-                assert (theirs.outcome, virtual_time.now_s()) == ("body", 7.0)
+    async def answer() -> None:
+        async with callee:
+            async with callee.timeout() as theirs:
+                await callee.send("Caller", label="PickUp")
+            assert (theirs.outcome, virtual_time.now_s()) == ("body", 7.0)
 
-        async with asyncio.TaskGroup() as group:
-            group.create_task(answer())
-            async with caller:
-                async with caller.timeout() as mine:
-                    await virtual_time.pass_time(7.0)
-                    await caller.recv("Callee")
-                assert mine.outcome == "body"
-
-    virtual_time.run(scenario())
-
-
-def test_the_owners_clock_cuts_off_and_the_other_role_learns_it() -> None:
-    async def scenario() -> None:
-        caller, callee = call()
-
-        async def hesitate() -> None:
-            async with callee:
-                async with callee.timeout() as clock:
-                    await clock.wait_ended()
-                assert clock.outcome == "timeout"
-                await callee.recv("Caller")
-                await callee.send("Caller", label="Sorry")
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(hesitate())
-            async with caller:
-                async with caller.timeout() as clock:
-                    await caller.recv("Callee")
-                assert (clock.has_fired, virtual_time.now_s()) == (True, 30.0)
-                await caller.send("Callee", label="HangUp")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(answer())
+        async with caller:
+            async with caller.timeout() as mine:
+                await virtual_time.pass_time(7.0)
                 await caller.recv("Callee")
+            assert mine.outcome == "body"
 
-    virtual_time.run(scenario())
 
+@virtual_time.driven
+async def test_the_owners_clock_cuts_off_and_the_other_role_learns_it() -> None:
+    caller, callee = call()
 
-def test_a_late_message_of_the_body_is_discarded_and_counted() -> None:
-    async def scenario() -> None:
-        caller, callee = call()
+    async def hesitate() -> None:
+        async with callee:
+            async with callee.timeout() as clock:
+                await clock.wait_ended()
+            assert clock.outcome == "timeout"
+            await callee.recv("Caller")
+            await callee.send("Caller", label="Sorry")
 
-        async def answer_late() -> None:
-            async with callee:
-                async with callee.timeout() as clock:
-                    await virtual_time.pass_time(31.0)
-                    await callee.send("Caller", label="PickUp")
-                assert clock.outcome == "timeout"
-                await callee.recv("Caller")
-                await callee.send("Caller", label="Sorry")
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(answer_late())
-            async with caller:
-                async with caller.timeout():
-                    await caller.recv("Callee")
-                await caller.send("Callee", label="HangUp")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hesitate())
+        async with caller:
+            async with caller.timeout() as clock:
                 await caller.recv("Callee")
-                assert caller.statistics().discarded == 1
+            assert (clock.has_fired, virtual_time.now_s()) == (True, 30.0)
+            await caller.send("Callee", label="HangUp")
+            await caller.recv("Callee")
 
-    virtual_time.run(scenario())
+
+@virtual_time.driven
+async def test_a_late_message_of_the_body_is_discarded_and_counted() -> None:
+    caller, callee = call()
+
+    async def answer_late() -> None:
+        async with callee:
+            async with callee.timeout() as clock:
+                await virtual_time.pass_time(31.0)
+                await callee.send("Caller", label="PickUp")
+            assert clock.outcome == "timeout"
+            await callee.recv("Caller")
+            await callee.send("Caller", label="Sorry")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(answer_late())
+        async with caller:
+            async with caller.timeout():
+                await caller.recv("Callee")
+            await caller.send("Callee", label="HangUp")
+            await caller.recv("Callee")
+            assert caller.statistics().discarded == 1
 
 
 AGAIN = compile_choreography(
@@ -677,105 +627,96 @@ protocol Again =
 )
 
 
-def test_a_late_message_is_not_taken_for_the_one_that_is_expected_again() -> None:
+@virtual_time.driven
+async def test_a_late_message_is_not_taken_for_the_one_that_is_expected_again() -> None:
     """The first answer comes when the second round has begun: same sender, same label, same place in the protocol."""
+    handlers = InMemoryHandler.network(*AGAIN.roles)
+    asker, teller, third = (Endpoint.of(AGAIN, one.role, one) for one in handlers)
 
-    async def scenario() -> None:
-        handlers = InMemoryHandler.network(*AGAIN.roles)
-        asker, teller, third = (Endpoint.of(AGAIN, one.role, one) for one in handlers)
+    async def tell() -> None:
+        async with teller:
+            for number, patience_s in enumerate((6.0, 0.0)):
+                async with teller.timeout() as clock:
+                    await virtual_time.pass_time(patience_s)
+                    await teller.send("Asker", {"number": number}, label="Answer")
+                if clock.has_fired:
+                    await teller.recv("Asker")
+            await teller.recv("Third")
 
-        async def tell() -> None:
-            async with teller:
-                for number, patience_s in enumerate((6.0, 0.0)):
-                    async with teller.timeout() as clock:
-                        await virtual_time.pass_time(patience_s)
-                        await teller.send("Asker", {"number": number}, label="Answer")
-                    if clock.has_fired:
-                        await teller.recv("Asker")
-                await teller.recv("Third")
-
-        async def look_on() -> None:
-            async with third:
-                while True:
-                    async with third.timeout() as clock:
-                        await third.recv("Asker")
-                    if clock.outcome == "body":
-                        break
+    async def look_on() -> None:
+        async with third:
+            while True:
+                async with third.timeout() as clock:
                     await third.recv("Asker")
-                await third.send("Teller", label="Well")
+                if clock.outcome == "body":
+                    break
+                await third.recv("Asker")
+            await third.send("Teller", label="Well")
 
-        async with asyncio.TaskGroup() as group:
-            group.create_task(tell())
-            group.create_task(look_on())
-            async with asker:
-                async with asker.timeout():
-                    await asker.recv("Teller")
-                await asker.send("Teller", label="Again")
-                await asker.send("Third", label="Wait")
-                async with asker.timeout():
-                    assert await asker.recv("Teller") == {"number": 1}
-                    await asker.send("Third", label="Heard")
-        assert (asker.statistics().discarded, third.outcome) == (1, "done")
-
-    virtual_time.run(scenario())
-
-
-def test_the_owner_cancels_and_nobody_else_may() -> None:
-    async def scenario() -> None:
-        caller, callee = call()
-
-        async def be_callee() -> None:
-            async with callee:
-                async with callee.timeout() as theirs:
-                    with pytest.raises(ProtocolViolation, match="expected: that Caller does"):
-                        theirs.cancel()
-                    await theirs.wait_ended()
-                assert theirs.outcome == "cancel"
-                assert await callee.offer("Caller") == ("Abort", None)
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(be_callee())
-            async with caller:
-                async with caller.timeout() as clock:
-                    clock.cancel()
-                assert clock.outcome == "cancel"
-                await caller.send("Callee", label="Abort")
-
-    virtual_time.run(scenario())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(tell())
+        group.create_task(look_on())
+        async with asker:
+            async with asker.timeout():
+                await asker.recv("Teller")
+            await asker.send("Teller", label="Again")
+            await asker.send("Third", label="Wait")
+            async with asker.timeout():
+                assert await asker.recv("Teller") == {"number": 1}
+                await asker.send("Third", label="Heard")
+    assert (asker.statistics().discarded, third.outcome) == (1, "done")
 
 
-def test_every_role_enters_a_timed_part_through_its_block_and_leaves_it_at_its_end() -> None:
-    async def scenario() -> None:
-        caller, callee = call()
-        for end, peer in ((caller, "Callee"), (callee, "Caller")):
-            with pytest.raises(ProtocolViolation, match="before the clock runs"):
-                await (end.recv(peer) if end is caller else end.send(peer, label="PickUp"))
-        with pytest.raises(ProtocolViolation, match="leave a timed part before its end"):
-            async with caller.timeout():
-                pass
-        with pytest.raises(ProtocolViolation, match="begin a timed part"):
-            caller.timeout()
+@virtual_time.driven
+async def test_the_owner_cancels_and_nobody_else_may() -> None:
+    caller, callee = call()
 
-    virtual_time.run(scenario())
+    async def be_callee() -> None:
+        async with callee:
+            async with callee.timeout() as theirs:
+                with pytest.raises(ProtocolViolation, match="expected: that Caller does"):
+                    theirs.cancel()
+                await theirs.wait_ended()
+            assert theirs.outcome == "cancel"
+            assert await callee.offer("Caller") == ("Abort", None)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(be_callee())
+        async with caller:
+            async with caller.timeout() as clock:
+                clock.cancel()
+            assert clock.outcome == "cancel"
+            await caller.send("Callee", label="Abort")
 
 
-def test_a_clock_of_zero_fires_before_its_body() -> None:
-    async def scenario() -> None:
-        protocol = compile_choreography(
-            "protocol Z =\n  roles A, B\n  timeout 0s A at\n    A -> B : Body\n  on timeout =>\n    A -> B : Late\n"
-        )
-        ada, bob = InMemoryHandler.network("A", "B")
-        async with Endpoint.of(protocol, "A", ada) as one, Endpoint.of(protocol, "B", bob) as other:
-            async with one.timeout() as clock:
-                await one.send("B", label="Body")
-            assert clock.has_fired
-            await one.send("B", label="Late")
-            async with other.timeout() as theirs:
-                await other.recv("A")
-            assert theirs.has_fired
-            assert (await other.offer("A")).label == "Late"
+@virtual_time.driven
+async def test_every_role_enters_a_timed_part_through_its_block_and_leaves_it_at_its_end() -> None:
+    caller, callee = call()
+    for end, peer in ((caller, "Callee"), (callee, "Caller")):
+        with pytest.raises(ProtocolViolation, match="before the clock runs"):
+            await (end.recv(peer) if end is caller else end.send(peer, label="PickUp"))
+    with pytest.raises(ProtocolViolation, match="leave a timed part before its end"):
+        async with caller.timeout():
+            pass
+    with pytest.raises(ProtocolViolation, match="begin a timed part"):
+        caller.timeout()
 
-    virtual_time.run(scenario())
+
+@virtual_time.driven
+async def test_a_clock_of_zero_fires_before_its_body() -> None:
+    protocol = compile_choreography(
+        "protocol Z =\n  roles A, B\n  timeout 0s A at\n    A -> B : Body\n  on timeout =>\n    A -> B : Late\n"
+    )
+    ada, bob = InMemoryHandler.network("A", "B")
+    async with Endpoint.of(protocol, "A", ada) as one, Endpoint.of(protocol, "B", bob) as other:
+        async with one.timeout() as clock:
+            await one.send("B", label="Body")
+        assert clock.has_fired
+        await one.send("B", label="Late")
+        async with other.timeout() as theirs:
+            await other.recv("A")
+        assert theirs.has_fired
+        assert (await other.offer("A")).label == "Late"
 
 
 # --- families -----------------------------------------------------------------------------------------------------
@@ -799,88 +740,80 @@ def poll() -> tuple[Endpoint[object], list[Endpoint[object]]]:
 
 
 @pytest.mark.parametrize("is_parallel", [True, False])
-def test_a_family_is_asked_and_answers_in_any_order(is_parallel: bool) -> None:
-    async def scenario() -> None:
-        chair, voters = poll()
-        async with chair:
-            await chair.broadcast("Voter", Labelled("Ask", None), is_parallel=is_parallel)
-            for voter in reversed(voters):
-                await voter.recv("Chair")
-                await voter.send("Chair", {"yes": True}, label="Vote")
-            assert set(await chair.gather("Voter")) == {f"Voter[{number}]" for number in range(4)}
-            await chair.broadcast("Voter", Labelled("Result", {"yes": True}), is_parallel=is_parallel)
-            for voter in voters:
-                await voter.recv("Chair")
-                await voter.send("Chair", label="Thanks")
-            await chair.gather("Voter")
-
-    run(scenario)
-
-
-def test_enough_responses_go_on_and_late_ones_are_discarded() -> None:
-    async def scenario() -> None:
-        chair, voters = poll()
-        async with chair:
-            await chair.broadcast("Voter", Labelled("Ask", None))
-            for voter in voters[2:]:
-                await voter.recv("Chair")
-                await voter.send("Chair", {"yes": True}, label="Vote")
-            answers = await chair.gather("Voter", min_responses=2)
-            assert list(answers) == ["Voter[2]", "Voter[3]"]
-            await chair.broadcast("Voter", Labelled("Result", {"yes": True}))
-            for voter in voters[:2]:
-                await voter.recv("Chair")
-                await voter.send("Chair", {"yes": False}, label="Vote")
-            for voter in voters:
-                await voter.recv("Chair")
-                await voter.send("Chair", label="Thanks")
-            assert len(await chair.gather("Voter")) == 4
-            assert chair.statistics().discarded == 2
-
-    run(scenario)
-
-
-def test_too_few_responses_are_told_and_kept_for_another_try() -> None:
-    async def scenario() -> None:
-        chair, voters = poll()
-        await chair.broadcast("Voter", Labelled("Ask", None))
-        for voter in voters[:2]:
+@pytest.mark.asyncio
+async def test_a_family_is_asked_and_answers_in_any_order(is_parallel: bool) -> None:
+    chair, voters = poll()
+    async with chair:
+        await chair.broadcast("Voter", Labelled("Ask", None), is_parallel=is_parallel)
+        for voter in reversed(voters):
             await voter.recv("Chair")
             await voter.send("Chair", {"yes": True}, label="Vote")
-        with pytest.raises(InsufficientResponses, match="2 of the 3") as told:
-            await chair.gather("Voter", min_responses=3, within_s=5.0)
-        assert (told.value.expected, told.value.received, virtual_time.now_s()) == (3, 2, 5.0)
-        await voters[2].recv("Chair")
-        await voters[2].send("Chair", {"yes": False}, label="Vote")
-        answers = await chair.gather("Voter", min_responses=3)
-        assert [answers[f"Voter[{number}]"] for number in range(3)] == [{"yes": True}, {"yes": True}, {"yes": False}]
-        for family, needed in (("Nobody", 1), ("Voter", 5)):
-            with pytest.raises(FamilyError):
-                await chair.gather(family, min_responses=needed)
-
-    virtual_time.run(scenario())
-
-
-def test_an_instance_that_is_gone_does_not_keep_the_others_from_being_enough() -> None:
-    async def scenario() -> None:
-        chair, voters = poll()
-        await chair.broadcast("Voter", Labelled("Ask", None))
+        assert set(await chair.gather("Voter")) == {f"Voter[{number}]" for number in range(4)}
+        await chair.broadcast("Voter", Labelled("Result", {"yes": True}), is_parallel=is_parallel)
         for voter in voters:
             await voter.recv("Chair")
-        await voters[0].send("Chair", {"yes": True}, label="Vote")
-        await voters[1].cancel()
-        everybody = asyncio.ensure_future(chair.gather("Voter"))
-        with pytest.raises(ChannelClosed):
-            await everybody
-        with pytest.raises(InsufficientResponses, match="of the 4") as told:
-            await chair.gather("Voter", min_responses=4)
-        assert isinstance(told.value.__cause__, ChannelClosed)
-        enough = asyncio.ensure_future(chair.gather("Voter", min_responses=2))
-        await asyncio.sleep(0)
-        await voters[3].send("Chair", {"yes": False}, label="Vote")
-        assert await enough == {"Voter[0]": {"yes": True}, "Voter[3]": {"yes": False}}
+            await voter.send("Chair", label="Thanks")
+        await chair.gather("Voter")
 
-    run(scenario)
+
+@pytest.mark.asyncio
+async def test_enough_responses_go_on_and_late_ones_are_discarded() -> None:
+    chair, voters = poll()
+    async with chair:
+        await chair.broadcast("Voter", Labelled("Ask", None))
+        for voter in voters[2:]:
+            await voter.recv("Chair")
+            await voter.send("Chair", {"yes": True}, label="Vote")
+        answers = await chair.gather("Voter", min_responses=2)
+        assert list(answers) == ["Voter[2]", "Voter[3]"]
+        await chair.broadcast("Voter", Labelled("Result", {"yes": True}))
+        for voter in voters[:2]:
+            await voter.recv("Chair")
+            await voter.send("Chair", {"yes": False}, label="Vote")
+        for voter in voters:
+            await voter.recv("Chair")
+            await voter.send("Chair", label="Thanks")
+        assert len(await chair.gather("Voter")) == 4
+        assert chair.statistics().discarded == 2
+
+
+@virtual_time.driven
+async def test_too_few_responses_are_told_and_kept_for_another_try() -> None:
+    chair, voters = poll()
+    await chair.broadcast("Voter", Labelled("Ask", None))
+    for voter in voters[:2]:
+        await voter.recv("Chair")
+        await voter.send("Chair", {"yes": True}, label="Vote")
+    with pytest.raises(InsufficientResponses, match="2 of the 3") as told:
+        await chair.gather("Voter", min_responses=3, within_s=5.0)
+    assert (told.value.expected, told.value.received, virtual_time.now_s()) == (3, 2, 5.0)
+    await voters[2].recv("Chair")
+    await voters[2].send("Chair", {"yes": False}, label="Vote")
+    answers = await chair.gather("Voter", min_responses=3)
+    assert [answers[f"Voter[{number}]"] for number in range(3)] == [{"yes": True}, {"yes": True}, {"yes": False}]
+    for family, needed in (("Nobody", 1), ("Voter", 5)):
+        with pytest.raises(FamilyError):
+            await chair.gather(family, min_responses=needed)
+
+
+@pytest.mark.asyncio
+async def test_an_instance_that_is_gone_does_not_keep_the_others_from_being_enough() -> None:
+    chair, voters = poll()
+    await chair.broadcast("Voter", Labelled("Ask", None))
+    for voter in voters:
+        await voter.recv("Chair")
+    await voters[0].send("Chair", {"yes": True}, label="Vote")
+    await voters[1].cancel()
+    everybody = asyncio.ensure_future(chair.gather("Voter"))
+    with pytest.raises(ChannelClosed):
+        await everybody
+    with pytest.raises(InsufficientResponses, match="of the 4") as told:
+        await chair.gather("Voter", min_responses=4)
+    assert isinstance(told.value.__cause__, ChannelClosed)
+    enough = asyncio.ensure_future(chair.gather("Voter", min_responses=2))
+    await asyncio.sleep(0)
+    await voters[3].send("Chair", {"yes": False}, label="Vote")
+    assert await enough == {"Voter[0]": {"yes": True}, "Voter[3]": {"yes": False}}
 
 
 RELAY = compile_choreography(
@@ -898,135 +831,119 @@ protocol Relay =
 )
 
 
-def relay() -> dict[str, Endpoint[object]]:
-    return {one.role: Endpoint.of(RELAY, one.role, one) for one in InMemoryHandler.network(*RELAY.roles)}
+def relay() -> list[Endpoint[object]]:
+    return [Endpoint.of(RELAY, one.role, one) for one in InMemoryHandler.network("Boss", "Worker", "Clerk")]
 
 
-def test_who_waits_for_somebody_else_in_a_timed_part_hears_its_owner() -> None:
+async def call_off(boss: Endpoint[object]) -> None:
+    await boss.send("Worker", label="Stop")
+    await boss.send("Clerk", label="Drop")
+    await boss.send("Clerk", label="Thanks")
+
+
+@virtual_time.driven
+async def test_who_waits_for_somebody_else_in_a_timed_part_hears_its_owner() -> None:
     """The worker never writes its draft: the clerk waits for that, and the news comes from the boss."""
+    boss, _, clerk = relay()
 
-    async def scenario() -> None:
-        seats = relay()
-        boss, clerk = seats["Boss"], seats["Clerk"]
+    async def wait() -> None:
+        async with clerk:
+            async with clerk.timeout() as clock:
+                await clerk.recv("Worker")
+            assert clock.outcome == "timeout"
+            await clerk.recv("Boss")
+            await clerk.recv("Boss")
 
-        async def wait() -> None:
-            async with clerk:
-                async with clerk.timeout() as clock:
-                    await clerk.recv("Worker")
-                assert clock.outcome == "timeout"
-                await clerk.recv("Boss")
-                await clerk.recv("Boss")
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(wait())
-            async with boss:
-                async with boss.timeout():
-                    await boss.recv("Clerk")
-                await boss.send("Worker", label="Stop")
-                await boss.send("Clerk", label="Drop")
-                await boss.send("Clerk", label="Thanks")
-
-    virtual_time.run(scenario())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(wait())
+        async with boss:
+            async with boss.timeout():
+                await boss.recv("Clerk")
+            await call_off(boss)
 
 
-def test_who_was_done_with_a_timed_part_is_told_that_it_was_given_up() -> None:
+@virtual_time.driven
+async def test_who_was_done_with_a_timed_part_is_told_that_it_was_given_up() -> None:
     """The clerk's report crosses the boss's word that the time is over: it waits for that, and goes no step further."""
+    boss, worker, clerk = relay()
 
-    async def scenario() -> None:
-        seats = relay()
-        boss, clerk, worker = seats["Boss"], seats["Clerk"], seats["Worker"]
-
-        async def be_worker() -> None:
-            async with worker:
-                async with worker.timeout():
-                    await worker.send("Clerk", label="Draft")
-                await worker.recv("Boss")
-
-        async def be_clerk() -> None:
-            async with clerk:
-                async with clerk.timeout() as theirs:
-                    await clerk.recv("Worker")
-                    await clerk.send("Boss", label="Report")
-                assert (theirs.outcome, virtual_time.now_s()) == ("timeout", 5.0)
-                assert await clerk.offer("Boss") == ("Drop", None)
-                assert await clerk.offer("Boss") == ("Thanks", None)
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(be_worker())
-            group.create_task(be_clerk())
-            async with boss:
-                async with boss.timeout() as clock:
-                    await virtual_time.pass_time(6.0)
-                assert clock.has_fired
-                await boss.send("Worker", label="Stop")
-                await boss.send("Clerk", label="Drop")
-                await boss.send("Clerk", label="Thanks")
-
-    virtual_time.run(scenario())
-
-
-def test_when_an_owner_dies_nobody_waits_for_its_word() -> None:
-    """The clerk and the worker did their shares, and could only listen to each other."""
-
-    async def scenario() -> None:
-        seats = relay()
-        boss, clerk, worker = seats["Boss"], seats["Clerk"], seats["Worker"]
-
-        async def be_worker() -> None:
-            async with worker, worker.timeout():
+    async def be_worker() -> None:
+        async with worker:
+            async with worker.timeout():
                 await worker.send("Clerk", label="Draft")
+            await worker.recv("Boss")
 
-        async def be_clerk() -> None:
-            async with clerk, clerk.timeout():
+    async def be_clerk() -> None:
+        async with clerk:
+            async with clerk.timeout() as theirs:
                 await clerk.recv("Worker")
                 await clerk.send("Boss", label="Report")
+            assert (theirs.outcome, virtual_time.now_s()) == ("timeout", 5.0)
+            assert await clerk.offer("Boss") == ("Drop", None)
+            assert await clerk.offer("Boss") == ("Thanks", None)
 
-        async def be_boss() -> None:
-            async with boss, boss.timeout():
-                await boss.recv("Clerk")
-                raise KeyError("it died")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(be_worker())
+        group.create_task(be_clerk())
+        async with boss:
+            async with boss.timeout() as clock:
+                await virtual_time.pass_time(6.0)
+            assert clock.has_fired
+            await call_off(boss)
 
-        endings = await asyncio.gather(be_boss(), be_clerk(), be_worker(), return_exceptions=True)
-        assert [type(one) for one in endings] == [KeyError, ChannelClosed, ChannelClosed]
 
-    virtual_time.run(scenario())
+@virtual_time.driven
+async def test_when_an_owner_dies_nobody_waits_for_its_word() -> None:
+    """The clerk and the worker did their shares, and could only listen to each other."""
+    boss, worker, clerk = relay()
+
+    async def be_worker() -> None:
+        async with worker, worker.timeout():
+            await worker.send("Clerk", label="Draft")
+
+    async def be_clerk() -> None:
+        async with clerk, clerk.timeout():
+            await clerk.recv("Worker")
+            await clerk.send("Boss", label="Report")
+
+    async def be_boss() -> None:
+        async with boss, boss.timeout():
+            await boss.recv("Clerk")
+            raise KeyError("it died")
+
+    endings = await asyncio.gather(be_boss(), be_clerk(), be_worker(), return_exceptions=True)
+    assert [type(one) for one in endings] == [KeyError, ChannelClosed, ChannelClosed]
 
 
-def test_who_sends_to_a_role_that_gave_the_part_up_and_left_hears_why() -> None:
+@virtual_time.driven
+async def test_who_sends_to_a_role_that_gave_the_part_up_and_left_hears_why() -> None:
     """The clerk heard the boss, did what was left and let its channels go; the worker still writes its draft."""
+    boss, worker, clerk = relay()
 
-    async def scenario() -> None:
-        seats = relay()
-        boss, clerk, worker = seats["Boss"], seats["Clerk"], seats["Worker"]
+    async def be_clerk() -> None:
+        async with clerk:
+            async with clerk.timeout():
+                await clerk.recv("Worker")
+            await clerk.recv("Boss")
+            await clerk.recv("Boss")
+        await clerk.close()
 
-        async def be_clerk() -> None:
-            async with clerk:
-                async with clerk.timeout():
-                    await clerk.recv("Worker")
-                await clerk.recv("Boss")
-                await clerk.recv("Boss")
-            await clerk.close()
+    async def be_worker() -> None:
+        async with worker:
+            async with worker.timeout() as clock:
+                await virtual_time.pass_time(9.0)
+                await worker.send("Clerk", label="Draft")
+            assert clock.outcome == "timeout"
+            await worker.recv("Boss")
 
-        async def be_worker() -> None:
-            async with worker:
-                async with worker.timeout() as clock:
-                    await virtual_time.pass_time(9.0)
-                    await worker.send("Clerk", label="Draft")
-                assert clock.outcome == "timeout"
-                await worker.recv("Boss")
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(be_clerk())
-            group.create_task(be_worker())
-            async with boss:
-                async with boss.timeout():
-                    await boss.recv("Clerk")
-                await boss.send("Worker", label="Stop")
-                await boss.send("Clerk", label="Drop")
-                await boss.send("Clerk", label="Thanks")
-        assert worker.statistics().sent == 0
-
-    virtual_time.run(scenario())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(be_clerk())
+        group.create_task(be_worker())
+        async with boss:
+            async with boss.timeout():
+                await boss.recv("Clerk")
+            await call_off(boss)
+    assert worker.statistics().sent == 0
 
 
 # --- what is mistaken for something else ---------------------------------------------------------------------------

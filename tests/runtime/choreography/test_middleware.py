@@ -244,21 +244,19 @@ POLL = compile_choreography(
 )
 
 
-def test_instances_of_a_family_are_played_by_the_peers_that_are_named() -> None:
-    async def scenario() -> None:
-        chair, ada, bo = InMemoryHandler.network("Chair", "ada", "bo")
-        peers = map_instances(POLL, "Voter", {0: "ada", 1: "bo"})
-        seat = Endpoint.of(POLL, "Chair", WithInstances(chair, peers))
-        voters = [Endpoint.of(POLL, role, handler) for role, handler in zip(peers, (ada, bo), strict=True)]
-        async with seat:
-            await seat.broadcast("Voter", Labelled("Ask", None))
-            for voter in voters:
-                async with voter:
-                    await voter.recv("Chair")
-                    await voter.send("Chair", {"yes": True}, label="Vote")
-            assert await seat.gather("Voter") == {"Voter[0]": {"yes": True}, "Voter[1]": {"yes": True}}
-
-    asyncio.run(scenario())
+@pytest.mark.asyncio
+async def test_instances_of_a_family_are_played_by_the_peers_that_are_named() -> None:
+    chair, ada, bo = InMemoryHandler.network("Chair", "ada", "bo")
+    peers = map_instances(POLL, "Voter", {0: "ada", 1: "bo"})
+    seat = Endpoint.of(POLL, "Chair", WithInstances(chair, peers))
+    voters = [Endpoint.of(POLL, role, handler) for role, handler in zip(peers, (ada, bo), strict=True)]
+    async with seat:
+        await seat.broadcast("Voter", Labelled("Ask", None))
+        for voter in voters:
+            async with voter:
+                await voter.recv("Chair")
+                await voter.send("Chair", {"yes": True}, label="Vote")
+        assert await seat.gather("Voter") == {"Voter[0]": {"yes": True}, "Voter[1]": {"yes": True}}
 
 
 @pytest.mark.parametrize(

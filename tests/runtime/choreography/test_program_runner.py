@@ -88,36 +88,32 @@ async def test_a_loop_without_a_count_ends_with_its_label() -> None:
     assert (await run_program(program, handler)).trace == tuple(f"offered {label} by Bob" for label in labels)
 
 
-def test_a_loop_for_ever_runs_until_it_is_cancelled() -> None:
-    async def scenario() -> None:
-        recording = RecordingHandler("Ada", NoOpHandler())
-        pause = Program().ext(LogEvent("round"))
+@virtual_time.driven
+async def test_a_loop_for_ever_runs_until_it_is_cancelled() -> None:
+    recording = RecordingHandler("Ada", NoOpHandler())
+    pause = Program().ext(LogEvent("round"))
 
-        async def log(endpoint: object, event: LogEvent) -> None:
-            await virtual_time.pass_time(1.0)
+    async def log(endpoint: object, event: LogEvent) -> None:
+        await virtual_time.pass_time(1.0)
 
-        handler = WithExtensions(recording, {LogEvent: log})
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(10.5):
-                await run_program(Program().loop(pause.send("Bob", "x")).end(), handler)
-        assert len(recording.events()) == 10
-
-    virtual_time.run(scenario())
+    handler = WithExtensions(recording, {LogEvent: log})
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(10.5):
+            await run_program(Program().loop(pause.send("Bob", "x")).end(), handler)
+    assert len(recording.events()) == 10
 
 
 @pytest.mark.parametrize("late", [None, Program().send("Bob", "Late")])
-def test_a_clock_that_fires_is_the_final_state(late: Program | None) -> None:
-    async def scenario() -> None:
-        ada, bob = InMemoryHandler.network("Ada", "Bob")
-        await bob.send(None, "Ada", Labelled("N", 1))
-        body = Program().recv("Bob", "N").recv("Bob", "N")
-        program = Program().timeout("Ada", 5_000, body, late).send("Bob", "After").end()
-        result = await run_program(program, ada)
-        assert (result.received, result.final_state, virtual_time.now_s()) == ((1,), "timeout", 5.0)
-        expected = ("receive N from Bob", "the clock of Ada fired")
-        assert result.trace == (expected if late is None else (*expected, "send Late to Bob", "send After to Bob"))
-
-    virtual_time.run(scenario())
+@virtual_time.driven
+async def test_a_clock_that_fires_is_the_final_state(late: Program | None) -> None:
+    ada, bob = InMemoryHandler.network("Ada", "Bob")
+    await bob.send(None, "Ada", Labelled("N", 1))
+    body = Program().recv("Bob", "N").recv("Bob", "N")
+    program = Program().timeout("Ada", 5_000, body, late).send("Bob", "After").end()
+    result = await run_program(program, ada)
+    assert (result.received, result.final_state, virtual_time.now_s()) == ((1,), "timeout", 5.0)
+    expected = ("receive N from Bob", "the clock of Ada fired")
+    assert result.trace == (expected if late is None else (*expected, "send Late to Bob", "send After to Bob"))
 
 
 @pytest.mark.asyncio
@@ -200,64 +196,54 @@ def worker(name: str) -> Program:
 
 
 @pytest.mark.parametrize("pauses", [(1.0, 3.0), (3.0, 1.0)])
-def test_programs_side_by_side_run_at_once_and_their_trace_is_in_order(pauses: tuple[float, float]) -> None:
-    async def scenario() -> None:
-        done: list[str] = []
-        seats = {name: SessionSeat(Slow(pause, done)) for name, pause in zip("AB", pauses, strict=True)}
-        result = await run_program(Program().par(worker("A"), worker("B")).end(), NoOpHandler(), sessions=seats)
-        assert result.trace == ("send one to A", "send two to A", "send one to B", "send two to B")
-        assert virtual_time.now_s() == 6.0
-        assert done[0] == ("A" if pauses[0] == 1.0 else "B")
-
-    virtual_time.run(scenario())
+@virtual_time.driven
+async def test_programs_side_by_side_run_at_once_and_their_trace_is_in_order(pauses: tuple[float, float]) -> None:
+    done: list[str] = []
+    seats = {name: SessionSeat(Slow(pause, done)) for name, pause in zip("AB", pauses, strict=True)}
+    result = await run_program(Program().par(worker("A"), worker("B")).end(), NoOpHandler(), sessions=seats)
+    assert result.trace == ("send one to A", "send two to A", "send one to B", "send two to B")
+    assert virtual_time.now_s() == 6.0
+    assert done[0] == ("A" if pauses[0] == 1.0 else "B")
 
 
-def test_the_first_failure_side_by_side_stops_the_others_and_is_numbered() -> None:
-    async def scenario() -> None:
-        done: list[str] = []
-        seats = {"A": SessionSeat(Slow(3.0, done)), "B": SessionSeat(Slow(1.0, done, fails=True))}
-        program = Program().par(worker("A"), worker("B")).send("C", "never").end()
-        result = await run_program(program, NoOpHandler(), sessions=seats)
-        assert isinstance(result.error, StepFailed)
-        assert (result.error.index, type(result.error.__cause__)) == (1, TransportFailed)
-        assert (done, result.trace, virtual_time.now_s()) == ([], (), 1.0)
-
-    virtual_time.run(scenario())
+@virtual_time.driven
+async def test_the_first_failure_side_by_side_stops_the_others_and_is_numbered() -> None:
+    done: list[str] = []
+    seats = {"A": SessionSeat(Slow(3.0, done)), "B": SessionSeat(Slow(1.0, done, fails=True))}
+    program = Program().par(worker("A"), worker("B")).send("C", "never").end()
+    result = await run_program(program, NoOpHandler(), sessions=seats)
+    assert isinstance(result.error, StepFailed)
+    assert (result.error.index, type(result.error.__cause__)) == (1, TransportFailed)
+    assert (done, result.trace, virtual_time.now_s()) == ([], (), 1.0)
 
 
-def test_one_timeout_holds_for_all_that_run_side_by_side() -> None:
-    async def scenario() -> None:
-        seats = {name: SessionSeat(Slow(3.0, [])) for name in "AB"}
-        program = Program().par(worker("A"), worker("B"), milliseconds=5_000).end()
-        result = await run_program(program, NoOpHandler(), sessions=seats)
-        assert (result.final_state, virtual_time.now_s()) == ("failed", 5.0)
-        missing = await run_program(worker("Z").end(), NoOpHandler())
-        assert isinstance(missing.error, LocalViolation)
-
-    virtual_time.run(scenario())
+@virtual_time.driven
+async def test_one_timeout_holds_for_all_that_run_side_by_side() -> None:
+    seats = {name: SessionSeat(Slow(3.0, [])) for name in "AB"}
+    program = Program().par(worker("A"), worker("B"), milliseconds=5_000).end()
+    result = await run_program(program, NoOpHandler(), sessions=seats)
+    assert (result.final_state, virtual_time.now_s()) == ("failed", 5.0)
+    missing = await run_program(worker("Z").end(), NoOpHandler())
+    assert isinstance(missing.error, LocalViolation)
 
 
-def test_a_clock_that_fires_side_by_side_ends_the_program_as_it_does_alone() -> None:
-    async def scenario() -> None:
-        seats = {name: SessionSeat(Clocked("Me", Slow(3.0, []))) for name in "AB"}
-        timed = Program().timeout("Me", 1_000, Program().send("A", "late")).send("A", "never").on("A")
-        program = Program().par(timed, worker("B")).send("C", "never").end()
-        result = await run_program(program, NoOpHandler(), sessions=seats)
-        assert (result.final_state, result.error) == ("timeout", None)
-        assert result.trace == ("the clock of Me fired", "send one to B", "send two to B")
-
-    virtual_time.run(scenario())
+@virtual_time.driven
+async def test_a_clock_that_fires_side_by_side_ends_the_program_as_it_does_alone() -> None:
+    seats = {name: SessionSeat(Clocked("Me", Slow(3.0, []))) for name in "AB"}
+    timed = Program().timeout("Me", 1_000, Program().send("A", "late")).send("A", "never").on("A")
+    program = Program().par(timed, worker("B")).send("C", "never").end()
+    result = await run_program(program, NoOpHandler(), sessions=seats)
+    assert (result.final_state, result.error) == ("timeout", None)
+    assert result.trace == ("the clock of Me fired", "send one to B", "send two to B")
 
 
-def test_what_takes_too_long_inside_a_timed_part_is_not_its_clock() -> None:
-    async def scenario() -> None:
-        seats = {"A": SessionSeat(Slow(3.0, []))}
-        inside = Program().par(worker("A"), milliseconds=1_000)
-        program = Program().timeout("Me", 60_000, inside, Program().send("C", "never")).end()
-        result = await run_program(program, NoOpHandler(), sessions=seats)
-        assert (result.final_state, type(result.error), result.trace) == ("failed", TimedOut, ())
-
-    virtual_time.run(scenario())
+@virtual_time.driven
+async def test_what_takes_too_long_inside_a_timed_part_is_not_its_clock() -> None:
+    seats = {"A": SessionSeat(Slow(3.0, []))}
+    inside = Program().par(worker("A"), milliseconds=1_000)
+    program = Program().timeout("Me", 60_000, inside, Program().send("C", "never")).end()
+    result = await run_program(program, NoOpHandler(), sessions=seats)
+    assert (result.final_state, type(result.error), result.trace) == ("failed", TimedOut, ())
 
 
 # --- monitored ----------------------------------------------------------------------------------------------------

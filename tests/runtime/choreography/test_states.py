@@ -130,23 +130,21 @@ def shop(**options: Any) -> dict[str, Any]:
     return states_of(compile_choreography(SHOP), **options)
 
 
-def test_a_state_is_good_for_one_step_and_a_refused_one_does_not_use_it_up() -> None:
-    async def scenario() -> None:
-        names = shop()
-        buyer, _ = InMemoryHandler.network("Buyer", "Seller")
-        start = begin(names["Buyer"], buyer)
-        with pytest.raises(ProtocolViolation, match="send Title to Seller"):
-            await start.send("Seller", names["Reject"]())
-        with pytest.raises(PayloadRefused, match="copies is 'one'"):
-            await start.send("Seller", names["Title"]("Emma", "one"))
-        quoting = await start.send("Seller", names["Title"]("Emma", 1))
-        with pytest.raises(StateReused, match=r"Buyer_S0 was used already; go on with .* a Buyer_S1"):
-            await start.send("Seller", names["Title"]("Emma", 1))
-        assert not hasattr(quoting, "send")
-        with pytest.raises(LocalViolation, match="no role's first state"):
-            begin(type(quoting).__mro__[1], buyer)
-
-    asyncio.run(scenario())
+@pytest.mark.asyncio
+async def test_a_state_is_good_for_one_step_and_a_refused_one_does_not_use_it_up() -> None:
+    names = shop()
+    buyer, _ = InMemoryHandler.network("Buyer", "Seller")
+    start = begin(names["Buyer"], buyer)
+    with pytest.raises(ProtocolViolation, match="send Title to Seller"):
+        await start.send("Seller", names["Reject"]())
+    with pytest.raises(PayloadRefused, match="copies is 'one'"):
+        await start.send("Seller", names["Title"]("Emma", "one"))
+    quoting = await start.send("Seller", names["Title"]("Emma", 1))
+    with pytest.raises(StateReused, match=r"Buyer_S0 was used already; go on with .* a Buyer_S1"):
+        await start.send("Seller", names["Title"]("Emma", 1))
+    assert not hasattr(quoting, "send")
+    with pytest.raises(LocalViolation, match="no role's first state"):
+        begin(type(quoting).__mro__[1], buyer)
 
 
 def test_an_opaque_type_may_be_a_class_of_ones_own() -> None:
