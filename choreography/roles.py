@@ -71,7 +71,7 @@ def bind(
 
     Example: `bind(tree, counts={"W": 3})` turns `Boss -> W[*] : Go` into sends to `W[0]`, `W[1]`, `W[2]`.
     """
-    binder = _Binder(tree, dict(counts or {}), dict(indices or {}))
+    binder = _Binder(tree, counts or {}, indices or {})
     bound = binder.run()
     return BindResult(None if binder.problems else bound, tuple(dict.fromkeys(binder.problems)))
 
@@ -104,13 +104,13 @@ def unbound_problems(tree: Choreography) -> tuple[Problem, ...]:
 
 
 class _Binder:
-    def __init__(self, tree: Choreography, counts: dict[str, int], indices: dict[str, int]) -> None:
+    def __init__(self, tree: Choreography, counts: Mapping[str, int], indices: Mapping[str, int]) -> None:
         self._tree = tree
-        self._counts = counts
-        self._indices = indices
+        self.problems: list[Problem] = []
+        self._counts = self._whole_numbers(counts)
+        self._indices = self._whole_numbers(indices)
         self._sizes: dict[str, int] = {}  # by family
         self._written = 0
-        self.problems: list[Problem] = []
 
     def run(self) -> Choreography:
         roles: list[ast.Role] = []
@@ -124,6 +124,12 @@ class _Binder:
             body=self._block(self._tree.body),
             local_protocols=tuple(replace(local, body=bodies[local.name]) for local in self._tree.local_protocols),
         )
+
+    def _whole_numbers(self, bindings: Mapping[str, int]) -> dict[str, int]:
+        for name, value in bindings.items():
+            if type(value) is not int:
+                self._report("binding_no_number", self._tree, name=name, bound=repr(value))
+        return {name: value if type(value) is int else 1 for name, value in bindings.items()}
 
     def _report(self, code: str, place: ast.Node, **facts: str | int) -> None:
         self.problems.append(problem(code, place.span, **facts))

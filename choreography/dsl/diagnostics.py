@@ -424,6 +424,9 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
     "count_mismatch": _error(
         "CountMismatch", "`{name}` is declared with {count} instance(s) and bound to {bound}", "{advice}"
     ),
+    "binding_no_number": _error(
+        "InvalidBinding", "`{name}` is bound to {bound}, which is no whole number", "bind it like `{name}=3`"
+    ),
     "bound_out_of_limits": _error(
         "RoleLimit",
         "`{name}` is bound to {bound}; a family has 1 to {limit} instances",

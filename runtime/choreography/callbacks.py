@@ -4,13 +4,15 @@
     send_<label>()                  the only message that may be sent: returns it
     decide_<label>_or_<label>()     returns the message to send, or the text of a label that travels alone
 
+A method may be a coroutine or a plain one: what it returns is awaited when it can be.
 What the methods are is told by the role's machine alone, so a missing one is found before anything is sent.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import isawaitable
 from typing import Any, NamedTuple, TypeAlias
 
 from antiphon.choreography import StateMachine
@@ -22,7 +24,7 @@ from .endpoint import Clock, Endpoint
 from .errors import MissingCallback
 from .handler import label_of, value_of
 
-Callback: TypeAlias = Callable[..., Awaitable[object]]
+Callback: TypeAlias = Callable[..., object]
 
 
 class CallbackNeeded(NamedTuple):
@@ -127,11 +129,15 @@ async def _drive_until(endpoint: Endpoint[Any], callbacks: object, clock: Clock[
         else:
             label, message = await endpoint.offer(state.partner)
             method: Callback = getattr(callbacks, f"on_{_word(label)}")
-            await (method(message) if _has_message(state, label) else method())
+            await _answer(method(message) if _has_message(state, label) else method())
+
+
+async def _answer(called: object) -> object:
+    return await called if isawaitable(called) else called
 
 
 async def _take_turn(endpoint: Endpoint[Any], state: State, method: Callback) -> None:
-    answer = await method()
+    answer = await _answer(method())
     alone = next((one for one in state.transitions if one.message is None and one.label == answer), None)
     if alone is not None:
         await endpoint.choose(state.partner, alone.label)

@@ -420,11 +420,14 @@ class Endpoint(Generic[E]):
 
     # --- families
 
-    async def broadcast(self, family: str, message: object, *, is_parallel: bool = False) -> None:
-        """Send one message to each instance of a family, in order of their indices.
+    async def broadcast(
+        self, family: str, message: object = None, *, label: str | None = None, is_parallel: bool = False
+    ) -> None:
+        """Send one message to each instance of a family, in order of their indices, named as ``send`` names it.
 
         *is_parallel* starts all sends and waits for all; when one fails, the session can only be given up.
         """
+        message = message if label is None else Labelled(label, message)
         ways = self._family_ways("send", family, label_of(message))
         if not is_parallel:
             for way in ways:

@@ -332,6 +332,12 @@ def test_a_binding_that_does_not_fit_is_refused(line: str, counts: dict[str, int
     assert bound(line, counts=counts) == [kind]
 
 
+@pytest.mark.parametrize("wrong", ["3", 2.0, True, None])
+def test_a_binding_that_is_no_whole_number_is_refused(wrong: int) -> None:
+    assert bound("Boss -> V : Go", counts={**SIZES, "N": wrong}) == ["InvalidBinding"]
+    assert bound("Boss -> V[i] : Go", counts=SIZES, indices={"i": wrong}) == ["InvalidBinding"]
+
+
 @pytest.mark.parametrize(
     ("roles", "line", "kind"),
     [

@@ -82,10 +82,10 @@ class Guest:
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    async def send_ask_room(self) -> object:
+    def send_ask_room(self) -> object:  # plain methods do as well
         return {"nights": 2}
 
-    async def on_free(self, message: object) -> None:
+    def on_free(self, message: object) -> None:
         self.heard.append(message)
 
     async def on_full(self) -> None:

@@ -744,12 +744,12 @@ def poll() -> tuple[Endpoint[object], list[Endpoint[object]]]:
 async def test_a_family_is_asked_and_answers_in_any_order(is_parallel: bool) -> None:
     chair, voters = poll()
     async with chair:
-        await chair.broadcast("Voter", Labelled("Ask", None), is_parallel=is_parallel)
+        await chair.broadcast("Voter", label="Ask", is_parallel=is_parallel)
         for voter in reversed(voters):
             await voter.recv("Chair")
             await voter.send("Chair", {"yes": True}, label="Vote")
         assert set(await chair.gather("Voter")) == {f"Voter[{number}]" for number in range(4)}
-        await chair.broadcast("Voter", Labelled("Result", {"yes": True}), is_parallel=is_parallel)
+        await chair.broadcast("Voter", {"yes": True}, label="Result", is_parallel=is_parallel)
         for voter in voters:
             await voter.recv("Chair")
             await voter.send("Chair", label="Thanks")
