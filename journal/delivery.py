@@ -159,14 +159,15 @@ class ChannelMembersPolicy(DropWhenFullyAcked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDeliveryPolicy(DropWhenFullyAcked):
-    """Messages are acknowledged; the account, and what they say, is kept for 30 days and never longer than 90.
+    """Messages are acknowledged, sealed ones too; the account, and what they say, is kept for 30 days and never longer
+    than 90.
 
     Imported messages stay: their time is that of the old log.
     """
 
     min_retention: timedelta = CHAT_MIN_RETENTION
     max_retention: timedelta | None = CHAT_MAX_RETENTION
-    ack_kinds: frozenset[str] = frozenset({"chat.message_sent"})
+    ack_kinds: frozenset[str] = frozenset({"chat.message_sent", "chat.message_sent_sealed"})
     retired_kinds: frozenset[str] = _CHAT_CONTENT
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
+from math import isfinite
 
 from antiphon.facts import LocalViolation
 from antiphon.journal.sync.messages import FACTS_COUNT_MAX
@@ -62,12 +63,16 @@ class AntiEntropyConfig:
         self.validate()
 
     def validate(self) -> None:
-        """Raise ``LocalViolation`` for a value that is zero, negative, too large or inverted."""
+        """Raise ``LocalViolation`` for a value that is no finite number, zero, negative, too large or inverted."""
         for field in fields(self):
             value = getattr(self, field.name)
-            is_number = type(value) in (int, float) and value == value  # a NaN is no number
+            is_count = type(field.default) is int
+            is_number = type(value) in ((int,) if is_count else (int, float)) and isfinite(value)
+            if not is_number:
+                expected = "a whole number" if is_count else "a finite number"
+                raise LocalViolation(f"{field.name} is {value!r}; it must be {expected}, more than 0")
             may_be_zero = field.name in ("retry_jitter", "trust_min", "min_interval_s")
-            if not is_number or value < 0 or (value == 0 and not may_be_zero):
+            if value < 0 or (value == 0 and not may_be_zero):
                 raise LocalViolation(f"{field.name} is {value!r}; it must be more than 0")
         for low, high in (
             ("retry_base_s", "retry_cap_s"),

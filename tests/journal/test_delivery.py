@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.facts import Fact
-from antiphon.facts.chat import MessageSent
+from antiphon.facts.chat import MessageSent, MessageSentSealed
 from antiphon.journal import (
     Acknowledgment,
     Agreement,
@@ -65,6 +65,8 @@ def test_chat_wants_messages_acknowledged_and_nothing_else() -> None:
     policies = DeliveryPolicies()
     policies.register("chat", ChatDeliveryPolicy())
     assert policies.requires_ack(said())
+    sealed = said().model_dump(exclude={"text"}) | {"payload": b"only who holds the key reads this"}
+    assert policies.requires_ack(MessageSentSealed(**sealed))
     assert not policies.requires_ack(DeliveryNoted(text="x"))
 
 

@@ -34,6 +34,10 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         ({"rate_peer_per_s": 2_000.0}, "more than rate_global_per_s"),
         ({"trust_min": 101}, "at most 100"),
         ({"retry_attempts": True}, "retry_attempts is True"),
+        ({"rounds_max": 1.5}, "rounds_max is 1.5; it must be a whole number"),
+        ({"batch_size": 128.0}, "a whole number"),
+        ({"rate_burst": float("inf")}, "a finite number"),
+        ({"total_timeout_s": float("inf")}, "a finite number"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused(changes: dict[str, float], reason: str) -> None:

@@ -77,6 +77,17 @@ def test_a_swapped_frame_goes_after_the_next_and_none_is_lost() -> None:
     assert heard[place - 1] == FRAMES[first + 1]
 
 
+def test_closing_with_a_frame_in_hand_raises_nothing_when_the_other_end_has_left() -> None:
+    async def close_late() -> None:
+        here, there = memory_pair()
+        faulty = FaultyConnection(here, FaultPlan(swap=100), seed=1)
+        await faulty.send(b"kept")
+        await there.close()
+        await faulty.close()
+
+    virtual_time.run(close_late())
+
+
 def test_rates_that_cannot_be_are_refused() -> None:
     with pytest.raises(LocalViolation, match="100 in all"):
         FaultPlan(drop=60, double=60)
