@@ -92,7 +92,7 @@ class Fact(BaseModel):
     def __init_subclass__(
         cls,
         *,
-        kind: str = "",
+        kind: str | None = None,
         version: int = 1,
         context: str | None = None,
         time: str | None = None,
@@ -117,7 +117,7 @@ class Fact(BaseModel):
     def __pydantic_init_subclass__(
         cls,
         *,
-        kind: str = "",
+        kind: str | None = None,
         version: int = 1,
         context: str | None = None,
         time: str | None = None,
@@ -126,7 +126,7 @@ class Fact(BaseModel):
     ) -> None:
         """Build the fact type; a class without ``kind=`` is a base for others and cannot be committed."""
         super().__pydantic_init_subclass__(**config)
-        if kind:
+        if kind is not None:
             cls.fact_type = FactType.of(
                 cls,
                 kind=kind,

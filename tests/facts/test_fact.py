@@ -270,11 +270,8 @@ def declare(
     ],
 )
 def test_a_kind_that_could_not_be_stored_is_refused(kind: str) -> None:
-    if kind:
-        with pytest.raises(RegistrationError, match="dotted lowercase words"):
-            declare(kind)
-    else:
-        declare(kind)  # a base for other facts
+    with pytest.raises(RegistrationError, match="dotted lowercase words"):
+        declare(kind)
 
 
 @pytest.mark.parametrize(
