@@ -258,27 +258,7 @@ class FactType:
     ) -> FactType:
         """Check a declaration whole and describe it; raises ``RegistrationError``."""
         where = model.__name__
-        if not model.model_config.get("frozen"):
-            raise RegistrationError(f"{where}: a fact is frozen, or it could change after it was committed")
-        if [type(value) for value in (kind, version, min_version)] != [str, int, int]:
-            raise RegistrationError(
-                f"{where}: kind is text, and version and min_version are integers; "
-                f"got {kind!r}, {version!r} and {min_version!r}"
-            )
-        if KIND_PATTERN.fullmatch(kind) is None or len(kind) > KIND_LENGTH_MAX:
-            raise RegistrationError(
-                f'{where}: kind {kind!r} must be dotted lowercase words such as "chat.message_sent", at most 64 bytes'
-            )
-        if not 1 <= min_version <= version <= VERSION_MAX:
-            raise RegistrationError(
-                f"{where}: versions run from 1 to {VERSION_MAX}, min_version first; got {min_version}..{version}"
-            )
-        for name in model.model_fields:
-            if name in _RESERVED_FIELDS or _FIELD_NAME.fullmatch(name) is None:
-                raise RegistrationError(
-                    f"{where}.{name}: choose another field name; {sorted(_RESERVED_FIELDS)} and odd spellings are "
-                    "reserved"
-                )
+        _check_names(model, kind=kind, version=version, min_version=min_version)
         fields = describe_fields(where, model.model_fields)
         _check_role(where, "context", context, fields, ("text",))
         _check_role(where, "time", time, fields, ("integer",))
@@ -482,6 +462,31 @@ def to_plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return value
+
+
+def _check_names(model: type[Fact], *, kind: object, version: object, min_version: object) -> None:
+    """Check what a declaration says beside its fields' types: frozen, a kind, versions in order, fields' names."""
+    where = model.__name__
+    if not model.model_config.get("frozen"):
+        raise RegistrationError(f"{where}: a fact is frozen, or it could change after it was committed")
+    if type(kind) is not str or type(version) is not int or type(min_version) is not int:
+        raise RegistrationError(
+            f"{where}: kind is text, and version and min_version are integers; "
+            f"got {kind!r}, {version!r} and {min_version!r}"
+        )
+    if KIND_PATTERN.fullmatch(kind) is None or len(kind) > KIND_LENGTH_MAX:
+        raise RegistrationError(
+            f'{where}: kind {kind!r} must be dotted lowercase words such as "chat.message_sent", at most 64 bytes'
+        )
+    if not 1 <= min_version <= version <= VERSION_MAX:
+        raise RegistrationError(
+            f"{where}: versions run from 1 to {VERSION_MAX}, min_version first; got {min_version}..{version}"
+        )
+    for name in model.model_fields:
+        if name in _RESERVED_FIELDS or _FIELD_NAME.fullmatch(name) is None:
+            raise RegistrationError(
+                f"{where}.{name}: choose another field name; {sorted(_RESERVED_FIELDS)} and odd spellings are reserved"
+            )
 
 
 def _check_role(

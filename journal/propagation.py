@@ -62,11 +62,6 @@ class PropagationTracker:
         self._failed: dict[str, tuple[int, int, str]] = {}
         self._facts: OrderedDict[str, set[str]] = OrderedDict()
 
-    @property
-    def known_peers(self) -> frozenset[str]:
-        """Who ought to have everything."""
-        return frozenset(self._known)
-
     def aggregate(self) -> Propagation:
         """How far everything is: complete when nobody is known, failed while anybody failed."""
         if not self._known:

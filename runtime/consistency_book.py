@@ -6,7 +6,7 @@ outside identity, and a lattice: noting twice, or in another order, ends the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from antiphon.facts import AntiphonError
@@ -55,11 +55,6 @@ class ConsistencyBook:
                 facts[fact_id] = None
         for callback in tuple(self._callbacks.values()):
             callback()
-
-    def note_all(self, entries: Mapping[str, Consistency]) -> None:
-        """Note many."""
-        for fact_id, consistency in entries.items():
-            self.note(fact_id, consistency)
 
     def consistency_of(self, fact_id: str, /) -> Consistency:
         """What is known about a fact."""

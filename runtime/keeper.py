@@ -42,6 +42,7 @@ from antiphon.journal.stores.reader import ClosedFile, read_closed_file, read_fi
 from antiphon.journal.stores.segments import (
     DAMAGED_SUFFIX,
     SealedFile,
+    SegmentInfo,
     SegmentStore,
     keep_aside,
     put_segment,
@@ -117,16 +118,16 @@ class Keeper:
         erase_rows: Callable[[Sequence[bytes]], asyncio.Future[None]],
         erasures: ErasureBook,
         chains: Callable[[], list[ChainInfo]],
-        collapsed: Callable[[], Mapping[ChainId, tuple[int, int]]] = dict,
+        collapsed: Callable[[], Mapping[ChainId, tuple[int, int]]],
         on_problem: Callable[[str], None],
-        file_number: int = 0,
-        runs_of: Callable[[int], list[PlacedRun]] = lambda number: [],
-        find_runs: Callable[[ChainId, int], Sequence[RunRow]] = lambda chain, seq: (),
-        late_openings: Callable[[], list[PlacedRun]] = list,
-        is_anything_missing: Callable[[], bool] = lambda: False,
-        on_lost: Callable[[Sequence[RunRow]], None] = lambda rows: None,
-        now_ms: Callable[[], int] = lambda: 0,
-        journal_id: str = "",
+        file_number: int,
+        runs_of: Callable[[int], list[PlacedRun]],
+        find_runs: Callable[[ChainId, int], Sequence[RunRow]],
+        late_openings: Callable[[], list[PlacedRun]],
+        is_anything_missing: Callable[[], bool],
+        on_lost: Callable[[Sequence[RunRow]], None],
+        now_ms: Callable[[], int],
+        journal_id: str,
     ) -> None:
         self.segments = SegmentStore(folder)
         self._folder = folder
@@ -479,15 +480,7 @@ class Keeper:
     def _write(self, number: int, contents: ClosedFile, collapsed: Mapping[ChainId, tuple[int, int]]) -> SealedFile:
         size = file_path(self._folder, number).stat().st_size
         frames = _without(contents.frames, collapsed)
-        write_segment(
-            self.segments,
-            number,
-            frames,
-            description=contents.description,
-            disk=self._disk,
-            keep=self._erasures.keep if self._erasures else None,
-            on_frame=self._pause,
-        )
+        self._stage(number, frames, contents.description)
         self._pause()
         put_segment(self.segments, number, disk=self._disk)
         retire_file(self._folder, number, disk=self._disk)
@@ -497,15 +490,7 @@ class Keeper:
     def _replace(
         self, number: int, mended: Mended, collapsed: Mapping[ChainId, tuple[int, int]], *, is_log: bool
     ) -> None:
-        write_segment(
-            self.segments,
-            number,
-            _without(mended.frames, collapsed),
-            description=mended.description,
-            disk=self._disk,
-            keep=self._erasures.keep if self._erasures else None,
-            on_frame=self._pause,
-        )
+        self._stage(number, _without(mended.frames, collapsed), mended.description)
         if mended.unexplained:
             keep_aside((file_path if is_log else segment_path)(self._folder, number), disk=self._disk)
         put_segment(self.segments, number, disk=self._disk)
@@ -589,16 +574,14 @@ class Keeper:
             if isinstance(item, LogDamage):
                 raise LogDamaged(f"segment {number} is damaged, so that nothing can be erased from it: {item.reason}")
             frames.append(item)
-        write_segment(
-            self.segments,
-            number,
-            _without(frames, collapsed),
-            description=info,
-            disk=self._disk,
-            keep=self._erasures.keep if self._erasures else None,
-            on_frame=self._pause,
-        )
+        self._stage(number, _without(frames, collapsed), info)
         put_segment(self.segments, number, disk=self._disk)
+
+    def _stage(self, number: int, frames: Sequence[LogFrame], description: SegmentInfo) -> None:
+        keep = self._erasures.keep if self._erasures else None
+        write_segment(
+            self.segments, number, frames, description=description, disk=self._disk, keep=keep, on_frame=self._pause
+        )
 
     def _pause(self) -> None:
         """Let others have the interpreter, and stop here when the journal closes."""

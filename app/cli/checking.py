@@ -10,7 +10,10 @@ import typer
 from .screen import JournalOption, JsonOption, bar_of, clean, counted, show_time, write, write_json
 
 if TYPE_CHECKING:
-    from antiphon.app.offline import ChainDifference, Comparison
+    from collections.abc import Sequence
+
+    from antiphon.app.offline import ChainDifference, Comparison, Difference
+    from antiphon.app.troubles import Troubles
 
 _CHAINS_SHOWN = 20
 
@@ -95,69 +98,78 @@ def doctor(
     found = compare_journals(*journals)
     troubles = [find_troubles(each) for each in journals]
     if as_json:
-        record = found.first.record if found.first else None
-        write_json(
-            {
-                "equal": found.is_equal,
-                "fingerprints": found.fingerprints,
-                "facts": found.fact_counts,
-                "namespaces": found.namespaces,
-                "missing": found.missing,
-                "forked": found.forked,
-                "chains": [
-                    {
-                        "chain": each.info.text,
-                        "namespace": each.info.namespace,
-                        "author": each.info.label,
-                        "last_seq": each.last_seqs,
-                        "forked_at": each.forked_at,
-                    }
-                    for each in found.chains
-                ],
-                "damages": found.damage_counts,
-                "strays": found.stray_counts,
-                "troubles": [each.describe() for each in troubles],
-                "advice": advise(found, folders),
-                "first_difference": record
-                and {
-                    "held_by": str(folders[found.first.holder if found.first else 0]),
-                    "fact_id": record.fact_id.hex(),
-                    "kind": record.kind,
-                    "at_ms": record.at,
-                    "author": record.chain.label,
-                    "namespace": record.chain.namespace,
-                    "chain": record.chain.text,
-                    "seq": record.seq,
-                },
-            }
-        )
+        write_json(_comparison_json(folders, found, troubles))
     else:
-        for folder, fingerprint, count, missing in zip(
-            folders, found.fingerprints, found.fact_counts, found.missing, strict=True
-        ):
-            write(f"{folder}: {counted(count, 'fact')}, lacks {missing:,}, fingerprint {fingerprint}")
-        for each in found.chains[:_CHAINS_SHOWN]:
-            write(
-                f"  chain {each.info.text[:8]} of {clean(each.info.label or each.info.authority[:8])} "
-                f"in {clean(each.info.namespace)}: {_compare_heads(each)}"
-            )
-        if len(found.chains) > _CHAINS_SHOWN:
-            write(f"  and {len(found.chains) - _CHAINS_SHOWN:,} more chains (--json lists all)")
-        if found.first is not None:
-            record = found.first.record
-            write(
-                f"first difference: {record.kind} of {show_time(record.at)} by {clean(record.chain.label)} "
-                f"({record.fact_id.hex()[:12]}, "
-                f"number {record.seq} of chain {record.chain.text[:8]}), only in {folders[found.first.holder]}"
-            )
-        for folder, each_troubles in zip(folders, troubles, strict=True):
-            for line in each_troubles.lines():
-                write(f"{folder}: {clean(line)}")
-        write("equal" if found.is_equal else "they differ")
-        for line in advise(found, folders):
-            write(f"- {line}")
+        _tell_comparison(folders, found, troubles)
     if not found.is_equal:
         raise typer.Exit(1)
+
+
+def _comparison_json(folders: tuple[Path, Path], found: Comparison, troubles: Sequence[Troubles]) -> dict[str, object]:
+    return {
+        "equal": found.is_equal,
+        "fingerprints": found.fingerprints,
+        "facts": found.fact_counts,
+        "namespaces": found.namespaces,
+        "missing": found.missing,
+        "forked": found.forked,
+        "chains": [
+            {
+                "chain": each.info.text,
+                "namespace": each.info.namespace,
+                "author": each.info.label,
+                "last_seq": each.last_seqs,
+                "forked_at": each.forked_at,
+            }
+            for each in found.chains
+        ],
+        "damages": found.damage_counts,
+        "strays": found.stray_counts,
+        "troubles": [each.describe() for each in troubles],
+        "advice": advise(found, folders),
+        "first_difference": found.first and _difference_json(found.first, folders),
+    }
+
+
+def _difference_json(first: Difference, folders: tuple[Path, Path]) -> dict[str, object]:
+    record = first.record
+    return {
+        "held_by": str(folders[first.holder]),
+        "fact_id": record.fact_id.hex(),
+        "kind": record.kind,
+        "at_ms": record.at,
+        "author": record.chain.label,
+        "namespace": record.chain.namespace,
+        "chain": record.chain.text,
+        "seq": record.seq,
+    }
+
+
+def _tell_comparison(folders: tuple[Path, Path], found: Comparison, troubles: Sequence[Troubles]) -> None:
+    for folder, fingerprint, count, missing in zip(
+        folders, found.fingerprints, found.fact_counts, found.missing, strict=True
+    ):
+        write(f"{folder}: {counted(count, 'fact')}, lacks {missing:,}, fingerprint {fingerprint}")
+    for each in found.chains[:_CHAINS_SHOWN]:
+        write(
+            f"  chain {each.info.text[:8]} of {clean(each.info.label or each.info.authority[:8])} "
+            f"in {clean(each.info.namespace)}: {_compare_heads(each)}"
+        )
+    if len(found.chains) > _CHAINS_SHOWN:
+        write(f"  and {len(found.chains) - _CHAINS_SHOWN:,} more chains (--json lists all)")
+    if found.first is not None:
+        record = found.first.record
+        write(
+            f"first difference: {record.kind} of {show_time(record.at)} by {clean(record.chain.label)} "
+            f"({record.fact_id.hex()[:12]}, "
+            f"number {record.seq} of chain {record.chain.text[:8]}), only in {folders[found.first.holder]}"
+        )
+    for folder, each_troubles in zip(folders, troubles, strict=True):
+        for line in each_troubles.lines():
+            write(f"{folder}: {clean(line)}")
+    write("equal" if found.is_equal else "they differ")
+    for line in advise(found, folders):
+        write(f"- {line}")
 
 
 def _compare_heads(each: ChainDifference) -> str:

@@ -7,7 +7,7 @@ that what arrives twice or late never lowers one. Reads no clock; times are mill
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import ClassVar, NamedTuple
 
@@ -385,12 +385,6 @@ def delivery_icon(consistency: Consistency, expected: Collection[str] = (), *, i
     level = consistency.propagation.level
     is_delivered = level is PropagationLevel.COMPLETE and consistency.is_delivered(expected)
     return DeliveryIcon("✓✓" if is_delivered else _PROPAGATION_ICONS[level], agreement)
-
-
-def with_ack(consistency: Consistency, peer: str, *, at: int) -> Consistency:
-    """What is known after *peer* acknowledged the item."""
-    acks = consistency.acknowledgment or Acknowledgment()
-    return replace(consistency, acknowledgment=acks.acked_by(peer, at=at))
 
 
 def _distance(value: Propagation) -> tuple[int, int, int, int, int, str]:

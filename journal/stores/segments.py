@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Self
 
 import duckdb
 import orjson
@@ -640,31 +640,10 @@ def write_segment(
     """
     target = staged_path(store.folder, number)
     spool = target.with_suffix(".spool")
-    content = _Content(description.journal, number)
-    numbers: dict[ChainId, int] = {}
-    infos: list[ChainInfo] = []
-    texts: dict[int, bytes] = {}
-    fact_count = 0
     try:
         target.parent.mkdir(exist_ok=True)
         with spool.open("wb", buffering=1 << 20) as file:
-            for frame in frames:
-                if on_frame is not None:
-                    on_frame()
-                for run in frame.runs:
-                    if run.info.chain not in numbers:
-                        infos.append(run.info)
-                        numbers[run.info.chain] = len(infos)
-                    is_last = run is frame.runs[-1]
-                    end = (frame.position.offset, bytes.fromhex(frame.position.frame_hash)) if is_last else (None, None)
-                    content.take(run, *end)
-                    records = _kept(run.records, keep)
-                    texts[run.row.offset] = b"\n".join(
-                        [*(each.line for each in records), build_seal_line(run.seal), b""]
-                    )
-                    file.write(spool_text(records, numbers, {len(records) - 1: _notes(run, *end)}, 0))
-                    fact_count += len(records)
-        info = description._replace(fact_count=fact_count, content=content.hexdigest(), chains=tuple(infos))
+            info, texts = _spool(file, frames, description, keep, on_frame)
         store.copy(spool, target, info)
         spool.unlink()
         descriptor = disk.open_existing(target)
@@ -681,6 +660,36 @@ def write_segment(
             spool.unlink(missing_ok=True)
     _compare(store, number, target, texts, on_frame)
     return target
+
+
+def _spool(
+    file: BinaryIO,
+    frames: Sequence[LogFrame],
+    description: SegmentInfo,
+    keep: Callable[[FactRecord], bytes] | None,
+    on_frame: Callable[[], None] | None,
+) -> tuple[SegmentInfo, dict[int, bytes]]:
+    """Write the rows; what the segment says of itself then, and the text that each run has to give back."""
+    content = _Content(description.journal, description.number)
+    chains: dict[ChainId, ChainInfo] = {}
+    numbers: dict[ChainId, int] = {}
+    texts: dict[int, bytes] = {}
+    fact_count = 0
+    for frame in frames:
+        if on_frame is not None:
+            on_frame()
+        for run in frame.runs:
+            chains.setdefault(run.info.chain, run.info)
+            numbers.setdefault(run.info.chain, len(chains))
+            is_last = run is frame.runs[-1]
+            end = (frame.position.offset, bytes.fromhex(frame.position.frame_hash)) if is_last else (None, None)
+            content.take(run, *end)
+            records = _kept(run.records, keep)
+            texts[run.row.offset] = b"\n".join([*(each.line for each in records), build_seal_line(run.seal), b""])
+            file.write(spool_text(records, numbers, {len(records) - 1: _notes(run, *end)}, 0))
+            fact_count += len(records)
+    content_hash = content.hexdigest()
+    return description._replace(fact_count=fact_count, content=content_hash, chains=tuple(chains.values())), texts
 
 
 def put_segment(store: SegmentStore, number: int, *, disk: Disk) -> None:

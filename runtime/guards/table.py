@@ -63,11 +63,6 @@ class MessageGuard:
     audit: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
 
-    @property
-    def is_free(self) -> bool:
-        """Whether there is nothing to check and nothing to record."""
-        return self == FREE
-
     @classmethod
     def from_commands(cls, commands: Iterable[GuardCommand]) -> MessageGuard:
         """The same from the annotation commands of one send, whatever their order."""

@@ -94,12 +94,6 @@ class AntiEntropyResult:
         """The error for machines."""
         return None if self.error is None else code_of(self.error)
 
-    def raise_for_error(self) -> AntiEntropyResult:
-        """This result, or its error raised."""
-        if self.error is not None:
-            raise self.error
-        return self
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AntiEntropyEffects:
