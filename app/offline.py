@@ -6,15 +6,15 @@ Takes no lock, opens no database and writes nothing. Decides membership exactly 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from antiphon.facts import AuthorityId, ChainId, ChainInfo, Fact, FactProblem, FactRecord, FactRegistry
+from antiphon.facts import AuthorityId, ChainId, ChainInfo, Fact, FactRecord
 from antiphon.facts.catalog import build_fact_registry
+from antiphon.facts.registry import Registration
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import (
     JournalIndex,
@@ -35,19 +35,10 @@ from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, par
 from antiphon.journal.stores.reader import read_acknowledged
 from antiphon.reactive import Signal
 from antiphon.runtime.witness import Quarantined, read_quarantined
-from antiphon.views.actors import why_hidden
 from antiphon.views.provenance import AppViewReplay
 
 if TYPE_CHECKING:
     from antiphon.journal.stores.segments import SegmentStore
-
-
-class HiddenFact(NamedTuple):
-    """A member that no view shows, and why: ``code`` is one word, ``reason`` a sentence."""
-
-    record: FactRecord
-    code: str
-    reason: str
 
 
 @dataclass(slots=True)
@@ -55,7 +46,7 @@ class OfflineJournal:
     """A journal's log as far as it was read; ``read_runs`` reads on.
 
     ``damages`` are stretches that cannot be read; ``stray_count`` counts facts that stand in the log a second time
-    (copies made by a repair).
+    (copies made by a repair). ``registrations`` are the types that the journal recorded, by kind and version.
     """
 
     folder: Path
@@ -65,6 +56,7 @@ class OfflineJournal:
     frame_count: int = 0
     stray_count: int = 0
     evidence: list[Quarantined] = field(default_factory=list)
+    registrations: dict[tuple[str, int], Registration] = field(default_factory=dict)
     segments: SegmentStore | None = None
 
     def __post_init__(self) -> None:
@@ -85,6 +77,7 @@ class OfflineJournal:
                 continue
             self.frame_count += 1
             self.evidence.extend(found for note in item.notes if (found := read_quarantined(note)) is not None)
+            self.registrations.update({(each.kind, each.version): each for each in item.registrations})
             for info in item.chains:
                 self.index.introduce(info)
             admitted = item._replace(runs=tuple(self._admit(item)))
@@ -160,28 +153,6 @@ def fold_view(records: Iterable[FactRecord], signal: Signal[Any], *, authority: 
 def is_due(record: FactRecord, now_ms: int) -> bool:
     """Whether views show a fact already: they wait for what is stamped further ahead than clocks may differ."""
     return record.at <= now_ms + SKEW_MS_MAX
-
-
-def find_hidden(
-    record: FactRecord, registry: FactRegistry, *, now_ms: int, void: Container[bytes] = ()
-) -> HiddenFact | None:
-    """Why views do not show a fact at *now_ms*, or None when they may; *void* are ids (see ``troubles.find_void``)."""
-    if record.fact_id in void:
-        return HiddenFact(record, "void", "its author told two stories, and nobody had built on it without seeing both")
-    if not is_due(record, now_ms):
-        return HiddenFact(record, "not-due", f"not due until {_show_time(record.at - SKEW_MS_MAX)}")
-    decoded = registry.decode(record)
-    if isinstance(decoded, FactProblem):
-        return HiddenFact(record, decoded.code, decoded.text)
-    reason = why_hidden(decoded) if isinstance(decoded, Fact) else None
-    return HiddenFact(record, "wrong-actor", reason) if reason else None
-
-
-def _show_time(at_ms: int) -> str:
-    try:
-        return datetime.fromtimestamp(at_ms / 1_000, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except (OverflowError, ValueError, OSError):
-        return f"{at_ms} ms"
 
 
 class Verification(NamedTuple):

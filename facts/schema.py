@@ -133,6 +133,60 @@ def _describe_class(annotation: type, *, where: str, within: tuple[object, ...])
     raise RegistrationError(f"{where}: {annotation.__name__} has no canonical form; {_ALLOWED}")
 
 
+def find_misfit(fields: Mapping[str, SchemaNode], payload: object) -> str | None:
+    """What keeps a payload from being a fact of these fields, or None: for who knows a type by its record only.
+
+    Bounds and validators of the type are not part of the normal form, so what fits may be refused by the type itself.
+
+    >>> find_misfit({"text": {"type": "text"}}, {"text": 5})
+    'text is an integer; expected text'
+    """
+    if not isinstance(payload, Mapping):
+        return f"the payload is {_name_of(payload)}; expected fields by name"
+    for name in payload:
+        if name not in fields:
+            return f"{name!r:.80} is no field of it"
+    for name, node in fields.items():
+        if name not in payload and isinstance(node, Mapping) and "default" not in node:
+            return f"{name} is missing"
+        if name in payload and not _fits(field_type(node), payload[name]):
+            return f"{name} is {_name_of(payload[name])}; expected {_wanted(field_type(node))}"
+    return None
+
+
+_NAMES: dict[type, str] = {str: "text", bool: "a boolean", int: "an integer", list: "a list", dict: "a map"}
+_FITTING: dict[str, type] = {"text": str, "integer": int, "boolean": bool, "bytes": str, "null": type(None)}
+
+
+def _name_of(value: object) -> str:
+    return _NAMES.get(type(value), "null")
+
+
+def _wanted(node: SchemaNode) -> str:
+    return node if isinstance(node, str) else orjson.dumps(node).decode()[:80]
+
+
+def _fits(node: SchemaNode, value: object) -> bool:
+    if isinstance(node, str):
+        return node not in _FITTING or type(value) is _FITTING[node]
+    assert isinstance(node, Mapping), "a type is described by a word or a mapping"
+    ((word, inner),) = node.items()
+    if word in ("literal", "enum"):
+        return repr(value) in inner
+    if word == "any":
+        return any(_fits(option, value) for option in inner)
+    if word == "record":
+        assert isinstance(inner, Mapping), "a record is described by its fields"
+        return isinstance(value, Mapping) and find_misfit(inner, value) is None
+    if word == "map":
+        return isinstance(value, Mapping) and all(_fits(inner, each) for each in value.values())
+    if not isinstance(value, list):
+        return False
+    if word == "list":
+        return all(_fits(inner, each) for each in value)
+    return len(value) == len(inner) and all(map(_fits, inner, value))
+
+
 def can_change_in_place(annotation: object) -> bool:
     """Whether a value of an annotation that ``describe_type`` accepts can be changed: a list, a map, or around one."""
     while (inner := _without_wrapper(annotation)) is not annotation:

@@ -73,6 +73,10 @@ class HomeRights:
         """All that count, in no order."""
         return (fact for fact_id, fact in self._facts.items() if self._rightful.get(fact_id, False))
 
+    def unrightful(self) -> Iterator[FactId]:
+        """All that do not, in no order."""
+        return (fact_id for fact_id, is_right in self._rightful.items() if not is_right)
+
     @property
     def void_count(self) -> int:
         """How many do not count; O(facts)."""

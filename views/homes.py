@@ -12,12 +12,12 @@ and whoever accepted an invitation to the home by a member.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter, itemgetter
 from types import MappingProxyType
 from typing import Any
 
-from antiphon.facts import AuthorityId, Fact, FactRecord, Stamp
+from antiphon.facts import AuthorityId, Fact, FactId, FactRecord, Stamp
 from antiphon.facts.encoding import INTEGER_MAX
 from antiphon.facts.fact import get_record
 from antiphon.facts.invitations import (
@@ -124,6 +124,10 @@ class HomesSignalView(KeptView):
             foreign_count=self._foreign_count,
             void_count=sum(fold.rights.void_count for fold in self._folds.values()),
         )
+
+    def without_right(self) -> Iterator[FactId]:
+        """The facts that say nothing, since their author had no right to say it; O(moderation facts)."""
+        return (fact_id for fold in self._folds.values() for fact_id in fold.rights.unrightful())
 
     @property
     def _shape(self) -> KeptShape:

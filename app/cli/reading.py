@@ -6,7 +6,7 @@ import csv
 import io
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import wait
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,9 +18,10 @@ from .screen import JournalOption, JsonOption, clean, counted, newest, say, show
 from .travelling import SHIPPED, AsOfOption, ViewArgument, load_view, moment_of, opened, plain_state
 
 if TYPE_CHECKING:
+    from antiphon.app.hidden import HiddenJudge
     from antiphon.app.history import History
     from antiphon.app.offline import OfflineJournal
-    from antiphon.facts import FactRecord, FactRegistry
+    from antiphon.facts import FactRecord
     from antiphon.views import ChatState, ContactsState, HomesState, InvitationsState
 
 # Following looks at two file sizes: often while facts come, so that a person sees them at once, then ever less often.
@@ -160,21 +161,16 @@ def log(
             raise typer.BadParameter("--evidence lists no facts, so it goes with neither --hidden nor --kind")
         _list_evidence(journal, Choice.of(kind, author, since, until), limit, as_json=as_json)
         return
+    from antiphon.app.hidden import HiddenJudge
     from antiphon.app.offline import open_offline
-    from antiphon.app.troubles import find_void
-    from antiphon.facts.catalog import build_fact_registry
     from antiphon.runtime.clock import SystemClock
 
     offline = open_offline(journal)
-    choice, registry, now_ms = Choice.of(kind, author, since, until), build_fact_registry(), SystemClock().now_ms()
-    chosen = deque(_choose(offline, registry, choice, now_ms=now_ms, only_hidden=hidden), maxlen=limit or None)
-    void = find_void(offline)
-    if void:
-        # Only the whole log says what is void, so a forked journal is read twice.
-        again = open_offline(journal)
-        chosen = deque(
-            _choose(again, registry, choice, now_ms=now_ms, only_hidden=hidden, void=void), maxlen=limit or None
-        )
+    choice, judge = Choice.of(kind, author, since, until), HiddenJudge(SystemClock().now_ms())
+    chosen = deque(_choose(offline, judge, choice, only_hidden=hidden), maxlen=limit or None)
+    if judge.learn(offline):
+        # Only the whole log says what is void or without right, so a journal with either is read twice.
+        chosen = deque(_choose(open_offline(journal), judge, choice, only_hidden=hidden), maxlen=limit or None)
     for line in chosen:
         _write_fact(line, as_json=as_json)
     _tell_damages(offline)
@@ -211,14 +207,14 @@ def tail(
 
     JSON: one object a line, as ``log`` writes it.
     """
+    from antiphon.app.hidden import HiddenJudge
     from antiphon.app.offline import open_offline
-    from antiphon.facts.catalog import build_fact_registry
     from antiphon.runtime.clock import SystemClock
 
     offline = open_offline(journal)
-    registry, clock = build_fact_registry(), SystemClock()
-    choice = Choice.of(kind, author, since, until)
-    for line in deque(_choose(offline, registry, choice, now_ms=clock.now_ms()), maxlen=limit):
+    clock = SystemClock()
+    choice, judge = Choice.of(kind, author, since, until), HiddenJudge(clock.now_ms())
+    for line in deque(_choose(offline, judge, choice), maxlen=limit):
         _write_fact(line, as_json=as_json)
     _tell_damages(offline)
     pause = _FOLLOW_SECONDS_MIN
@@ -226,7 +222,8 @@ def tail(
         time.sleep(pause)
         pause = min(pause * 2, _FOLLOW_SECONDS_MAX)
         if offline.has_grown():
-            for line in _choose(offline, registry, choice, now_ms=clock.now_ms()):
+            judge.now_ms = clock.now_ms()
+            for line in _choose(offline, judge, choice):
                 _write_fact(line, as_json=as_json)
                 pause = _FOLLOW_SECONDS_MIN
 
@@ -344,21 +341,14 @@ def _tell_run(run: Mapping[str, object]) -> str:
 
 
 def _choose(
-    offline: OfflineJournal,
-    registry: FactRegistry,
-    choice: Choice,
-    *,
-    now_ms: int,
-    only_hidden: bool = False,
-    void: Container[bytes] = (),
+    offline: OfflineJournal, judge: HiddenJudge, choice: Choice, *, only_hidden: bool = False
 ) -> Iterator[dict[str, object]]:
     """The facts to list: those that views may show, or only the others with the reason."""
-    from antiphon.app.offline import find_hidden
-
     for record in offline.read_records():
+        judge.note(offline, record)
         if not choice.takes(record):
             continue
-        reason = find_hidden(record, registry, now_ms=now_ms, void=void)
+        reason = judge.find(record)
         if reason is not None and only_hidden:
             yield _describe(record) | {"hidden": reason.code, "reason": reason.reason}
         elif reason is None and not only_hidden:

@@ -22,8 +22,10 @@ from antiphon.app.cli.root import EPILOG, app
 from antiphon.app.cli.screen import clean
 from antiphon.app.cli.travelling import SHIPPED
 from antiphon.app.offline import open_offline, verify_log
-from antiphon.facts import HomeBan, HomeDeclared, MessageSent, home_context
+from antiphon.facts import ErasedFact, FactsErased, HomeBan, HomeDeclared, MessageSent, home_context
+from antiphon.journal import Draft
 from antiphon.journal.stores.log import log_files
+from antiphon.testing.records import ChainWriter
 
 from .conftest import WriteLog
 
@@ -409,6 +411,53 @@ async def test_log_hidden_lists_what_is_not_due_yet_and_views_wait_for_it(journa
     assert receipt.fact_id not in [each["fact_id"] for each in read_lines("log", "--journal", journal)]
     (channel,) = read_json("show", "chat", "--journal", journal)["channels"]
     assert "from the year 3000" not in [each["content"] for each in channel["messages"]]
+
+
+class Counted(antiphon.Fact, kind="test_cli.counted", version=1):
+    number: int
+
+
+@pytest.mark.asyncio
+async def test_log_hidden_knows_an_applications_types_by_what_the_journal_recorded(journal: Path) -> None:
+    eve = ChainWriter("eve")
+    async with Journal.open(journal) as opened:
+        # Before the journal knows the type, and after.
+        wrong = [eve.say(Draft("test_cli.counted", 1, b'{"number":"many"}', None))]
+        await opened.engine.ingest(wrong)
+        await opened.commit(Counted(number=1))
+        await opened.engine.ingest([eve.say(Draft("test_cli.counted", 1, b"{}", None))])
+    bad = read_lines("log", "--journal", journal, "--hidden")
+    assert [(fact["kind"], fact["hidden"]) for fact in bad] == [("test_cli.counted", "undecodable")] * 2
+    assert "number is text; expected integer" in bad[0]["reason"]
+    assert "number is missing" in bad[1]["reason"]
+    (good,) = read_lines("log", "--journal", journal, "--kind", "test_cli.*")
+    assert good["payload"] == {"number": 1}
+
+
+@pytest.mark.asyncio
+async def test_log_hidden_names_what_was_said_without_right(journal: Path) -> None:
+    async with Journal.open(journal) as opened:
+        home = home_context(opened.authority, "den")
+        eve = ChainWriter("eve", namespace=home)
+        await opened.commit(HomeDeclared(context_id=home, owner_id=opened.authority, name="den", declared_at=1))
+        rightful = HomeBan(context_id=home, target_id="0" * 32, actor_id=opened.authority, banned_at=2)
+        receipt = await opened.commit(rightful)
+        person = eve.chain.info.authority
+        usurped = HomeBan(context_id=home, target_id=opened.authority, actor_id=person, banned_at=3)
+        place = {"chain": receipt.chain, "seq": receipt.seq, "fact_id": receipt.fact_id}
+        target = ErasedFact(**place, kind=HomeBan.fact_type.kind)
+        erased = FactsErased(facts=(target,), namespace=home)
+        nowhere = ChainWriter("eve", namespace="cafe")
+        homeless = HomeBan(context_id="cafe", target_id="0" * 32, actor_id=person, banned_at=4)
+        await opened.engine.ingest([eve.say_fact(usurped), eve.say_fact(erased), nowhere.say_fact(homeless)])
+    found = read_lines("log", "--journal", journal, "--hidden")
+    kinds = ["moderation.home_ban", "journal.erased", "moderation.home_ban"]
+    assert [(fact["kind"], fact["hidden"]) for fact in found] == [(kind, "without-right") for kind in kinds]
+    for fact, word in zip(found, ("moderator", "erased", "no owner"), strict=True):
+        assert word in fact["reason"]
+    shown = {fact["fact_id"] for fact in read_lines("log", "--journal", journal, "--limit", 0)}
+    assert receipt.fact_id in shown
+    assert not shown & {fact["fact_id"] for fact in found}
 
 
 def test_query_answers_as_table_lines_or_csv(journal: Path) -> None:

@@ -6,11 +6,14 @@ from enum import Enum, IntEnum
 from types import new_class
 from typing import Annotated, Any, Literal, NewType, Optional, Union
 
+import orjson
 import pytest
+from hypothesis import given
 from pydantic import BaseModel, Field
 
 from antiphon import Fact
-from antiphon.facts.schema import describe_type, schema_hash
+from antiphon.facts.schema import describe_type, find_misfit, schema_hash
+from antiphon.testing.strategies import standard_facts
 
 
 def hash_of(body: dict[str, object], annotations: dict[str, object], *, version: int = 1) -> str:
@@ -138,3 +141,45 @@ def test_the_hash_is_frozen() -> None:
     data = b'{"size":{"type":"integer"},"text":{"type":"text"}}'
     assert hashlib.sha256(b"antiphon.schema.1" + data).hexdigest()[:32] == PLAIN
     assert schema_hash({}) == hashlib.sha256(b"antiphon.schema.1{}").hexdigest()[:32]
+
+
+@given(standard_facts())
+def test_what_a_type_writes_fits_its_own_normal_form(fact: Fact) -> None:
+    fields = orjson.loads(orjson.dumps(fact.fact_type.fields))
+    assert find_misfit(fields, orjson.loads(fact.fact_type.encode(fact))) is None
+
+
+FIELDS = {
+    "text": {"type": "text"},
+    "size": {"type": {"any": ["integer", "null"]}, "default": "null"},
+    "mood": {"type": {"literal": ["'calm'", "'wild'"]}, "default": '"calm"'},
+    "tags": {"type": {"list": "text"}, "default": "[]"},
+    "pair": {"type": {"tuple": ["text", "boolean"]}, "default": "null"},
+    "more": {"type": {"map": {"record": {"n": {"type": "integer"}}}}, "default": "{}"},
+    "free": {"type": "json", "default": "null"},
+}
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (
+            {"text": "x", "size": None, "mood": "wild", "tags": ["a"], "pair": ["a", True], "more": {"k": {"n": 1}}},
+            None,
+        ),
+        ({"text": "x", "free": [{"anything": 1}]}, None),
+        ({}, "text is missing"),
+        ([], "the payload is a list; expected fields by name"),
+        ({"text": "x", "colour": "red"}, "'colour' is no field of it"),
+        ({"text": 5}, "text is an integer; expected text"),
+        ({"text": None}, "text is null; expected text"),
+        ({"text": "x", "size": True}, 'size is a boolean; expected {"any":["integer","null"]}'),
+        ({"text": "x", "mood": "sad"}, "mood is text"),
+        ({"text": "x", "tags": ["a", 1]}, "tags is a list"),
+        ({"text": "x", "pair": ["a"]}, "pair is a list"),
+        ({"text": "x", "more": {"k": {"n": "1"}}}, "more is a map"),
+    ],
+)
+def test_what_does_not_fit_is_named(payload: object, reason: str | None) -> None:
+    found = find_misfit(FIELDS, payload)
+    assert (found is None) if reason is None else (found or "").startswith(reason)
