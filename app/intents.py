@@ -427,7 +427,7 @@ class UnpinMessage(InHome):
 
 
 class GrantModerator(Moderate):
-    """Let somebody moderate; only the owner does."""
+    """Let somebody moderate, as long as they are a member; only the owner does."""
 
     operation: ClassVar[str] = "moderation:grant-moderator"
 

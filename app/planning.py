@@ -6,6 +6,7 @@ It is no guard; views judge every fact by its causal past wherever it comes from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -79,6 +80,8 @@ from antiphon.views.registers import owned_id
 
 from . import intents as ask
 from .intent_errors import IntentError, Mover, RefusalKind
+
+_AUTHORITY = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +238,7 @@ def _join(intent: ask.JoinChannel, now: Situation) -> Plan:
         known = now.chat.channel(intent.channel_id)
         context_id = known.context_id if known else now.namespace
     if home_owner(context_id) is not None:
+        _check_member(now, context_id)
         _check_not_banned(now, context_id, intent.channel_id)
     about = {"context_id": context_id, "channel_id": intent.channel_id}
     return Plan((_membership(now, about, "joined"),), intent.channel_id)
@@ -708,6 +712,8 @@ def _as_moderator(intent: ask.InHome, now: Situation) -> dict[str, Any]:
         raise _refuse(f"only {who} of the home may do this; ask them", kind="unauthorised", move="them")
     if isinstance(intent, ask.Moderate) and intent.target_id == owner:
         raise _refuse("nobody acts against the owner of a home", kind="unauthorised", move="them")
+    if isinstance(intent, ask.Moderate) and not _AUTHORITY.fullmatch(intent.target_id):
+        raise _refuse(f"{intent.target_id[:40]!r} names nobody; people are named by their authority, 32 hex digits")
     return {"context_id": intent.home, "actor_id": now.me, "basis": home.basis if home is not None else ()}
 
 

@@ -339,7 +339,7 @@ class _ChannelFold:
             else ChannelGate(owner=self.home_owner, viewer=owner, channel_id=key.channel_id, is_closed=is_closed)
         )
         self.log = MessageLog(owner, key.channel_id, context_id=key.context_id, opener=opener, gate=self.gate)
-        self.members = _Members(owner)
+        self.members = _Members(owner, self.gate)
         self.owner = owner
         self.first_created: tuple[Stamp, str, bool] | None = None  # stamp, creator, whether a direct message
         self.last_created: Stamp | None = None
@@ -443,6 +443,7 @@ class _ChannelFold:
         people = self.gate.use(home)
         if people:
             self.log.judge_anew(people)
+            self.members.judge_anew(people)
             self.members.kick({person: stamp for person in self.gate.kicked() if (stamp := self.gate.kick_of(person))})
 
     def take_imported_membership(self, fact: MembershipImported, record: FactRecord) -> None:
@@ -519,11 +520,13 @@ class _Members:
     """Who is in a channel: for each participant the newest statement counts.
 
     What participants sign themselves, the founding of the channel and the newest full list are statements; an import
-    speaks only of participants who have said nothing themselves and did not found it, and never for the owner.
+    speaks only of participants who have said nothing themselves and did not found it, and never for the owner. In a
+    home, what strangers sign of themselves is no statement while they are strangers.
     """
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, gate: ChannelGate | None = None) -> None:
         self.owner = owner
+        self.gate = gate
         self.said: dict[str, Register[bool]] = {}
         self.heard: dict[str, Register[bool]] = {}
         self.kicked: dict[str, Stamp] = {}
@@ -547,6 +550,10 @@ class _Members:
     def list_all(self, stamp: Stamp, members: frozenset[str]) -> None:
         before, self.listed = self.listed, newer(self.listed, stamp, members)
         self.is_stale = self.is_stale or self.listed is not before
+
+    def judge_anew(self, people: set[str]) -> None:
+        """Look again at those of *people* who have spoken, since the home holds something else of them now."""
+        self.touched |= self.said.keys() & people
 
     def kick(self, kicked: dict[str, Stamp]) -> None:
         """Know exactly these kicks from now on: each is a word that its target left."""
@@ -589,7 +596,7 @@ class _Members:
         statements: list[Register[bool]] = []
         if self.founders is not None and participant in self.founders[1]:
             statements.append((self.founders[0], True))
-        if participant in self.said:
+        if participant in self.said and not (self.gate is not None and self.gate.is_stranger(participant)):
             statements.append(self.said[participant])
         if not statements and participant in self.heard and participant != self.owner:
             statements.append(self.heard[participant])
@@ -633,7 +640,7 @@ assert {model.fact_type.kind for model in CHAT_FACTS} < _KINDS, "every chat fact
 
 # The homes are kept as well: what changed in them since is judged anew, whatever the homes view itself has kept.
 _SHAPE = KeptShape(
-    version=2,
+    version=3,
     models=(*CHAT_FACTS, ChannelEpochCommitted, ConvergenceCertified, OperationFinalized, OperationReverted),
     classes=(
         *(_ChannelFold, _Members, _Edits, ChannelKey, ChannelGate, Finality, MessageLog),

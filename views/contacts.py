@@ -35,7 +35,7 @@ from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
 
 from .contacts_state import Contact, ContactsState, RelationshipState
 from .kept_state import KeptShape, KeptView
-from .registers import ActorOf, FoldStatistics, Register, is_signed_by, newer
+from .registers import ActorOf, FoldStatistics, Register, is_after, is_signed_by, newer
 from .signals import CONTACTS_SIGNAL
 
 CONTACTS_VIEW_ID = "signals:contacts"
@@ -223,7 +223,7 @@ class _ContactFold:
         return self.friendship
 
     def _unless_removed(self, register: Register[Any] | None) -> Register[Any] | None:
-        if register is None or (self.removed is not None and register[0] <= self.removed[0]):
+        if register is None or not is_after(register[0], self.removed[0] if self.removed else None):
             return None
         return register
 
@@ -327,7 +327,7 @@ _KINDS = frozenset(_RULES)
 assert {model.fact_type.kind for model in CONTACT_FACTS} == _KINDS, "every contact fact has its rule"
 
 _SHAPE = KeptShape(
-    version=1,
+    version=2,
     models=CONTACT_FACTS,
     classes=(_ContactFold, _Friendship, Contact, ContactsState),
     attributes=("_folds", "_contacts", "_applied_count", "_wrong_actor_count", "_foreign_count", "state"),

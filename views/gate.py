@@ -65,13 +65,18 @@ class ChannelGate:
         """Who was ever kicked from the channel; O(people)."""
         return {person for person, conduct in self._conduct.items() if self._channel_id in conduct.kicks}
 
+    def is_stranger(self, person: str) -> bool:
+        """Whether nobody let *person* in, where that matters."""
+        is_known = person in (self._viewer, self._owner)
+        return self._is_closed and not is_known and not self._conduct.get(person, STRANGER).is_member
+
     def is_hidden(self, author: str, at: int) -> bool:
         """Whether a message that *author* signed and said at that moment is hidden."""
         if author in (self._viewer, self._owner):
             return False
-        conduct = self._conduct.get(author, STRANGER)
-        if self._is_closed and not conduct.is_member:
+        if self.is_stranger(author):
             return True
+        conduct = self._conduct.get(author, STRANGER)
         kick = conduct.kicks.get(self._channel_id)
         if kick is not None and at >= kick[0] and self._joined.get(author, _LONG_AGO) < kick:
             return True
@@ -79,7 +84,8 @@ class ChannelGate:
 
     def may_delete(self, actor: str, at: int) -> bool:
         """Whether *actor* might take away what others said, at that moment: the owner, and who moderated then."""
-        return actor == self._owner or self._conduct.get(actor, STRANGER).moderating.holds_at(at)
+        conduct = self._conduct.get(actor, STRANGER)
+        return actor == self._owner or (conduct.is_member and conduct.moderating.holds_at(at))
 
 
 _LONG_AGO: Stamp = (-(2**63), 0, b"")

@@ -37,6 +37,7 @@ class HomeRights:
         self._claimed: _Seen = {}  # how far anybody claims to have seen each chain
         self._missing: set[str] = set()  # what was named and is not here
         self._roles: dict[str, list[Any]] = {}  # by target: what the owner said of their role
+        self._members: frozenset[str] = frozenset()
         self._rightful: dict[FactId, bool] = {}
         self._is_stale = False
         self._fresh: list[Any] = []
@@ -56,6 +57,11 @@ class HomeRights:
         )
         if not self._is_stale:
             self._place(fact, record)
+
+    def admit(self, members: Iterable[str]) -> None:
+        """Know who was let in: only they can moderate. Where that changes for one who was named, all is judged anew."""
+        before, self._members = self._members, frozenset(members)
+        self._is_stale = self._is_stale or not self._roles.keys().isdisjoint(before ^ self._members)
 
     def settle(self) -> tuple[list[Any], bool]:
         """The facts that count now and did not before; and whether some no longer do, so that all must be read anew."""
@@ -189,7 +195,7 @@ class HomeRights:
             return bool(fact.owner_id == self._owner)
         if fact.actor_id == self._owner:
             return True
-        if isinstance(fact, _OWNERS_OWN) or fact.actor_id not in self._roles:
+        if isinstance(fact, _OWNERS_OWN) or fact.actor_id not in self._roles or fact.actor_id not in self._members:
             return False
         if getattr(fact, "target_id", None) == self._owner:
             return False

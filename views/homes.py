@@ -3,10 +3,10 @@
 A snapshot is a pure function of the set of facts and the clock. Only contexts that name their owner are homes (see
 ``antiphon.facts.home_context``); moderation facts of any other context say nothing.
 
-Rules. The owner may do everything. A moderator may mute, ban, kick and pin, and undo that, if the owner's newest word
-on them that they had seen was a grant; nobody acts against the owner. A sanction counts by its newest start, and is
-lifted by an undoing of the same scope that is not older; it ends by itself when it expires. A member is the owner,
-and whoever accepted an invitation to the home by a member.
+Rules. The owner may do everything. A moderator may mute, ban, kick and pin, and undo that, if they are a member and
+the owner's newest word on them that they had seen was a grant; nobody acts against the owner. A sanction counts by its
+newest start, and is lifted by an undoing of the same scope that is not older; it ends by itself when it expires. A
+member is the owner, and whoever accepted an invitation to the home by a member.
 """
 
 from __future__ import annotations
@@ -282,6 +282,10 @@ class _HomeFold:
 
     def draw(self, now_ms: int) -> Home | None:
         """The home as a screen shows it; None while nobody with a right said anything and nobody was let in."""
+        before = set(self.guests.members)
+        if self.guests.settle():
+            self.touched |= before ^ self.guests.members
+            self.rights.admit(self.guests.members)
         gained, is_undone = self.rights.settle()
         if is_undone:
             self._forget()
@@ -289,7 +293,7 @@ class _HomeFold:
         for fact in gained:
             _APPLY[get_record(fact).kind](self, fact, get_record(fact))
             self.is_known = True
-        self._note_members()
+        self.touched |= {person for person in self.guests.members if person not in self.conduct}
         for person in self.touched:
             self._note_conduct(person)
         self.touched.clear()
@@ -364,12 +368,6 @@ class _HomeFold:
         self.touched.add(target)
         return self.laid[what].setdefault(target, {}).setdefault(channel, _Laid())
 
-    def _note_members(self) -> None:
-        before = set(self.guests.members)
-        if self.guests.settle():
-            self.touched |= before ^ self.guests.members
-        self.touched |= {person for person in self.guests.members if person not in self.conduct}
-
     def _note_conduct(self, person: str) -> None:
         conduct = Conduct(
             is_member=person in self.guests.members,
@@ -399,8 +397,9 @@ class _HomeFold:
         return tuple(sorted(found, key=_order_of_sanction))
 
     def _moderators(self) -> tuple[str, ...]:
-        laid = self.laid["moderating"].items()
-        return tuple(sorted(target for target, scopes in laid if scopes[None].standing.current is not None))
+        members, laid = self.guests.members, self.laid["moderating"].items()
+        named = (target for target, scopes in laid if scopes[None].standing.current is not None)
+        return tuple(sorted(target for target in named if target in members))
 
     def _pins(self) -> tuple[Pin, ...]:
         held = [
@@ -451,7 +450,7 @@ _KINDS = frozenset(_ACTORS)
 assert {model.fact_type.kind for model in MODERATION_FACTS} == set(_RULES), "every moderation fact has its rule"
 
 _SHAPE = KeptShape(
-    version=3,
+    version=4,
     models=(*MODERATION_FACTS, InvitationSent, InvitationAccepted, InvitationDeclined, InvitationCancelled),
     classes=(
         *(_HomeFold, _Guests, _Laid, HomeRights, _InvitationFold, _Answer),

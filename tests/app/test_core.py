@@ -172,7 +172,8 @@ async def test_one_user_interface_shows_the_same_over_memory_and_over_a_journal(
     hall = next(each for each in in_memory["app:chat"]["channels"] if each["id"] == "hall")
     assert [message["content"] for message in hall["messages"]] == ["hello"]
     (home,) = in_memory["app:homes"]["homes"]
-    assert (home["name"], home["moderators"], len(home["mutes"]), home["bans"]) == ("Friends", ["ben"], 1, [])
+    # Ben was named a moderator, and is none before he accepts the invitation.
+    assert (home["name"], home["moderators"], len(home["mutes"]), home["bans"]) == ("Friends", [], 1, [])
 
 
 def test_and_over_a_simulated_journal(tmp_path: Path) -> None:
@@ -412,6 +413,7 @@ BENS_HOME = home_context(BEN, "away")
         (Ban(home=BENS_HOME, target_id=CARA), "unauthorised", "them", "only the owner or a moderator"),
         (GrantModerator(home=BENS_HOME, target_id=CARA), "unauthorised", "them", "only the owner"),
         (Mute(home="attic", target_id=CARA), "validation", "you", "is no home"),
+        (JoinChannel(channel_id="porch", context_id=BENS_HOME), "unauthorised", "them", "not in this home"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Intent) else "",
 )
@@ -466,6 +468,8 @@ async def test_an_operation_of_category_b_is_shown_and_may_be_undone() -> None:
         await core.submit(DeclareHome(name="h"))
         for intent in (Mute, Unmute, GrantModerator, RevokeModerator):
             assert (await core.submit(intent(home=home, target_id=BEN))).progress == "shown"
+        with pytest.raises(IntentError, match="'nobody' names nobody"):
+            await core.submit(Mute(home=home, target_id="nobody"))
         await core.submit(CreateChannel(home=home, channel_id="c", name="c"))
         await core.submit(PinMessage(home=home, channel_id="c", message_id="m"))
         await core.submit(UnpinMessage(home=home, channel_id="c", message_id="m"))

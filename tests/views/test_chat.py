@@ -119,7 +119,7 @@ def expected_channel(
     naming = [fact for fact in (*created, *updated) if fact.name is not None]
     naming.sort(key=stamp)
     opening = created or naming
-    if not opening or (closed and stamp(opening[-1]) <= closed[-1]):
+    if not opening or (closed and stamp(opening[-1])[:2] <= closed[-1][:2]):
         return None
     own_words = [fact.event for fact in facts if isinstance(fact, MembershipChanged) and fact.participant_id == me]
     if own_words and own_words[-1] == "left":

@@ -76,10 +76,12 @@ def past_of(fact: Fact, by_id: Mapping[str, Fact]) -> set[str]:
     return reached
 
 
-def has_right(fact: Fact, by_id: Mapping[str, Fact]) -> bool:
+def has_right(fact: Fact, by_id: Mapping[str, Fact], members: set[str]) -> bool:
     if actor_of(fact) == ADA:
         return True
     if isinstance(fact, (HomeDeclared, *NAMING)) or getattr(fact, "target_id", None) == ADA:
+        return False
+    if actor_of(fact) not in members:
         return False
     seen = [by_id[each] for each in past_of(fact, by_id)]
     words = [each for each in seen if isinstance(each, NAMING) and actor_of(each) == ADA]
@@ -127,9 +129,9 @@ class Expected:
         home = {
             each: fact for each, fact in signed.items() if fact.fact_type.kind.split(".")[0] in ("moderation", "home")
         }
-        rightful = [fact for fact in home.values() if has_right(fact, home)]
-        self.rightful = sorted(rightful, key=lambda fact: fact.record.stamp)
         self.members = expected_members(signed.values())
+        rightful = [fact for fact in home.values() if has_right(fact, home, self.members)]
+        self.rightful = sorted(rightful, key=lambda fact: fact.record.stamp)
         self.is_known = bool(rightful) or len(self.members) > 1
 
     def of(self, *kinds: type[Fact]) -> list[Fact]:
@@ -153,6 +155,8 @@ class Expected:
         return found
 
     def moderates_at(self, who: str, at: int) -> bool:
+        if who not in self.members:
+            return False
         granted = [fact.record.at for fact in self.of(HomeGrantModerator) if fact.target_id == who]  # type: ignore[attr-defined]
         revoked = [fact.record.at for fact in self.of(HomeRevokeModerator) if fact.target_id == who]  # type: ignore[attr-defined]
         newest = max((each for each in granted if each <= at), default=-FAR)
@@ -334,8 +338,8 @@ def home_of(*facts: Fact, now_ms: int = 0) -> Home:
 
 
 def check_every_order(facts: Sequence[Fact], expected: object) -> None:
-    """One fact a window, in every order: the bans and the number of facts without effect."""
-    for order in permutations(facts):
+    """One fact a window, in every order, Ben's membership among them: the bans and how many have no effect."""
+    for order in permutations([*facts, *invited(BEN)]):
         view = HomesSignalView(ADA)
         for fact in order:
             view.update(window([fact]))
@@ -357,7 +361,9 @@ def test_a_header_link_shows_what_was_seen_as_well_as_a_basis() -> None:
     linked = by(BEN, HomeBan, seq=3, after=(link,), target_id=EVE, banned_at=10)
     check_every_order([GRANT, linked], ([EVE], 0))
     follower = by(BEN, HomePin, seq=4, message_id="m", pinned_at=11)
-    assert home_of(GRANT, linked, follower).pins, "and so does what the author said before in the same chain"
+    assert home_of(*invited(BEN), GRANT, linked, follower).pins, (
+        "and so does what the author said before in the same chain"
+    )
 
 
 def test_a_revocation_that_the_moderator_had_not_seen_leaves_their_act_standing() -> None:
@@ -365,7 +371,22 @@ def test_a_revocation_that_the_moderator_had_not_seen_leaves_their_act_standing(
     knowing = by(BEN, HomeBan, target_id=EVE, banned_at=10, basis=named(GRANT, REVOKE))
     check_every_order([GRANT, REVOKE, knowing], ([], 1))
     afterwards = by(BEN, HomePin, seq=2, message_id="m", pinned_at=11, basis=named(REVOKE))
-    assert not home_of(GRANT, REVOKE, BAN, afterwards).pins
+    assert not home_of(*invited(BEN), GRANT, REVOKE, BAN, afterwards).pins
+
+
+def test_a_grant_makes_only_a_member_a_moderator_whenever_they_are_let_in() -> None:
+    stranger = home_of(GRANT, BAN)
+    assert (stranger.bans, stranger.moderators, stranger.role_of(BEN)) == ((), (), None)
+    for order in permutations([GRANT, BAN, *invited(BEN)]):
+        home = home_of(*order)
+        assert ([ban.target_id for ban in home.bans], home.role_of(BEN)) == ([EVE], "moderator")
+    taken_back = InvitationCancelled(context_id=HOME, invitation_id="i0", canceller_id=ADA, cancelled_at=1)
+    view = HomesSignalView(ADA)
+    for facts in ([GRANT, BAN, *invited(BEN)], [commit_by(ADA, taken_back, seq=52)]):
+        view.update(window(facts))
+    home = view.state.home(HOME)
+    assert home is not None
+    assert (home.bans, home.moderators) == ((), ()), "an earlier cancellation that arrives late ends the membership"
 
 
 def test_nobody_but_the_owner_names_moderators_and_nobody_acts_against_the_owner() -> None:
@@ -541,13 +562,32 @@ def test_who_was_kicked_is_silent_and_no_member_of_the_channel_until_they_join_a
     assert EVE in channel.member_ids
 
 
+def test_strangers_who_join_a_channel_of_a_home_are_no_members_of_it_until_they_are_let_in() -> None:
+    about = {"context_id": HOME, "channel_id": "general", "participant_id": EVE, "participant_name": "eve"}
+    joined = commit_by(EVE, MembershipChanged(**about, event="joined", changed_at=1), seq=80)
+
+    def members_of(screen: Screen) -> tuple[str, ...]:
+        channel = screen.chat.state.channel("general")
+        assert channel is not None
+        return channel.member_ids
+
+    screen, other, own = Screen(), Screen(), Screen(EVE)
+    screen.see(joined)
+    own.see(joined)
+    assert (members_of(screen), members_of(own)) == ((ADA,), (ADA, EVE)), "one's own word counts for oneself"
+    screen.see(*invited(EVE))
+    other.see(*invited(EVE))
+    other.see(joined)
+    assert members_of(screen) == members_of(other) == (ADA, EVE)
+
+
 def test_the_owner_and_who_moderated_at_that_time_take_messages_away() -> None:
     def deleted(message_id: str, who: AuthorityId, at: int) -> Fact:
         about = {"context_id": HOME, "channel_id": "general", "message_id": message_id}
         return commit_by(who, MessageDeleted(**about, deleter_id=who, deleted_at=at), seq=200 + at)
 
     screen = Screen(EVE)
-    screen.see(*[said(name, at=5 + place) for place, name in enumerate("abcd")])
+    screen.see(*invited(BEN), *[said(name, at=5 + place) for place, name in enumerate("abcd")])
     assert screen.see(deleted("a", ADA, 20), deleted("b", BEN, 5), deleted("c", BEN, 20)) == ["b", "c", "d"]
     assert screen.see(GRANT) == ["d"], "the grant arrives after the deletions that it covers"
     assert screen.see(REVOKE) == ["c", "d"], "and the revocation shows what was deleted without a right"
