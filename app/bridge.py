@@ -10,48 +10,47 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from antiphon.facts import AntiphonError, AuthorityId, Clock, Fact, FactId, LocalViolation, Namespace
 from antiphon.reactive import ReactiveError, ReactiveScheduler, SignalHub
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.entropy import system_random
 from antiphon.runtime.guards.commands import GuardRefused, SendRequest
-from antiphon.runtime.guards.grants import intent_request
+from antiphon.runtime.guards.grants import EVERYWHERE, call_request, intent_request
 from antiphon.runtime.guards.guard import EffectGuard, OwnerCapabilities
+from antiphon.runtime.guards.peer_gate import CREDIT_MESSAGES, ChainGate, Credits, context_of, seen_contexts
 from antiphon.runtime.services.acks import AckEvent, AckReceived
-from antiphon.runtime.services.sync import Link, SyncReport, SyncServer
+from antiphon.runtime.services.gates import SyncGate
+from antiphon.runtime.services.sync import Link, SyncServer
+from antiphon.runtime.transports.reach import check_address
 from antiphon.runtime.transports.transport import TransportError
 from antiphon.views import CHAT_SIGNAL
 from antiphon.views.chat import CHAT_VIEW_ID, ChatSignalView
 from antiphon.views.chat_state import Message
 
 from .acknowledged import ACKNOWLEDGED_SIGNAL, Acknowledged, own_shown
+from .erasing import contexts_about
 from .intent_errors import IntentError, as_intent_error
 from .journal import Journal
-from .runtime_bridge import Judgement, LinkOutcome, Rows, Standing, Started, Stopped, SyncOutcome
+from .runtime_bridge import (
+    CallName,
+    Judgement,
+    LinkOutcome,
+    Rows,
+    RuntimeCall,
+    Standing,
+    Started,
+    Stopped,
+    SyncOutcome,
+)
 
 T = TypeVar("T")
 
 # Twice what is shown of a channel: then what is not on a screen any more is left out.
 _ACKNOWLEDGED_MAX = 1_000
-
-
-class Meeting(Protocol):
-    """How a journal meets its peers; a simulated network gives another one."""
-
-    async def sync(self, address: str) -> SyncReport:
-        """Exchange once."""
-        ...
-
-    def serve(self, address: str) -> SyncServer:
-        """Let peers connect."""
-        ...
-
-    def link(self, address: str) -> Link:
-        """Stay in touch."""
-        ...
 
 
 @dataclass(slots=True)
@@ -66,9 +65,10 @@ class _Kept(Generic[T]):
 class JournalBridge:
     """A bridge over *journal*, inside ``async with``; leave it before the journal's block.
 
-    Every intent passes *guard*: its own process's owner may do everything, unless another guard is given, with the
-    capabilities of a token or with policies. *clock*, *random_bytes* and *meeting* are for tests, and must be those of
-    the journal.
+    Every intent passes a guard, and so does each of `RUNTIME_CALLS`. Without *guard* it is the owner's own, who may do
+    everything; one with the capabilities of a token, or with policies, judges by those, and pays for each message of a
+    session before it leaves, from the account of the address that was dialled or of the peer that came. *gate* decides
+    whom it serves, beside it. *clock* and *random_bytes* are for tests, and must be those of the journal.
     """
 
     def __init__(
@@ -77,14 +77,15 @@ class JournalBridge:
         *,
         clock: Clock | None = None,
         random_bytes: Callable[[int], bytes] = system_random,
-        meeting: Meeting | None = None,
         guard: EffectGuard | None = None,
+        gate: SyncGate | None = None,
     ) -> None:
         self._journal = journal
+        self._credits = Credits(guard, authority=str(journal.authority)) if guard is not None else None
+        self._gate = gate
         self._guard = guard or EffectGuard(journal.engine, capabilities=OwnerCapabilities())
         self._clock = clock or SystemClock()
         self._random = random_bytes
-        self._meeting: Meeting = meeting or journal
         self._group: asyncio.TaskGroup | None = None
         self._server: _Kept[SyncServer] | None = None
         self._links: dict[str, _Kept[Link]] = {}
@@ -162,17 +163,28 @@ class JournalBridge:
     async def commit(self, facts: Sequence[Fact], /, *, operation: str = "") -> tuple[str, ...]:
         """Make facts durable, in one window when they fit; what an operation asks for, when every guard allows it."""
         if operation:
-            for request in self._requests(facts, operation):
-                try:
-                    await self._guard.permit(request)
-                except GuardRefused as problem:
-                    text = f"{problem}; whoever wires the application decides who may do that"
-                    raise IntentError("unauthorised", text, move="application", operation=operation) from problem
+            await self._pass(self._requests(facts, operation), operation)
         return (await self._journal.commit_all(facts)).fact_ids
 
     async def judge(self, facts: Sequence[Fact], /, *, operation: str) -> Judgement:
         """What the guards would say."""
-        for request in self._requests(facts, operation):
+        return await self._foretell(self._requests(facts, operation))
+
+    async def judge_call(self, call: RuntimeCall, /) -> Judgement:
+        """What the guards would say to a call."""
+        with _told(call.name):
+            return await self._foretell(await self._requests_of(call))
+
+    async def _pass(self, requests: Sequence[SendRequest], operation: str) -> None:
+        """Let what costs nothing pass, all of it or none."""
+        for request in requests:
+            try:
+                await self._guard.permit(request)
+            except GuardRefused as problem:
+                raise _unauthorised(problem, operation) from problem
+
+    async def _foretell(self, requests: Sequence[SendRequest]) -> Judgement:
+        for request in requests:
             found = (await self._guard.explain(request)).outcome.violation
             if found is not None:
                 return Judgement(False, found.stage, found.public(), found.text)
@@ -187,6 +199,57 @@ class JournalBridge:
             intent_request(operation, group, authority=str(self.authority), context=context)
             for context, group in about.items()
         ]
+
+    async def _requests_of(self, call: RuntimeCall) -> list[SendRequest]:
+        """What the chain is asked about a call, in each context that it is about."""
+        name, about = call
+        build = partial(call_request, name, authority=str(self.authority))
+        if name == "query":
+            return [build(context=EVERYWHERE)]
+        if name == "erase":
+            contexts = await contexts_about(self._journal.engine, about)
+            return [build(context=context) for context in sorted(contexts or {self.namespace})]
+        context = await self._context_of_sessions()
+        if name == "serve":
+            return [build(context=context)]
+        return [self._dialling(name, context, address) for address in about]
+
+    def _dialling(self, name: str, context: str, address: str) -> SendRequest:
+        """A session pays for its first messages before it dials, unless some are left of what was paid before."""
+        is_paid = self._credits is None or self._credits.left(context, address) > 0
+        cost = 0 if is_paid else CREDIT_MESSAGES
+        return call_request(name, authority=str(self.authority), context=context, peer=address, cost=cost)
+
+    async def _context_of_sessions(self) -> str:
+        """Whose budgets pay for a session, by the contexts that it may be about."""
+        try:
+            return context_of(await seen_contexts(self._journal.engine, self._guard.capabilities))
+        except AntiphonError:  # the chain asks again, and says why
+            return context_of(None)
+
+    async def _dial(self, name: CallName, address: str) -> SyncGate | None:
+        """Ask and pay for a session with *address*; the gate that it has to go through."""
+        check_address(address, is_to_connect=True)
+        (request,) = await self._requests_of(RuntimeCall(name, (address,)))
+        if self._credits is None:
+            await self._pass((request,), name)
+            return None
+        if request.cost:
+            try:
+                await self._credits.of(request.context, address).buy(request)
+            except GuardRefused as problem:
+                raise _unauthorised(problem, name) from problem
+        else:
+            await self._pass((request,), name)
+        return ChainGate(self._journal.engine, self._guard, self._credits, peer=address)
+
+    async def _open_door(self, address: str) -> SyncGate | None:
+        """Ask whether peers may be served; the gate that they have to go through."""
+        check_address(address)
+        await self._pass(await self._requests_of(RuntimeCall("serve", (address,))), "serve")
+        if self._credits is None:
+            return self._gate
+        return ChainGate(self._journal.engine, self._guard, self._credits, within=self._gate)
 
     async def flush(self) -> None:
         """Return when all that was committed is durable and shown."""
@@ -207,11 +270,13 @@ class JournalBridge:
     async def erase(self, fact_ids: Sequence[str], /, *, reason: str) -> tuple[str, ...]:
         """Take back what facts say."""
         with _told("erase"):
+            await self._pass(await self._requests_of(RuntimeCall("erase", tuple(fact_ids))), "erase")
             return tuple(receipt.fact_id for receipt in await self._journal.erase(*fact_ids, reason=reason))
 
     async def query(self, sql: str, parameters: Sequence[object] = (), /) -> Rows:
         """Ask the journal's history."""
         with _told("query"):
+            await self._pass(await self._requests_of(RuntimeCall("query")), "query")
             result = await self._journal.sql(sql, parameters)
             return Rows(tuple(result.columns), tuple(result.fetchall()))
 
@@ -230,7 +295,7 @@ class JournalBridge:
     async def sync(self, address: str, /) -> SyncOutcome:
         """Exchange with a peer once."""
         with _told("sync"):
-            report = await self._meeting.sync(address)
+            report = await self._journal.sync(address, gate=await self._dial("sync", address))
             return SyncOutcome(report.is_success, report.sent, report.received, report.peer, report.reason)
 
     async def serve(self, address: str, /) -> tuple[Started, str]:
@@ -239,7 +304,7 @@ class JournalBridge:
             async with self._changing:
                 if self._server is not None:
                     return "already_running", self._server.thing.address
-                self._server = await self._keep(self._meeting.serve(address))
+                self._server = await self._keep(self._journal.serve(address, gate=await self._open_door(address)))
                 return "started", self._server.thing.address
 
     async def stop_serving(self) -> Stopped:
@@ -255,7 +320,8 @@ class JournalBridge:
             async with self._changing:
                 if address in self._links:
                     return "already_running"
-                self._links[address] = await self._keep(self._meeting.link(address))
+                gate = await self._dial("link", address)
+                self._links[address] = await self._keep(self._journal.link(address, gate=gate))
                 return "started"
 
     async def unlink(self, address: str, /) -> Stopped:
@@ -325,11 +391,18 @@ def _outcome(link: Link) -> LinkOutcome:
     )
 
 
+def _unauthorised(problem: GuardRefused, operation: str) -> IntentError:
+    text = f"{problem}; whoever wires the application decides who may do that"
+    return IntentError("unauthorised", text, move="application", operation=operation)
+
+
 @contextmanager
 def _told(operation: str) -> Iterator[None]:
     """Turn what a runtime raises into what a front end shows."""
     try:
         yield
+    except IntentError:
+        raise
     except TransportError as problem:
         raise IntentError("network", str(problem), move="them", operation=operation) from problem
     except (AntiphonError, ReactiveError, TimeoutError) as problem:

@@ -42,7 +42,7 @@ from .intent_errors import IntentError, as_intent_error
 from .intents import Intent
 from .offline_bridge import OfflineBridge
 from .planning import Plan, Situation, plan
-from .runtime_bridge import Judgement, RuntimeBridge
+from .runtime_bridge import Judgement, RuntimeBridge, RuntimeCall
 
 T = TypeVar("T")
 
@@ -248,8 +248,14 @@ class AppCore:
             return problem
         return None
 
-    async def explain(self, intent: Intent) -> Judgement:
-        """What the guards would say to an intent just now; nothing happens. Raises ``IntentError`` as `check` says."""
+    async def explain(self, intent: Intent | RuntimeCall) -> Judgement:
+        """What the guards would say to an intent, or to a call to the runtime, just now; nothing happens.
+
+        Raises ``IntentError`` as `check` says.
+        """
+        if isinstance(intent, RuntimeCall):
+            self._check_open(intent.name)
+            return await self.runtime.judge_call(intent)
         operation = _operation_of(intent)
         with self._told(operation):
             planned = self._plan(intent)

@@ -48,6 +48,14 @@ async def erase_facts(
     return result.records
 
 
+async def contexts_about(engine: JournalEngine, fact_ids: Iterable[str]) -> set[str]:
+    """The contexts that these facts were said in; ids that are not here add none."""
+    wanted = list(fact_ids)
+    query = "SELECT DISTINCT namespace FROM history WHERE list_contains(?, fact_id)"
+    rows = await engine.follower.run(lambda database: database.query(query, [wanted]).rows)
+    return {str(namespace) for (namespace,) in rows}
+
+
 def _id_of(fact: object) -> str:
     if isinstance(fact, Fact):
         return fact.meta.fact_id

@@ -522,18 +522,26 @@ class Journal:
         return await sync_in_process(self._engine, other._engine)
 
     async def sync(
-        self, address: str, *, tls: Tls | None = None, token: bytes = b"", nats: NatsAccess | None = None
+        self,
+        address: str,
+        *,
+        gate: SyncGate | None = None,
+        tls: Tls | None = None,
+        token: bytes = b"",
+        nats: NatsAccess | None = None,
     ) -> SyncReport:
         """Exchange what is missing with a serving journal, both ways, once.
 
         An address is ``tcp://host:port``, or ``tls://``, ``unix://``, ``ws://`` or ``nats://``: docs/transports.md. A
-        *token* is shown to a peer whose gate asks for one (``TokenGate``): docs/guards.md. *nats* is shown to a server.
+        *token* is shown to a peer whose gate asks for one (``TokenGate``): docs/guards.md. A *gate* says what of this
+        journal a session is about; *nats* is shown to a server.
         """
         from antiphon.runtime.services.sync import sync_address
 
         self._check_open()
         _check_address("sync", address)
-        return await sync_address(self._engine, address, settings=_settings(None, tls, token, nats))
+        _check_gate("sync", gate)
+        return await sync_address(self._engine, address, settings=_settings(gate, tls, token, nats))
 
     def register_delivery_policy(self, domain: str, policy: DeliveryPolicy) -> None:
         """Let *policy* say which facts of *domain* (``"chat"``) are acknowledged by peers, and how long that is kept.
@@ -593,14 +601,23 @@ class Journal:
         _check_gate("serve", gate)
         return serve(self._engine, address, settings=_settings(gate, tls, nats=nats))
 
-    def link(self, address: str, *, tls: Tls | None = None, token: bytes = b"", nats: NatsAccess | None = None) -> Link:
+    def link(
+        self,
+        address: str,
+        *,
+        gate: SyncGate | None = None,
+        tls: Tls | None = None,
+        token: bytes = b"",
+        nats: NatsAccess | None = None,
+    ) -> Link:
         """Stay in touch with a serving journal until left; reconnects by itself: ``async with journal.link(…) as
-        link``. A *token* as for ``sync``."""
+        link``. A *gate* and a *token* as for ``sync``."""
         from antiphon.runtime.services.sync import link
 
         self._check_open()
         _check_address("link", address)
-        return link(self._engine, address, settings=_settings(None, tls, token, nats))
+        _check_gate("link", gate)
+        return link(self._engine, address, settings=_settings(gate, tls, token, nats))
 
     def join(
         self,

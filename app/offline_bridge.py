@@ -33,7 +33,7 @@ from antiphon.views import APP_VIEWS, ChatSignalView, Message
 
 from .acknowledged import ACKNOWLEDGED_SIGNAL, Acknowledged
 from .intent_errors import NoAgent
-from .runtime_bridge import Judgement, Rows, Standing, Started, Stopped, SyncOutcome
+from .runtime_bridge import Judgement, Rows, RuntimeCall, Standing, Started, Stopped, SyncOutcome
 
 
 @dataclass(slots=True)
@@ -164,6 +164,10 @@ class OfflineBridge:
     async def query(self, sql: str, parameters: Sequence[object] = (), /) -> Rows:
         """Raises ``NoAgent``."""
         _need_runtime("query")
+
+    async def judge_call(self, call: RuntimeCall, /) -> Judgement:
+        """Raises ``NoAgent``."""
+        _need_runtime("judge_call")
 
     async def standing(self) -> Standing:
         """Raises ``NoAgent``."""

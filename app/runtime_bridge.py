@@ -69,6 +69,22 @@ class Judgement(NamedTuple):
     text: str = ""
 
 
+CallName = Literal["erase", "query", "sync", "serve", "link"]
+RUNTIME_CALLS: tuple[CallName, ...] = ("erase", "query", "sync", "serve", "link")
+"""The members that the guards are asked about."""
+
+
+class RuntimeCall(NamedTuple):
+    """A call to a runtime, as the guards are asked about it: its name, and the fact ids or the address it is about.
+
+    >>> RuntimeCall("sync", ("tcp://127.0.0.1:4000",)).name
+    'sync'
+    """
+
+    name: CallName
+    about: tuple[str, ...] = ()
+
+
 class RuntimeBridge(Protocol):
     """What stands behind an `AppCore`. Belongs to one event loop; errors are ``IntentError`` or a journal's own."""
 
@@ -140,6 +156,10 @@ class RuntimeBridge(Protocol):
         """Ask the history in SQL, with all that was committed before."""
         ...
 
+    async def judge_call(self, call: RuntimeCall, /) -> Judgement:
+        """What the guards would say to one of `RUNTIME_CALLS`, and nothing happens."""
+        ...
+
     async def standing(self) -> Standing:
         """Where the journal stands."""
         ...
@@ -166,7 +186,7 @@ class RuntimeBridge(Protocol):
 
 
 RUNTIME_OPERATIONS: tuple[str, ...] = (
-    *("erase", "query", "standing"),
+    *("erase", "query", "judge_call", "standing"),
     *("sync", "serve", "stop_serving", "link", "unlink"),
 )
 """The members that need a runtime."""

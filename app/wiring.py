@@ -13,6 +13,7 @@ from antiphon.journal.delivery import ChatDeliveryPolicy, PolicyAlreadyRegistere
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.entropy import system_random
 from antiphon.runtime.guards.guard import EffectGuard
+from antiphon.runtime.services.gates import SyncGate
 
 from .bridge import JournalBridge
 from .core import AppCore, CoreConfig
@@ -26,11 +27,16 @@ def demo_core(author: str = "me", *, config: CoreConfig | None = None) -> AppCor
 
 @asynccontextmanager
 async def core_of(
-    journal: Journal, *, config: CoreConfig | None = None, guard: EffectGuard | None = None
+    journal: Journal,
+    *,
+    config: CoreConfig | None = None,
+    guard: EffectGuard | None = None,
+    gate: SyncGate | None = None,
 ) -> AsyncIterator[AppCore]:
     """A core over a journal that is open: ``async with core_of(journal) as core``. Leave it before the journal.
 
-    *guard* judges what its intents may do; without one they are the owner's own, and may do everything.
+    *guard* judges what its intents and its calls to the runtime may do, and pays for what sessions send; without one
+    they are the owner's own, and may do everything. *gate* decides whom it serves.
     Peers that do so as well acknowledge messages, unless the journal has a delivery policy for chat already.
     """
     clock = SystemClock()
@@ -38,7 +44,7 @@ async def core_of(
         with suppress(PolicyAlreadyRegistered):  # one that wants no acknowledgements
             journal.register_delivery_policy("chat", ChatDeliveryPolicy())
     async with (
-        JournalBridge(journal, clock=clock, guard=guard) as bridge,
+        JournalBridge(journal, clock=clock, guard=guard, gate=gate) as bridge,
         AppCore.with_runtime(bridge, config, clock=clock, random_bytes=system_random) as core,
     ):
         yield core

@@ -48,6 +48,9 @@ OPERATION_CATEGORIES: Mapping[str, OperationCategory] = MappingProxyType(
         ),
         **_under("moderation", B="mute unmute ban unban kick pin unpin grant-moderator revoke-moderator"),
         **_under("home", A="declare"),
+        **_under("journal", A="erase"),
+        **_under("query", A="sql"),
+        **_under("sync", A="once serve link"),
     }
 )
 """Every operation that ships, as ``domain:operation``."""

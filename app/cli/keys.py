@@ -155,7 +155,7 @@ async def _revoke(folder: Path, root: bytes, ids: tuple[str, ...], reason: str) 
 
 def explain_guard(
     journal: JournalOption,
-    operation: Annotated[str, typer.Option("--operation", metavar="MODULE:VERB", help="What would be done.")],
+    operation: Annotated[str, typer.Option("--operation", metavar="MODULE:VERB", help="What would be done.")] = "",
     peer: Annotated[str, typer.Option("--peer", metavar="NAME", help="Towards whom; oneself, if left out.")] = "self",
     context: Annotated[str, typer.Option("--context", metavar="NAME", help="In which context.")] = "antiphon.default",
     capability: Annotated[
@@ -173,16 +173,27 @@ def explain_guard(
     is_intent: Annotated[
         bool, typer.Option("--intent", help="As an intent of a front end: it stays here, and begins its ceremony.")
     ] = False,
+    call: Annotated[
+        str, typer.Option("--call", metavar="NAME", help="As a call of a front end: erase, query, sync, serve or link.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Say what would happen to a guarded send, which guard would refuse it and what is left, and change nothing.
 
+    Give --operation, or --call for what a front end asks of its runtime.
+
     JSON: one object: allowed, refused_by, kind, text, stages, commands, remaining, remaining_bits, timing. The exit
     code is 0 when it would be allowed, else 1.
     """
+    from antiphon.facts import LocalViolation
     from antiphon.runtime.guards.commands import SendRequest
-    from antiphon.runtime.guards.grants import intent_request
+    from antiphon.runtime.guards.grants import CALL_RULES, intent_request
 
+    if call:
+        _show_explanation(asyncio.run(_explain(journal, _call(call, peer, context), token, root)), as_json=as_json)
+        return
+    if not operation:
+        raise LocalViolation(f"name what would be done: --operation MODULE:VERB, or --call {'|'.join(CALL_RULES)}")
     request = SendRequest(
         operation,
         context,
@@ -196,7 +207,24 @@ def explain_guard(
     if is_intent:
         asked = intent_request(operation, (), authority="", context=context, cost=cost)
         request = asked._replace(peer=peer, leaks=request.leaks, capability=request.capability)
-    found = asyncio.run(_explain(journal, request, token, root))
+    _show_explanation(asyncio.run(_explain(journal, request, token, root)), as_json=as_json)
+
+
+def _call(name: str, peer: str, context: str) -> object:
+    """A call of a front end as the chain is asked about it, in its context, or where all of them are meant."""
+    from antiphon.facts import DEFAULT_NAMESPACE, LocalViolation
+    from antiphon.runtime.guards.grants import CALL_RULES, EVERYWHERE, call_request
+    from antiphon.runtime.guards.peer_gate import CREDIT_MESSAGES, SYNC_CONTEXT
+
+    if name not in CALL_RULES:
+        raise LocalViolation(f"a call is one of {', '.join(CALL_RULES)}; got {name!r}")
+    everywhere = {"erase": DEFAULT_NAMESPACE, "query": EVERYWHERE}.get(name, SYNC_CONTEXT)
+    where = everywhere if context == DEFAULT_NAMESPACE else context
+    cost = CREDIT_MESSAGES if name in ("sync", "link") else 0
+    return call_request(name, authority="", context=where, peer=peer, cost=cost)
+
+
+def _show_explanation(found: Explanation, *, as_json: bool) -> None:
     if as_json:
         violation = found.outcome.violation
         write_json(

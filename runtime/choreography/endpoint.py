@@ -258,6 +258,7 @@ class Endpoint(Generic[E]):
             if self._on_local is not None:
                 await self.perform_due()
             self._outcome = "done"
+            self._end_guarding()
             self._tell_owner(SessionReleased)
             return
         await self.cancel()
@@ -270,10 +271,12 @@ class Endpoint(Generic[E]):
             if self._outcome == "running":
                 self._tell_owner(SessionFailed, error_kind="cancelled")
             self._outcome = "cancelled"
+            self._end_guarding()
             await self.handler.close(self.session)
 
     async def close(self) -> None:
         """Let the channels go, done or not: peers get what was sent, and then ``ChannelClosed``. Idempotent."""
+        self._end_guarding()
         await self.handler.close(self.session)
 
     # --- exchanges
@@ -305,7 +308,8 @@ class Endpoint(Generic[E]):
                     raise PayloadRefused(name, fault)
             data = self._codec.encode(Labelled(name, value))
             carried = Labelled(name, value, Written(self._codec, data))
-            request = None if way.is_plain else await self._admitted(way, data, context)
+            is_asked = self._guard is not None or not way.is_plain
+            request = await self._admitted(way, data, context) if is_asked else None
             try:
                 await self.handler.send(self.session, to, carried)
             except asyncio.CancelledError:
@@ -521,7 +525,7 @@ class Endpoint(Generic[E]):
         """Tell who owns the session, by a name of this run alone."""
         if self._events is not None and (more or self._events.is_heard):
             fragment, owner = self.plan.protocol, self._events.veil(self.role)
-            about = {"session_id": f"endpoint-{self._number}", "fragment_key": fragment, "owner": owner}
+            about = {"session_id": self._session_id, "fragment_key": fragment, "owner": owner}
             self._events.emit(family(**about, **more))
 
     def _send_way(self, to: str, label: str) -> Way:
@@ -572,12 +576,22 @@ class Endpoint(Generic[E]):
             # What the role does after it chose and before it says so; once, also when the send is tried again.
             self._due, self._is_prepared = way.transition.before, True
             await self.perform_due()
-        if self._guard is None or not way.commands:
+        if self._guard is None:
             return None
-        step = way.step
-        request = GuardRequest(self.plan.protocol, self.role, step.partner, step.label, data, way.commands)
+        step, session = way.step, self._session_id
+        request = GuardRequest(
+            self.plan.protocol, self.role, step.partner, step.label, data, way.commands, session, self._sent
+        )
         await self._guard.admit(request)
         return request
+
+    @property
+    def _session_id(self) -> str:
+        return f"endpoint-{self._number}"
+
+    def _end_guarding(self) -> None:
+        if self._guard is not None:
+            self._guard.ended(self._session_id)
 
     async def _tell_guard(self, request: GuardRequest) -> None:
         assert self._guard is not None, "it was asked before"

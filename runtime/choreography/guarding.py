@@ -15,7 +15,10 @@ Effects: TypeAlias = Mapping[str, Callable[..., Awaitable[object]]]
 
 
 class GuardRequest(NamedTuple):
-    """A send that is about to happen: what its annotations ask for, and the very bytes that would leave."""
+    """A send that is about to happen: what its annotations ask for, and the very bytes that would leave.
+
+    A send that failed and is tried again has the same ``session`` and ``number``.
+    """
 
     protocol: str
     role: str
@@ -23,10 +26,12 @@ class GuardRequest(NamedTuple):
     label: str
     data: bytes
     commands: tuple[GuardCommand, ...]
+    session: str = ""
+    number: int = 0
 
 
 class GuardPort(Protocol):
-    """Whoever may refuse a send. Asked once a send, after the protocol and the payload were checked."""
+    """Whoever may refuse a send. Asked about every send, annotated or not, after protocol and payload were checked."""
 
     async def admit(self, request: GuardRequest) -> None:
         """Return when the send may go ahead. Raises ``GuardDenied``; nothing leaves then."""
@@ -34,4 +39,8 @@ class GuardPort(Protocol):
 
     async def sent(self, request: GuardRequest) -> None:
         """The message is with the handler."""
+        ...
+
+    def ended(self, session: str) -> None:
+        """A session is over: what was admitted in it and has not left will not leave any more."""
         ...

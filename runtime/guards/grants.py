@@ -5,7 +5,8 @@ Runs no query and commits no fact of its own accord; ``UnifiedHandler`` takes th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from antiphon.facts import DEFAULT_NAMESPACE, AntiphonError, Fact, OperationCategory, operation_category
 from antiphon.reactive.access import Capability
@@ -16,6 +17,28 @@ from .guard import EffectGuard
 
 SELF = "self"
 """The peer of what stays here."""
+EVERYWHERE = "\x00everywhere"
+"""The context of what is about all of them. None is called that, so only a right without a context covers it."""
+SYNC_SEES = "sync:request_ops"
+SYNC_SENDS = "sync:push_ops"
+
+
+class CallRule(NamedTuple):
+    """What a call of a front end to its runtime is to the chain: the operation, and the capabilities it needs."""
+
+    operation: str
+    capability: str
+    also: tuple[str, ...] = ()
+
+
+CALL_RULES: Mapping[str, CallRule] = {
+    "erase": CallRule("journal:erase", "journal:erase"),
+    "query": CallRule("query:sql", "query:sql"),
+    "sync": CallRule("sync:once", SYNC_SENDS, (SYNC_SEES,)),
+    "serve": CallRule("sync:serve", SYNC_SENDS, (SYNC_SEES,)),
+    "link": CallRule("sync:link", SYNC_SENDS, (SYNC_SEES,)),
+}
+"""By the call's name."""
 
 
 class ChainGrants:
@@ -35,6 +58,16 @@ class ChainGrants:
         except AntiphonError as problem:
             return self._guard.judge(request, None, str(problem)).is_authorized
         return self._guard.judge(request, caps).is_authorized
+
+
+def call_request(name: str, *, authority: str, context: str, peer: str = SELF, cost: int = 0) -> SendRequest:
+    """What the chain is asked about a call to the runtime, such as ``sync``: facts and messages come after it.
+
+    >>> call_request("query", authority="ada", context=EVERYWHERE).capability
+    'query:sql'
+    """
+    operation, capability, also = CALL_RULES[name]
+    return SendRequest(operation, context, peer, authority, capability, cost=cost, also=also)
 
 
 def intent_request(

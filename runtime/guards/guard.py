@@ -113,7 +113,7 @@ class Explanation:
         if self.is_repeat and violation is None:
             commands = "nothing, since its plan was performed before"
         return (
-            f"{request.operation} to {request.peer} in {request.context}: {verdict}\n"
+            f"{request.operation} to {request.peer} in {request.context.lstrip(chr(0))}: {verdict}\n"
             f"guards asked: {', '.join(self.outcome.stages)}\n"
             f"would do: {commands}\n"
             f"costs {request.cost} of {self.remaining}{f'; reveals, of {bits}' if bits else ''}; {self.timing.value}"
@@ -145,7 +145,7 @@ class EffectGuard:
         self.book = engine.guard_book
         if limits is not None:
             self.book.limits = limits
-        self._capabilities = capabilities
+        self.capabilities = self._capabilities = capabilities
         self.policies = policies or EffectPolicyRegistry()
         self._on_outcome = Listener(engine, on_outcome)
         self._rates = rates
@@ -404,6 +404,14 @@ class EffectGuard:
         """
         row = self.book.receipt_of(letter.envelope_id)
         return None if row is None else FlowReceipt.from_bytes(row.text)
+
+    def resend(self) -> None:
+        """Try at once what could not leave, as when its peer is back; without it each is tried again by itself.
+
+        An envelope keeps its id, so a peer takes it in once, and what it cost was charged when it was let through.
+        """
+        if self.outbox is not None:
+            self.outbox.resend()
 
     async def drained(self) -> None:
         """Return when nothing waits to leave."""

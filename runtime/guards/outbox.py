@@ -49,6 +49,7 @@ class Outbox:
         self._group: asyncio.TaskGroup | None = None
         self._drained = asyncio.Event()
         self._drained.set()
+        self._pauses: set[asyncio.Task[None]] = set()
         self._story = ServiceStory(engine.events, "guard.outbox")
         self.sent_count = 0
 
@@ -78,6 +79,11 @@ class Outbox:
         task = self._group.create_task(self._serve(letter.to), name=f"outbox:{letter.to}")
         self._story.follow(task, "destination")
         undo()
+
+    def resend(self) -> None:
+        """Try at once whatever waits for its next try."""
+        for pause in self._pauses:
+            pause.cancel()
 
     async def drained(self) -> None:
         """Return when nothing waits to be sent."""
@@ -125,12 +131,26 @@ class Outbox:
     async def _delay(self, letter: Letter, problem: AntiphonError, attempt: int) -> None:
         self._tell_delay(letter, problem)
         self._on_problem(letter, problem)
-        await self._timing.sleep(self._delays.delay_s(attempt=attempt, chance=self._timing.chance()))
+        await self._pause(self._delays.delay_s(attempt=attempt, chance=self._timing.chance()))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until somebody asks to hurry."""
+        assert self._group is not None, "it runs"
+        pause = self._group.create_task(_sleep(self._timing, seconds), name="outbox:pause")
+        self._pauses.add(pause)
+        try:
+            await asyncio.wait([pause])
+        finally:
+            self._pauses.discard(pause)
 
     def _tell_delay(self, letter: Letter, problem: AntiphonError) -> None:
         events = self._engine.events
         told = {"peer": events.veil(letter.peer), "envelope_id": letter.envelope_id, "error_kind": kind_of(problem)}
         events.emit(EnvelopeDelayed(service="guard.outbox", **told))
+
+
+async def _sleep(timing: Timing, seconds: float) -> None:
+    await timing.sleep(seconds)
 
 
 async def note_left(engine: JournalEngine, letter: Letter) -> None:

@@ -22,15 +22,22 @@ class PeerClaim(NamedTuple):
 
 SendGuard = Callable[[int, int], Awaitable[None]]
 """Called before a message leaves, with its kind and its bytes; what it raises (an ``AntiphonError``) keeps it here."""
+Renewal = Callable[[], Awaitable[str]]
+"""Asked before each frame, in either direction: why the peer may be here no longer, or nothing."""
 
 
 class Admission(NamedTuple):
-    """A gate's answer: ``namespaces`` is what the peer may see (None: all), ``guard`` is asked before each send."""
+    """A gate's answer: ``namespaces`` is what the peer may see (None: all), ``guard`` is asked before each send.
+
+    ``renewal`` is asked for as long as the session lasts; ``name`` is what the gate knows the peer by, when it does.
+    """
 
     is_allowed: bool
     reason: str = ""
     namespaces: frozenset[Namespace] | None = frozenset()
     guard: SendGuard | None = None
+    renewal: Renewal | None = None
+    name: str = ""
 
     @classmethod
     def denied(cls, reason: str) -> Admission:
@@ -39,7 +46,7 @@ class Admission(NamedTuple):
 
 
 class SyncGate(Protocol):
-    """Who decides. The guard chain will be one; ``NamespaceGate`` is a table."""
+    """Who decides. ``TokenGate`` and ``ChainGate`` ask the guard chain, ``NamespaceGate`` is a table."""
 
     async def admit(self, peer: PeerClaim, /) -> Admission:
         """Whether *peer* may meet this replica, and what it may see."""

@@ -51,6 +51,11 @@ class GatedIndex:
         """Show these contexts; None shows all."""
         self._allowed = namespaces
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is hidden."""
+        return self._allowed is None
+
     def may_see(self, namespace: Namespace) -> bool:
         """Whether facts of *namespace* may go to the peer, and come from it."""
         return self._allowed is None or namespace in self._allowed
@@ -187,7 +192,9 @@ class GatedReplica:
         self._replica.take_acks(acks)
 
     def note_agreed(self, journal_id: str, fact_count: int, /) -> None:
-        """Nothing: they agreed on what the peer may see, which says nothing of the rest."""
+        """The replica's, when the peer may see everything; else their agreement says nothing of the rest."""
+        if self.gated.is_whole:
+            self._replica.note_agreed(journal_id, fact_count)
 
     def add_run_listener(self, listener: RunListener, /) -> Callable[[], None]:
         """Tell of runs that may be seen."""
@@ -237,15 +244,18 @@ class GatedConnection:
                 continue
             if self._admission is None or not self._admission.is_allowed:
                 raise PeerLost("nothing is told to a peer that was not let in")
+            await self._renew(self._admission)
             if self._admission.guard is not None:
                 await self._ask(self._admission.guard, kind, len(frame))
         await self._connection.send(*frames)
 
     async def receive(self) -> bytes:
-        """The next frame; the first one decides."""
+        """The next frame; the first one decides. Raises ``PeerLost`` for one of a peer that may be here no longer."""
         frame = await self._connection.receive()
         if self._admission is None:
             await self._decide(frame)
+        else:
+            await self._renew(self._admission)
         return frame
 
     async def close(self) -> None:
@@ -268,6 +278,18 @@ class GatedConnection:
             self.withheld = problem
             raise PeerLost(f"a message was kept back: {problem}") from problem
 
+    async def _renew(self, admission: Admission) -> None:
+        """Ask again; what was let in with a token goes when the token does."""
+        reason = await admission.renewal() if admission.renewal is not None else ""
+        if reason:
+            self._turn_away("", reason)
+            raise PeerLost(f"let in no longer: {reason}")
+
+    def _turn_away(self, journal_id: str, reason: str) -> None:
+        self.denial = reason
+        owner = self._events.veil(journal_id or self._connection.peer)
+        self._events.emit(SessionRejected(session_id="sync", owner=owner, error_kind="unauthorized"))
+
     async def _decide(self, frame: bytes) -> None:
         try:
             hello = decode(frame)
@@ -282,9 +304,7 @@ class GatedConnection:
             admission = Admission.denied(f"the gate could not decide: {problem}")
         self._admission = admission
         if not admission.is_allowed:
-            self.denial = admission.reason or "denied"
-            owner = self._events.veil(claim.journal_id)
-            self._events.emit(SessionRejected(session_id="sync", owner=owner, error_kind="unauthorized"))
+            self._turn_away(claim.journal_id, admission.reason or "denied")
             raise PeerLost(f"not let in: {self.denial}")
         self._index.allow(admission.namespaces)
 

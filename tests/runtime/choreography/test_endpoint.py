@@ -261,7 +261,7 @@ async def test_a_name_that_is_not_given_leaves_a_guard_undecided() -> None:
 
 
 class Ledger:
-    """A guard that refuses, or notes."""
+    """A guard that refuses what is annotated, or notes."""
 
     def __init__(self, *, is_open: bool) -> None:
         self.is_open = is_open
@@ -269,11 +269,14 @@ class Ledger:
 
     async def admit(self, request: GuardRequest) -> None:
         self.noted.append(f"admit {request.label}: {', '.join(f'{one.kind} {one.value}' for one in request.commands)}")
-        if not self.is_open:
+        if request.commands and not self.is_open:
             raise GuardDenied("the purse is shut")
 
     async def sent(self, request: GuardRequest) -> None:
         self.noted.append(f"sent {request.label}")
+
+    def ended(self, session: str) -> None:
+        self.noted.append("ended")
 
 
 def test_annotated_messages_without_a_guard_are_refused_before_anything_is_sent() -> None:
@@ -412,7 +415,8 @@ async def test_evidence_is_asked_for_once_and_the_guard_chain_before_anything_le
     assert calls == [4, 3]
     assert guest.context["proof"] == "enough"
     admitted = "admit Pay: GuardCapability hotel:pay, FlowCost 7"
-    assert ledger.noted == ([admitted, "sent Pay"] if is_open else [admitted, admitted])
+    free = ["admit Ask: ", "sent Ask"]
+    assert ledger.noted == [*free, *([admitted, "sent Pay"] if is_open else [admitted, admitted])]
 
 
 @pytest.mark.asyncio

@@ -28,7 +28,9 @@ from antiphon.runtime.guards.guard import (
     OptimisticRevert,
     OwnerCapabilities,
 )
+from antiphon.runtime.guards.interpreters import envelope_id
 from antiphon.runtime.guards.policy import EffectPolicyRegistry
+from antiphon.runtime.resilience.budget import Timing as Pace
 from antiphon.testing.disk import FaultyDisk
 
 OpenJournal = Callable[..., AbstractAsyncContextManager[Journal]]
@@ -197,6 +199,40 @@ async def test_what_could_not_leave_is_sent_in_the_next_life_under_the_same_name
         assert (await journal.sql("select text from guarded_has_left")).fetchall() == [("one",)]
     async with open_journal() as journal:
         assert journal.engine.guard_book.letters == (), "what has left is remembered"
+
+
+async def test_what_waits_for_its_next_try_leaves_at_once_when_somebody_says_that_its_peer_is_back(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    left: list[str] = []
+    has_failed = asyncio.Event()
+    is_home = False
+
+    async def deliver(letter: Letter) -> None:
+        if not is_home:
+            has_failed.set()
+            raise AntiphonError("nobody is there")
+        left.append(letter.envelope_id)
+
+    async def for_ever(seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    pace = Pace(elapsed_s=lambda: 0.0, sleep=for_ever, chance=lambda: 0.5)
+    async with (
+        asyncio.timeout(30.0),
+        open_journal() as journal,
+        EffectGuard(journal.engine, capabilities=OwnerCapabilities(), deliver=deliver, pace=pace) as guard,
+    ):
+        done = await guard.guarded(kit.request(plan_id="one"))
+        await has_failed.wait()
+        await guard.guarded(kit.request(plan_id="one"))
+        is_home = True
+        while guard.book.letters:
+            guard.resend()
+            await asyncio.sleep(0)
+        await guard.drained()
+        assert left == [envelope_id(done.plan_id)]
+        assert guard.book.remaining("home", "bo") == 1_024 - 10
 
 
 async def test_one_unreachable_peer_holds_up_no_other(open_journal: OpenJournal, kit: SimpleNamespace) -> None:

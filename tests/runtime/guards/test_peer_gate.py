@@ -1,5 +1,6 @@
 """Replicas meet by token: what it does not cover is not offered, and what is sent is paid for in advance."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import SimpleNamespace
@@ -18,13 +19,20 @@ from antiphon.runtime.guards.names import SYNC_GRANT
 from antiphon.runtime.guards.peer_gate import CREDIT_MESSAGES, SYNC_CONTEXT, TokenGate
 from antiphon.runtime.guards.policy import EffectPolicyRegistry
 from antiphon.runtime.services.session_driver import SyncReport
+from antiphon.runtime.services.sync import LinkState
 
 OpenJournal = Callable[..., AbstractAsyncContextManager[Journal]]
+PATIENCE_S = 30.0
 pytestmark = pytest.mark.asyncio
 
 
 class Placed(Fact, kind="gated.placed", version=1, context="room"):
     room: str
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110  # any part of two journals may be what changes
+        await asyncio.sleep(0)
 
 
 def key_of(journal: Journal) -> KeyFile:
@@ -70,6 +78,50 @@ async def test_a_token_for_everything_shows_every_context(open_journal: OpenJour
         token = issue_token(key_of(host).seed, subject="bo", capabilities=SYNC_GRANT)
         assert (await meet(guest, host, gate_of(host), token)).is_success
         assert guest.fingerprint == host.fingerprint
+
+
+@pytest.mark.parametrize("is_paid", [False, True])
+@pytest.mark.parametrize("speaker", ["host", "guest"])
+async def test_a_link_ends_with_its_token_whoever_speaks_next(
+    open_journal: OpenJournal, kit: SimpleNamespace, speaker: str, is_paid: bool
+) -> None:
+    clock = kit.HandClock()
+    async with open_journal("host", clock=clock) as host, open_journal("guest", clock=clock) as guest:
+        expires_ms = clock.now_ms() + 60_000
+        token = issue_token(key_of(host).seed, subject="bo", capabilities=SYNC_GRANT, expires_ms=expires_ms)
+        journals = {"host": host, "guest": guest}
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            host.serve(gate=gate_of(host, is_paid=is_paid)) as server,
+            guest.link(server.address, token=token) as link,
+        ):
+            await link.wait_live()
+            clock.advance(59_000)
+            await journals[speaker].commit(Placed(room="open"), flush=True)
+            await until(lambda: host.fingerprint == guest.fingerprint)
+            clock.advance(1_000)
+            before = {name: each.fingerprint for name, each in journals.items() if name != speaker}
+            await journals[speaker].commit(Placed(room="open"), flush=True)
+            await until(lambda: not server.statistics().active)
+            assert link.status.state is not LinkState.LIVE
+            assert {name: journals[name].fingerprint for name in before} == before, "it was nobody's any more"
+
+
+async def test_a_link_ends_when_its_token_is_revoked(open_journal: OpenJournal) -> None:
+    async with open_journal("host") as host, open_journal("guest") as guest:
+        revoked: set[str] = set()
+        verifier = TokenVerifier([key_of(host).public_key], host.engine.clock, revoked=lambda: revoked)
+        token = issue_token(key_of(host).seed, subject="bo", capabilities=SYNC_GRANT)
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            host.serve(gate=TokenGate(host.engine, verifier)) as server,
+            guest.link(server.address, token=token) as link,
+        ):
+            await link.wait_live()
+            revoked.update(verifier.verify(token).revocation_ids)
+            await host.commit(Placed(room="open"), flush=True)
+            await until(lambda: not server.statistics().active)
+            assert guest.fingerprint != host.fingerprint
 
 
 async def test_sync_is_paid_for_before_it_leaves_and_ends_when_the_budget_does(open_journal: OpenJournal) -> None:

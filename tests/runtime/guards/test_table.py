@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from antiphon import Journal
 from antiphon.choreography import compile_choreography
-from antiphon.runtime.choreography import Endpoint, GuardDenied, InMemoryHandler
-from antiphon.runtime.guards.commands import LeakClaim
+from antiphon.journal import guard_book
+from antiphon.runtime.choreography import ChannelClosed, Endpoint, GuardDenied, IncompleteProtocol, InMemoryHandler
+from antiphon.runtime.guards.commands import LeakClaim, SendRequest
 from antiphon.runtime.guards.guard import EffectGuard, HeldCapabilities
-from antiphon.runtime.guards.protocol_guard import ProtocolGuard
+from antiphon.runtime.guards.protocol_guard import NOTHING_ASKED, ProtocolGuard
 from antiphon.runtime.guards.table import (
     FREE,
     GuardTable,
@@ -171,6 +173,150 @@ async def test_what_a_former_session_had_not_sent_is_let_go(open_journal: OpenJo
             assert await port.forget_former() == life
             await port.admit(kit.guard_request(MessageKey("Client", "Ask", "Server")))
             assert len(guard.book.letters) == 1
+
+
+class Flaky(InMemoryHandler):
+    """Its transport fails as often as it is told to."""
+
+    failures = 0
+
+    async def send(self, session: Any, to: str, message: Any) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ChannelClosed(to, "send")
+        await super().send(session, to, message)
+
+
+class Rights:
+    """Held until they are taken away."""
+
+    def __init__(self) -> None:
+        self.held = frozenset({"secure_request:send_request", "secure_request:send_response"})
+
+    async def frontier(self, request: SendRequest) -> frozenset[str]:
+        return self.held
+
+
+def secure_port(journal: Journal, kit: SimpleNamespace, rights: Rights | None = None) -> ProtocolGuard:
+    guard = EffectGuard(journal.engine, capabilities=rights or Rights())
+    make = {"response_sent": lambda request: kit.HasLeft(text=request.label)}
+    return ProtocolGuard(guard, build_guard_table(SECURE), context="home", authority="ada", facts=make)
+
+
+@pytest.mark.asyncio
+async def test_a_send_that_failed_and_is_tried_again_is_charged_once_and_leaves_once(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    client_handler, server_handler = Flaky.network("Client", "Server")
+    server_handler.failures = 3
+    async with open_journal() as journal:
+        port, book = secure_port(journal, kit), journal.engine.guard_book
+
+        async def ask() -> None:
+            async with Endpoint.of(SECURE, "Client", client_handler, messages=(Ask, Reply), guard=port) as client:
+                await client.send("Server", Ask(text="?"))
+                assert await client.recv("Server") == Reply(text="!")
+
+        async def reply() -> None:
+            async with Endpoint.of(SECURE, "Server", server_handler, messages=(Ask, Reply), guard=port) as server:
+                await server.recv("Client")
+                for _ in range(3):
+                    with pytest.raises(ChannelClosed):
+                        await server.send("Client", Reply(text="!"))
+                    assert len(book.letters) == 1
+                await server.send("Client", Reply(text="!"))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask())
+            group.create_task(reply())
+        assert book.remaining("home", "Client") == 1_024 - 30
+        assert book.letters == ()
+        assert (await journal.sql("select text from guarded_has_left")).fetchall() == [("Reply",)]
+
+
+@pytest.mark.asyncio
+async def test_another_message_instead_takes_the_place_of_the_one_that_failed(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    client_handler, _ = Flaky.network("Client", "Server")
+    client_handler.failures = 1
+    async with open_journal() as journal:
+        port, book = secure_port(journal, kit), journal.engine.guard_book
+
+        async def ask_twice() -> None:
+            async with Endpoint.of(SECURE, "Client", client_handler, messages=(Ask, Reply), guard=port) as client:
+                with pytest.raises(ChannelClosed):
+                    await client.send("Server", Ask(text="first"))
+                await client.send("Server", Ask(text="second"))
+                assert book.letters == ()
+
+        with pytest.raises(IncompleteProtocol):
+            await ask_twice()
+        assert book.remaining("home", "Server") == 1_024 - 2 * 50, "a send that failed is not refunded"
+
+
+@pytest.mark.asyncio
+async def test_a_right_that_is_gone_holds_back_what_was_let_through_before(
+    open_journal: OpenJournal, kit: SimpleNamespace
+) -> None:
+    client_handler, _ = Flaky.network("Client", "Server")
+    client_handler.failures = 1
+    async with open_journal() as journal:
+        rights = Rights()
+        port = secure_port(journal, kit, rights)
+
+        async def ask_without_a_right() -> None:
+            async with Endpoint.of(SECURE, "Client", client_handler, messages=(Ask, Reply), guard=port) as client:
+                with pytest.raises(ChannelClosed):
+                    await client.send("Server", Ask(text="?"))
+                rights.held = frozenset()
+                await client.send("Server", Ask(text="?"))
+
+        with pytest.raises(GuardDenied, match="missing-capability"):
+            await ask_without_a_right()
+
+
+@pytest.mark.asyncio
+async def test_sessions_whose_transport_fails_fill_no_outbox_in_this_life_or_the_next(
+    open_journal: OpenJournal, kit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard_book, "OUTBOX_MAX", 3)
+    async with open_journal() as journal:
+        port, book = secure_port(journal, kit), journal.engine.guard_book
+        for _ in range(5):
+            client_handler, _ = Flaky.network("Client", "Server")
+            client_handler.failures = 1
+            with pytest.raises(ChannelClosed):
+                async with Endpoint.of(SECURE, "Client", client_handler, messages=(Ask, Reply), guard=port) as client:
+                    await client.send("Server", Ask(text="?"))
+            assert book.letters == ()
+        assert book.remaining("home", "Server") == 1_024 - 5 * 50
+    async with open_journal() as journal:
+        assert journal.engine.guard_book.letters == ()
+
+
+@pytest.mark.asyncio
+async def test_a_message_without_annotations_is_asked_about_and_costs_nothing(
+    open_journal: OpenJournal,
+) -> None:
+    plain = compile_choreography("protocol Plain =\n  roles A, B\n  A -> B : M\n")
+    async with open_journal() as journal:
+        table, facts = build_guard_table(plain), journal.fact_count
+        before = journal.engine.guard_book.state_data()
+        for held, is_allowed in ((), False), ((NOTHING_ASKED,), True):
+            guard = EffectGuard(journal.engine, capabilities=HeldCapabilities(*held))
+            port = ProtocolGuard(guard, table, context="home", authority="ada")
+            left, right = InMemoryHandler.network("A", "B")
+            sender, receiver = Endpoint.of(plain, "A", left, guard=port), Endpoint.of(plain, "B", right)
+            if is_allowed:
+                async with sender, receiver:
+                    await sender.send("B", label="M")
+                    await receiver.recv("A")
+                continue
+            with pytest.raises(GuardDenied, match="protocol:send"):
+                async with sender:
+                    await sender.send("B", label="M")
+        assert (journal.engine.guard_book.state_data(), journal.fact_count) == (before, facts)
 
 
 ONE_MESSAGE = "module x exposing (P)\nprotocol P =\n  roles A, B\n  A {{ {} }} -> B : M\n"
