@@ -22,7 +22,7 @@ from .commands import GuardRefused, InterpreterError, SendRequest, StoreMetadata
 from .guard import EffectGuard
 from .interpreters import envelope_id
 from .outbox import SESSION_PREFIX, note_left
-from .table import GuardTable, MessageGuard, MessageKey
+from .table import FREE, GuardTable, MessageGuard, MessageKey
 
 MakeFact = Callable[[GuardRequest], Fact]
 
@@ -94,13 +94,13 @@ class ProtocolGuard:
         place, asked = _place_of(request), self.request_for(request, found)
         before = self._waiting.get(place.session, {}).get(place)
         is_again = before is not None and (before.label, before.data) == (request.label, request.data)
-        if is_again or found.is_free:
+        if is_again or found == FREE:
             await self._guard.permit(asked._replace(cost=0, leaks=(), extra=(), facts_after=(), envelope=None))
         if is_again:
             return
         if before is not None:  # the role says something else instead
             self._let_go([self._waiting[place.session].pop(place)])
-        if not found.is_free:
+        if found != FREE:
             done = await self._guard.guarded(asked)
             waiting = _Waiting(envelope_id(done.plan_id), request.label, request.data)
             self._waiting.setdefault(place.session, {})[place] = waiting
