@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-from antiphon.choreography.topology import Remote, Topology, TransportKind, resolve, transport_for
+from antiphon.choreography.topology import Colocated, Remote, Topology, TransportKind, resolve, transport_for
 from antiphon.facts import LocalViolation
 
 from ..transports.reach import EVERY_TRANSPORT, Transports, check_address
@@ -41,7 +41,7 @@ class TransportFactory:
     """What carries messages to a role, by the location that it was given.
 
     Roles that are colocated speak in memory, unless ``socket_folder`` says that they are processes of one machine:
-    then each has a socket file there. Remote roles speak TCP, or WebSocket; with certificates, TLS below either.
+    then each has a socket file there, and so has the local role that they are colocated with. Remote roles speak TCP, or WebSocket; with certificates, TLS below either.
     """
 
     def __init__(
@@ -56,6 +56,8 @@ class TransportFactory:
         self._transports = transports
         self._scheme = _SECURE[scheme] if transports.tls else scheme
         self._socket_folder = None if socket_folder is None else Path(socket_folder)
+        # A local role that others are colocated with is in another process than they are, and they answer it.
+        self._hosts = {place.peer for place in topology.locations.values() if isinstance(place, Colocated)}
 
     @staticmethod
     def transport_for_location(sender: str, receiver: str, topology: Topology) -> TransportKind:
@@ -75,12 +77,12 @@ class TransportFactory:
     def address(self, receiver: str) -> str | None:
         """Where a role listens; None when it is reached in this process."""
         kind = self.kind(receiver)
-        if kind == "shared_memory":
-            return None if self._socket_folder is None else f"unix://{self._socket_folder / receiver}.sock"
         place = resolve(self.topology, receiver)
-        if kind == "in_memory" or not isinstance(place, Remote):
-            return None
-        return f"{self._scheme}://{place.endpoint}"
+        if kind == "tcp" and isinstance(place, Remote):
+            return f"{self._scheme}://{place.endpoint}"
+        if self._socket_folder is not None and (kind == "shared_memory" or receiver in self._hosts):
+            return f"unix://{self._socket_folder / receiver}.sock"
+        return None
 
     async def listen(self, role: str) -> Listener | None:
         """Open a role's own address; None when it has none. Raises ``LocalViolation``."""

@@ -225,6 +225,16 @@ async def test_one_protocol_has_one_result_wherever_its_roles_are(tmp_path: Path
     assert all(result == results[0] for result in results)
 
 
+@pytest.mark.asyncio
+async def test_whom_others_are_colocated_with_is_met_by_a_socket_file_from_another_process(tmp_path: Path) -> None:
+    """A deployment each stands for a process each: they share no hub."""
+    text = "topology Files for Lend { Shelf: colocated(Helper) Reader: colocated(Shelf) Helper: local }"
+    result = await lend(
+        *(Deployment(LEND, {"files": text}, socket_folder=tmp_path).named_handler("files", r) for r in LEND.roles)
+    )
+    assert result == ("Found", {"page": 7})
+
+
 def test_local_handlers_of_a_protocol_share_a_hub_and_sessions_do_not() -> None:
     place = Deployment(LEND)
     first = [place.handler(role) for role in ("Shelf", "Reader")]
