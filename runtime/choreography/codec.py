@@ -1,12 +1,14 @@
 """Messages as bytes: JSON for plain data, dataclasses and pydantic models, or whatever was registered for a class.
 
 What is read is checked against the class it is read as, without guessing: ``"1"`` is no number. What would not be read
-is not written, nor a number that would come back as none. Bytes are base64 with the letters of URLs; a model says for
-itself how it writes its own. Knows no protocol: plain data gets its bytes back from the endpoint.
+is not written, nor a number that would come back as none. Whole numbers stay whole, whatever their size. Bytes are
+base64 with the letters of URLs; a model says for itself how it writes its own. Knows no protocol: plain data gets its
+bytes back from the endpoint.
 """
 
 from __future__ import annotations
 
+import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import fields as fields_of
@@ -27,6 +29,11 @@ MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 _BYTES = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 # A dataclass by another name: pydantic takes settings for that, and none for the dataclass itself.
 _RENAMED: Any = NewType
+# What orjson writes and reads as a whole number; others are written as they are, and read by `json`.
+_WHOLE_MIN, _WHOLE_MAX = -(2**63), 2**64 - 1
+# The fewest digits of a whole number that orjson would take for a float.
+_LONG_DIGITS = b"0" * 19
+_DIGITS_ALIKE = bytes(ord("0") if chr(byte).isascii() and chr(byte).isdigit() else ord(" ") for byte in range(256))
 
 
 class Codec(Protocol):
@@ -53,7 +60,7 @@ class JsonCodec:
         self._bytes_max = bytes_max
         # One a class that was met, so that a message costs a look-up: classes live as long as the program.
         self._writers: dict[type[object], Callable[[Any], bytes]] = {}
-        self._readers: dict[type[object] | None, Callable[[bytes], object]] = {None: orjson.loads}
+        self._readers: dict[type[object] | None, Callable[[bytes], object]] = {None: _read_plain}
 
     def register(self, kind: type[object], *, write: Callable[[Any], bytes], read: Callable[[bytes], object]) -> None:
         """Give a class a codec of its own. *read* raises ValueError for what is not of it."""
@@ -100,10 +107,47 @@ class JsonCodec:
 
 def _write_plain(value: object) -> bytes:
     """JSON of plain data. Raises ValueError where JSON has no such number: orjson would write `null`."""
-    data = orjson.dumps(value, default=_bytes_as_text)
+    try:
+        data = orjson.dumps(value, default=_bytes_as_text)
+    except TypeError:
+        # It may be a whole number of more than 64 bits; if it was something else, that is said again.
+        data = orjson.dumps(_with_long_numbers(value), default=_bytes_as_text)
     if b"null" in data and (strange := _strange_number(value)) is not None:
         raise ValueError(f"{strange} is no number that JSON can say")
     return data
+
+
+def _with_long_numbers(value: object) -> object:
+    """A copy of plain data in which the whole numbers that orjson cannot write are their digits."""
+    try:
+        return _spelt_out(value)
+    except RecursionError as problem:
+        raise ValueError("it is nested too deeply") from problem
+
+
+def _spelt_out(value: object) -> object:
+    match value:
+        case int(number) if not _WHOLE_MIN <= number <= _WHOLE_MAX:
+            return orjson.Fragment(str(number).encode())
+        case dict() as fields:
+            return {name: _spelt_out(inner) for name, inner in fields.items()}
+        case list() | tuple() as items:
+            return [_spelt_out(inner) for inner in items]
+        case other if is_dataclass(other):
+            shown = (one.name for one in fields_of(other) if not one.name.startswith("_"))
+            return {name: _spelt_out(getattr(other, name)) for name in shown}
+    return value
+
+
+def _read_plain(data: bytes) -> object:
+    """Plain data. orjson decides what is JSON; only where a number is long is it read once more, digit by digit."""
+    value = orjson.loads(data)
+    if len(data) >= len(_LONG_DIGITS) and _LONG_DIGITS in data.translate(_DIGITS_ALIKE):
+        try:
+            return json.loads(data)
+        except RecursionError as problem:
+            raise ValueError("it is nested too deeply") from problem
+    return value
 
 
 def _bytes_as_text(value: object) -> str:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -57,6 +57,59 @@ class Money(BaseModel):
 def test_plain_data_comes_back(value: object) -> None:
     codec = JsonCodec()
     assert codec.decode(codec.encode(Labelled("X", value)), None, label="X") == value
+
+
+LONG = st.recursive(
+    st.integers(-(2**200), 2**200)
+    | st.text('0123456789"\\é', max_size=40)
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("0123456789", max_size=25), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(LONG)
+@example(2**64)
+@example(2**64 - 1)
+@example(-(2**63) - 1)
+@example([1e22, 123456789012345678901.0, "12345678901234567890"])
+def test_whole_numbers_stay_whole_whatever_their_size(value: object) -> None:
+    codec = JsonCodec()
+    assert repr(codec.decode(codec.encode(Labelled("X", value)), None, label="X")) == repr(value)
+
+
+def test_who_knows_no_class_reads_the_whole_numbers_of_one() -> None:
+    codec = JsonCodec()
+    order = Order([10**30, -(10**30)])
+    assert codec.decode(codec.encode(order), None, label="Order") == {"lines": order.lines}
+    assert codec.decode(codec.encode(Labelled("Order", {"lines": order.lines})), Order, label="Order") == order
+    assert codec.decode(codec.encode(Labelled("X", [order])), None, label="X") == [{"lines": order.lines}]
+
+
+@pytest.mark.parametrize(
+    "value", [[10**5000], {"n": 2**64, "x": math.nan}, [2**64, {1: 2}], [2**64, {1, 2}], {(1, 2): 2**64}]
+)
+def test_what_is_refused_is_refused_beside_a_long_number_too(value: object) -> None:
+    with pytest.raises(SerializationFailed):
+        JsonCodec().encode(Labelled("X", value))
+    nested: list[object] = [2**64]
+    nested.append(nested)
+    with pytest.raises(SerializationFailed):
+        JsonCodec().encode(Labelled("X", nested))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"1" * 5000,
+        b"[11111111111111111111,NaN]",
+        b'["11111111111111111111\\ud800"]',
+        b"[" * 1000 + b"1" * 30 + b"]" * 1000,
+    ],
+)
+def test_what_is_malformed_is_so_beside_a_long_number_too(data: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        JsonCodec().decode(data, None, label="X")
 
 
 @given(st.lists(st.integers(-(2**60), 2**60), max_size=5), st.integers(-(2**60), 2**60))
