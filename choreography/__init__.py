@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from .manifest import CompositionManifest as CompositionManifest
     from .manifest import build_manifest as build_manifest
     from .manifest import check_links as check_links
+    from .payloads import MessageSpec as MessageSpec
     from .program import FootprintOverlap as FootprintOverlap
     from .program import Program as Program
     from .program import ProgramFault as ProgramFault
@@ -133,6 +134,7 @@ __all__ = [
     "LocalVar",
     "Lowered",
     "MergeMode",
+    "MessageSpec",
     "MessageAnnotations",
     "Move",
     "ParseResult",
@@ -232,6 +234,7 @@ _LAZY = {
     "CompositionManifest": "manifest",
     "build_manifest": "manifest",
     "check_links": "manifest",
+    "MessageSpec": "payloads",
     "FootprintOverlap": "program",
     "Program": "program",
     "ProgramFault": "program",

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from .ast import Choreography, Extension, TypeAliasDeclaration
-from .core import GlobalType
+from .ast import Choreography, Extension, TypeAliasDeclaration, TypeExpression
+from .core import Comm, GlobalType, nodes_below
 from .dsl.diagnostics import problem
 from .dsl.extensions import NO_EXTENSIONS, Extensions
 from .dsl.parse import DialectChoice, parse
@@ -34,9 +34,12 @@ from .roles import bind, has_families
 from .validate import UNPROJECTABLE_KINDS, validate
 
 if TYPE_CHECKING:
+    from .annotations import AnnotationRecord
     from .exploring import Exploration
     from .fsm import StateMachine
     from .knowledge import ChoiceKnowledge
+    from .manifest import CompositionManifest
+    from .payloads import MessageSpec
     from .program import Program
 
 Decorated = TypeVar("Decorated")
@@ -84,6 +87,38 @@ class CompiledProtocol:
 
         return choice_knowledge(self.global_type, self.roles, mode=self.mode)
 
+    @cached_property
+    def aliases(self) -> "Mapping[str, TypeExpression]":
+        """The type aliases of its file, by name."""
+        return {one.name: one.type for one in self.choreography.declarations if isinstance(one, TypeAliasDeclaration)}
+
+    @cached_property
+    def messages(self) -> "Mapping[str, MessageSpec]":
+        """What travels, by label: each message as it is written, and its fields. Labels that travel alone are none.
+
+        >>> compile_choreography("protocol P =\\n  roles A, B\\n  A -> B : Ask(n : u8)\\n").messages["Ask"].forms
+        ('Ask(n : u8)',)
+        """
+        from .payloads import message_specs
+
+        nodes = (node for node in nodes_below(self.global_type) if isinstance(node, Comm))
+        branches = (branch for node in nodes for branch in node.branches)
+        return message_specs((one.message for one in branches if one.message is not None), self.aliases)
+
+    @cached_property
+    def manifest(self) -> "CompositionManifest":
+        """What it is, asks for and offers, as data for whoever admits it."""
+        from .manifest import build_manifest
+
+        return build_manifest(self)
+
+    @cached_property
+    def annotations(self) -> "tuple[AnnotationRecord, ...]":
+        """Every annotation of a sender with its place, in the order of the text."""
+        from .annotations import annotation_records
+
+        return annotation_records(self.choreography)
+
     def explore(self, *, bound: int = 2, limit: int = 100_000) -> "Exploration":
         """Every run up to the bounds, and what goes wrong in any: nothing, for what was projected."""
         from .exploring import explore
@@ -128,10 +163,7 @@ class CompiledProtocol:
         """The `.pyi` text with one class a state."""
         from .stubs import generate_stubs
 
-        aliases = {
-            one.name: one.type for one in self.choreography.declarations if isinstance(one, TypeAliasDeclaration)
-        }
-        return generate_stubs(self.name, tuple(self.fsm.values()), aliases=aliases, source=source)
+        return generate_stubs(self.name, tuple(self.fsm.values()), aliases=self.aliases, source=source)
 
 
 class Topologies(Protocol):

@@ -22,6 +22,7 @@ from typing import ClassVar, Self, TypeAlias
 from .annotations import MessageAnnotations
 from .ast import Guard, Message, Statement
 from .core import SORT_NAMES, CoreNode, ValueType, value_type_of
+from .dsl.format import format_duration
 from .node import JsonValue
 
 
@@ -639,7 +640,7 @@ def _short(node: LocalType) -> list[str | LocalType]:
             return [*parts, "}"]
         case LocalTimeout(on_cancel=on_cancel):
             cancelled: list[str | LocalType] = [] if on_cancel is None else ["; on cancel: ", on_cancel]
-            head = f"timeout {node.milliseconds}ms {node.owner}("
+            head = f"timeout {format_duration(node.milliseconds)} {node.owner}("
             return [head, node.body, "; on timeout: ", node.on_timeout, *cancelled, ")"]
         case LocalRepeat(count=count, body=body, continuation=after):
             return [f"repeat {count}.(", body, "); ", after]

@@ -12,7 +12,7 @@ from .annotations import MessageAnnotations, read_annotations
 from .ast import Block, Choreography, RoleRef, Send, Statement
 from .core import Branch, Comm, End, GlobalType, Local, ValueType, Var, value_type_of
 from .dsl.diagnostics import did_you_mean, problem
-from .dsl.format import format_expression, format_payload, format_type, summarise
+from .dsl.format import format_duration, format_expression, format_payload, format_type, summarise
 from .dsl.layout import NESTING_MAX
 from .dsl.parse import parse_condition
 from .dsl.surface import statements_of
@@ -613,7 +613,7 @@ class _Lowerer:
         return Var(name or label, span=statement.span)
 
     def _timeout(self, timeout: ast.Timeout, after: GlobalType, scope: Scope) -> GlobalType:
-        self._note(timeout, f"timeout of {timeout.owner.name} after {timeout.milliseconds} ms")
+        self._note(timeout, f"timeout of {timeout.owner.name} after {format_duration(timeout.milliseconds)}")
         body, on_timeout = self._block(timeout.body, after, scope), self._block(timeout.on_timeout, after, scope)
         on_cancel = self._block(timeout.on_cancel, after, scope) if timeout.on_cancel is not None else None
         parts = [part for part in (body, on_timeout, on_cancel) if part is not None]

@@ -3,11 +3,12 @@
 Named types (`shop.Payment`) are opaque here: a class that is registered for a message says what they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from . import ast
+from .dsl.format import format_message
 
 # off: nothing is looked at · structural: what is declared must be there · strict: and nothing else.
 Strictness: TypeAlias = Literal["off", "structural", "strict"]
@@ -36,6 +37,17 @@ class PayloadShape(NamedTuple):
     label: str
     fields: tuple[ShapeField, ...]
     is_single: bool = False
+
+
+class MessageSpec(NamedTuple):
+    """What travels under one label: its forms as they are written, and the fields of each.
+
+    Nearly always one; a text may give a label to several payloads, in branches that exclude each other.
+    """
+
+    label: str
+    forms: tuple[str, ...]
+    shapes: tuple[PayloadShape, ...]
 
 
 def _scalars() -> dict[str, Scalar]:
@@ -74,6 +86,16 @@ def payload_shape(message: ast.Message, aliases: Mapping[str, ast.TypeExpression
             found.append(_field(f"value_{unnamed.index(item) + 1}", item.type, known))
     is_single = len(found) == 1 and (message.type is not None or bool(unnamed))
     return PayloadShape(message.name, tuple(found), is_single)
+
+
+def message_specs(
+    messages: Iterable[ast.Message], aliases: Mapping[str, ast.TypeExpression] | None = None
+) -> dict[str, MessageSpec]:
+    """The messages by label, in the order in which they are given."""
+    found: dict[str, dict[str, PayloadShape]] = {}
+    for message in messages:
+        found.setdefault(message.name, {}).setdefault(format_message(message), payload_shape(message, aliases))
+    return {label: MessageSpec(label, tuple(forms), tuple(forms.values())) for label, forms in found.items()}
 
 
 def _field(name: str, written: ast.TypeExpression, aliases: Mapping[str, ast.TypeExpression]) -> ShapeField:

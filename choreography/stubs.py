@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from . import ast
+from .dsl.format import format_duration
 from .fsm import State, StateMachine, Transition
 from .local import type_text
 
@@ -280,7 +281,7 @@ def _describe(machine: StateMachine, state: State) -> str:
     if state.kind == "final":
         return f"{machine.role} is done."
     if state.kind == "timeout":
-        return f"{state.milliseconds} ms on {state.owner}'s clock."
+        return f"{format_duration(state.milliseconds or 0)} on {state.owner}'s clock."
     verb = "sends" if state.kind == "send" else "receives"
     labels = " or ".join(one.label for one in state.transitions)
     return f"{machine.role} {verb} {labels} {'to' if state.kind == 'send' else 'from'} {state.partner}."

@@ -61,7 +61,7 @@ FileArgument = Annotated[
 ]
 BindOption = Annotated[
     list[str] | None,
-    typer.Option("--bind", metavar="NAME=N", help="Size of a family, or value of an index or count, such as W=3."),
+    typer.Option("--bind", metavar="NAME=N,…", help="Sizes of families, values of indices and counts, such as W=3."),
 ]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Project without loop-head absorption: a role outside a loop must be told.")
@@ -427,11 +427,13 @@ def run(
 
 def _bindings(pairs: list[str] | None, files: list[Path]) -> dict[str, int]:
     bindings: dict[str, int] = {}
-    for pair in pairs or ():
-        name, equals, number = pair.partition("=")
-        if not equals or not name.strip() or not number.strip().isdecimal():
-            raise typer.BadParameter(f"expected NAME=N, such as W=3, got {pair!r}", param_hint="--bind")
-        bindings[name.strip()] = int(number)
+    for pair in (pair for given in pairs or () for pair in given.split(",")):
+        name, equals, number = (part.strip() for part in pair.partition("="))
+        if not equals or not name or not number.isdecimal():
+            expected = "expected NAME=N, such as W=3, or several: N=3,i=1"
+            raise typer.BadParameter(f"{expected}; got {pair!r}", param_hint="--bind")
+        if bindings.setdefault(name, int(number)) != int(number):
+            raise typer.BadParameter(f"{name} is bound to {bindings[name]} and to {number}", param_hint="--bind")
     if bindings:
         _refuse_unknown(bindings, files)
     return bindings

@@ -57,6 +57,10 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except OutputLost:
             raise
+        except typer.BadParameter as problem:
+            # How the library under this one begins its complaints; the reader has no use for it.
+            problem.message = problem.message.replace("Value error, ", "")
+            raise
         except (Exception, KeyboardInterrupt) as problem:
             if is_interrupt(problem):
                 say("interrupted")

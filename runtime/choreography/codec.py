@@ -153,7 +153,7 @@ def _read_plain(data: bytes) -> object:
 def _bytes_as_text(value: object) -> str:
     if isinstance(value, bytes | bytearray):
         return urlsafe_b64encode(value).decode()
-    raise TypeError(f"a {type(value).__name__} is no plain data")
+    raise TypeError(f"{type(value).__name__} is no plain data")
 
 
 def _strange_number(value: object) -> float | None:

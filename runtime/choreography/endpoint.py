@@ -35,10 +35,12 @@ from .errors import (
     IncompleteProtocol,
     InsufficientResponses,
     InvalidChoice,
+    InvalidRoleRange,
     MalformedMessage,
     MissingGuard,
     PayloadRefused,
     ProtocolViolation,
+    RoleFamilyNotFound,
     TransportFailed,
     UnexpectedMessage,
 )
@@ -472,7 +474,7 @@ class Endpoint(Generic[E]):
         ways = self._family_ways("recv", family, None)
         needed = len(ways) if min_responses is None else min_responses
         if not 0 < needed <= len(ways):
-            raise FamilyError(f"min_responses is {needed}; {family} has {len(ways)} instances")
+            raise InvalidRoleRange(f"min_responses is {needed}; {family} has {len(ways)} instances")
         self._enter("gather from", family)
         try:
             if self._on_local is not None:
@@ -884,9 +886,9 @@ class Endpoint(Generic[E]):
             state = way.target
         if not ways:
             verb = "send to" if direction == "send" else "receive from"
-            raise FamilyError(
-                f"{self.role} may not {verb} a family {family} here; expected: {' or '.join(self.expected)}"
-            )
+            partners = (one.partner for state in self.plan.machine.states for one in state.transitions)
+            kind = FamilyError if family in map(_family_of, partners) else RoleFamilyNotFound
+            raise kind(f"{self.role} may not {verb} a family {family} here; expected: {' or '.join(self.expected)}")
         return ways
 
 

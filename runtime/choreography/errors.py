@@ -164,7 +164,19 @@ class UnknownExtension(ChoreoError, LocalViolation):
 
 
 class FamilyError(ChoreoError, LocalViolation):
-    """A family of roles that is not there, is empty, or has no such instance."""
+    """A family of roles cannot be spoken to or mapped as asked, now or (the kinds below) at all."""
+
+
+class RoleFamilyNotFound(FamilyError):
+    """This role has to do with no such family."""
+
+
+class EmptyRoleFamily(FamilyError):
+    """A family without a single instance."""
+
+
+class InvalidRoleRange(FamilyError):
+    """Instances, or so many of them, that a family does not have."""
 
 
 class MissingCallback(ChoreoError, LocalViolation):

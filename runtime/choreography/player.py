@@ -13,6 +13,7 @@ from typing import Any
 
 from antiphon.choreography.ast import TypeName
 from antiphon.choreography.draw import Happening
+from antiphon.choreography.dsl.format import format_duration
 from antiphon.choreography.merge import Step
 from antiphon.choreography.payloads import PayloadShape, Scalar, ShapeField
 from antiphon.facts import LocalViolation
@@ -92,7 +93,8 @@ class Player:
                 async with self.endpoint.timeout() as inner:
                     await self._play_until(inner)
                 if inner.outcome != "body" and inner.is_mine:
-                    self.tell(Happening(self.endpoint.role, "", f"the clock of {state.milliseconds} ms fired"))
+                    after = format_duration(state.milliseconds or 0)
+                    self.tell(Happening(self.endpoint.role, "", f"the clock of {after} fired"))
                 continue
             await self._step()
 

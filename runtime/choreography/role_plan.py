@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from antiphon.choreography import CompiledProtocol, GuardCommand, StateMachine, Transition, Violation
 from antiphon.choreography.annotations import guard_commands
-from antiphon.choreography.ast import Guard, TypeAliasDeclaration, TypeExpression
+from antiphon.choreography.ast import Guard, TypeExpression
 from antiphon.choreography.merge import Step
 from antiphon.choreography.payloads import PayloadShape, Strictness, class_fault, payload_fault, payload_shape
 from antiphon.facts import LocalViolation
@@ -104,10 +104,8 @@ class RolePlan:
         machine = protocol.fsm.get(role)
         if machine is None:
             raise LocalViolation(f"{protocol.name} has no role {role!r}; it has {', '.join(protocol.roles)}")
-        aliases = {
-            one.name: one.type for one in protocol.choreography.declarations if isinstance(one, TypeAliasDeclaration)
-        }
-        return cls(machine, protocol=protocol.qualified_name, messages=messages, aliases=aliases, strictness=strictness)
+        name, aliases = protocol.qualified_name, protocol.aliases
+        return cls(machine, protocol=name, messages=messages, aliases=aliases, strictness=strictness)
 
     def send(self, state: int, to: str, label: str) -> Way:
         """The way a send takes. Raises ``ProtocolViolation``."""
@@ -139,7 +137,7 @@ class RolePlan:
         if way.shape is None:
             return None if value is None else "a label that travels alone carries nothing"
         if way.kind is not None and not isinstance(value, way.kind):
-            return f"a {type(value).__name__}, not a {way.kind.__name__}"
+            return f"{type(value).__name__}, not {way.kind.__name__}"
         return payload_fault(way.shape, value, self.strictness)
 
     def _learn_send(self, state: int, step: Step) -> Way:

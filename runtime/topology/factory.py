@@ -41,7 +41,8 @@ class TransportFactory:
     """What carries messages to a role, by the location that it was given.
 
     Roles that are colocated speak in memory, unless ``socket_folder`` says that they are processes of one machine:
-    then each has a socket file there, and so has the local role that they are colocated with. Remote roles speak TCP, or WebSocket; with certificates, TLS below either.
+    then each has a socket file there, and so has the local role that they are colocated with. Remote roles speak TCP,
+    or WebSocket; with certificates, TLS below either.
     """
 
     def __init__(

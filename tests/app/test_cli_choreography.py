@@ -102,6 +102,10 @@ def test_wrong_usage_is_2(folder: Path) -> None:
         ["check", folder],
         ["check", folder / "stream.tell", "--bind", "W"],
         ["check", folder / "stream.tell", "--bind", "W=2"],
+        *(
+            ["check", folder / "family.tell", "--bind", wrong]
+            for wrong in ("W=2,", ",", "W=2,i", "W=2,i=1,W=3", "W=2,Q=1")
+        ),
         ["project", folder / "stream.tell", "--role", "Nobody"],
         ["graph", folder / "stream.tell", "--role", "Nobody"],
         ["graph", folder / "stream.tell", "--format", "png"],
@@ -186,6 +190,7 @@ def test_families_are_expanded_with_bind(folder: Path) -> None:
     assert unbound.exit_code == 1
     assert lines(unbound)[0]["projection_errors"]
     bound = run("project", "--json", "--bind", "W=2", "--bind", "i=1", folder / "family.tell")
+    assert run("project", "--json", "--bind", "W=2, i=1", folder / "family.tell").output == bound.output
     roles = lines(bound)[0]["roles"]
     assert isinstance(roles, dict)
     assert bound.exit_code == 0

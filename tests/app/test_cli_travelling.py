@@ -180,7 +180,9 @@ def test_timeline_counts(journal: Path) -> None:
     assert [(line["at_time"][:10], line["facts"]) for line in found] == [(f"2023-11-{14 + day}", 1) for day in range(5)]
     told = run("timeline", "--journal", journal, "--by", "author", "--every", "year").stdout.splitlines()
     assert told[2].split()[2:] == ["ada", "7"]
-    assert run("timeline", "--journal", journal, "--every", "fortnight").exit_code == 2
+    refused = run("timeline", "--journal", journal, "--every", "fortnight")
+    assert (refused.exit_code, "Value error" in refused.output) == (2, False)
+    assert "'fortnight' is not one of 'minute'" in refused.output
 
 
 # --- following and stopping -----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from antiphon.choreography.annotations import annotation_records
 from antiphon.choreography.compiled import (
     CompiledProtocol,
     check_text,
@@ -19,6 +20,7 @@ from antiphon.choreography.compiled import (
 from antiphon.choreography.dsl.format import format_choreography
 from antiphon.choreography.dsl.parse import parse_choreography_str
 from antiphon.choreography.errors import ChoreographyError
+from antiphon.choreography.manifest import build_manifest
 from antiphon.choreography.refusal import ProjectionError
 
 GREETING = "protocol Greeting =\n  roles Ada, Bob\n  Ada -> Bob : Hello(name : String)\n"
@@ -236,3 +238,28 @@ def test_a_problem_of_a_tree_without_its_text_is_shown_without_a_picture() -> No
     with pytest.raises(ChoreographyError) as refused:
         project(tree, "A")
     assert str(refused.value).splitlines()[1:] == ["  --> <text>:2:12", "  = hint: bind it: `W=3` or `N=3`"]
+
+
+def test_a_protocol_says_what_travels_and_what_is_asked_of_senders() -> None:
+    protocol = compile_choreography(
+        """\
+module shop exposing (Sale)
+type alias Price = u32
+protocol Sale =
+  roles Buyer, Seller
+  Buyer { guard_capability : "shop:pay", flow_cost : 20 } -> Seller : Pay(sum : Price)
+  choice Seller at
+    | Book => Seller -> Buyer : Book of shop.Volume
+    | gone => Seller -> Buyer : Pay
+"""
+    )
+    assert {label: spec.forms for label, spec in protocol.messages.items()} == {
+        "Pay": ("Pay(sum : Price)", "Pay"),
+        "Book": ("Book of shop.Volume",),
+    }
+    (field,) = protocol.messages["Pay"].shapes[0].fields
+    assert (field.name, field.scalar.name if field.scalar else None) == ("sum", "u32")
+    assert protocol.manifest == build_manifest(protocol)
+    assert protocol.annotations == annotation_records(protocol.choreography)
+    assert [record.key for record in protocol.annotations] == ["guard_capability", "flow_cost"]
+    assert set(protocol.aliases) == {"Price"}

@@ -137,8 +137,8 @@ def test_every_role_in_a_timeout_has_a_timed_part_and_the_others_see_what_follow
     tail = message("D", "A", "after")
     root = Timeout("A", 30_000, message("B", "A", "PickUp", tail), message("A", "B", "HangUp", tail))
     shown = views(root)
-    assert shown["B"] == "timeout 30000ms A(!A{PickUp: end}; on timeout: ?A{HangUp: end})"
-    assert shown["A"].startswith("timeout 30000ms A(")
+    assert shown["B"] == "timeout 30s A(!A{PickUp: end}; on timeout: ?A{HangUp: end})"
+    assert shown["A"].startswith("timeout 30s A(")
     assert shown["D"] == "!A{after: end}"
 
 
@@ -490,7 +490,7 @@ def test_a_role_outside_a_timeout_in_a_loop_waits_for_what_follows(lines: list[s
 def test_a_role_that_only_acts_in_a_timeout_is_in_it() -> None:
     lines = ["let r = transfer S from C to B", "timeout 5s A at", "  A -> B : M", "  handoff op to B with r",
              "on timeout =>", "  A -> B : Late", "  handoff other to B with r", "A -> C : Z"]  # fmt: skip
-    assert seen_by("C", *lines) == "let; timeout 5000ms A(handoff; ?A{Z: end}; on timeout: handoff; ?A{Z: end})"
+    assert seen_by("C", *lines) == "let; timeout 5s A(handoff; ?A{Z: end}; on timeout: handoff; ?A{Z: end})"
 
 
 LOCAL_ACTIONS = {
@@ -520,7 +520,7 @@ def test_a_branch_of_par_may_begin_with_a_timeout_that_goes_round() -> None:
     lines = ["par", "  | D -> B : a", "  |", "      rec X", "        A -> B : b", "        timeout 5s D at",
              "          A -> D : c", "          continue X", "        on timeout =>", "          D -> A : d",
              "          D -> B : e", "          D -> C : f"]  # fmt: skip
-    assert seen_by("C", *lines, roles="A, B, C, D") == "rec X.(timeout 5000ms D(X; on timeout: ?D{f: end}))"
+    assert seen_by("C", *lines, roles="A, B, C, D") == "rec X.(timeout 5s D(X; on timeout: ?D{f: end}))"
 
 
 def test_branches_of_par_clash_in_every_part_of_a_timeout() -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from antiphon.choreography import StateMachine, Violation
 from antiphon.choreography.fsm import show_step
 from antiphon.choreography.merge import Step
+from antiphon.facts import LocalViolation
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX
 
 from ...transports.memory import memory_pair
@@ -148,7 +149,7 @@ class _Peer:
 
 @dataclass(slots=True)
 class TelltaleEndpoint:
-    """A role's sessions by peer. With a ``machine`` every operation must be the machine's next step.
+    """A role's sessions by peer. With a ``machine``, which must be the role's, every operation must be its next step.
 
     Where the machine has timed parts, what comes next is agreed among the roles (``timed_words.py``), which a session
     does not follow: then every operation must be one that the machine has at all, and the endpoint watches the order.
@@ -162,9 +163,20 @@ class TelltaleEndpoint:
     _steps: frozenset[Step] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._check_role()
         states = self.machine.states if self.machine is not None else ()
         self._is_ordered = all(state.kind != "timeout" for state in states)
         self._steps = frozenset(step for state in states for one in state.transitions if (step := one.step) is not None)
+
+    def _check_role(self) -> None:
+        """Told here, since a machine in the wrong place would be none, and every operation would pass."""
+        if not isinstance(self.role, str) or not self.role:
+            seen = f"{self.role!r:.40}"
+            raise LocalViolation(f"a role is a name, and {seen} is none; write TelltaleEndpoint(role, machine)")
+        whose = self.role if self.machine is None else getattr(self.machine, "role", None)
+        if whose != self.role:
+            seen = f"that of {whose}" if whose is not None else f"{self.machine!r:.40}, which is none"
+            raise LocalViolation(f"{self.role} needs its own machine, and got {seen}; take protocol.fsm[{self.role!r}]")
 
     def register(self, peer: str, session: Session) -> None:
         """Talk to *peer* over *session*; a second registration takes the place of the first."""

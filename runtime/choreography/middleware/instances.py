@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from antiphon.choreography import CompiledProtocol
 
-from ..errors import FamilyError
+from ..errors import EmptyRoleFamily, FamilyError, InvalidRoleRange, RoleFamilyNotFound
 from ..handler import ChoreoHandler
 from .around import Around, E
 
@@ -17,7 +17,8 @@ from .around import Around, E
 def map_instances(protocol: CompiledProtocol, family: str, peers: Mapping[int, str]) -> dict[str, str]:
     """Which peer is which instance of a family, for ``WithInstances``; families are joined with ``|``.
 
-    Raises ``FamilyError`` when there is no such family, an instance has no peer, a peer is two, or an index is none.
+    Raises ``RoleFamilyNotFound``, ``EmptyRoleFamily`` when nobody plays it, ``InvalidRoleRange`` when an instance has
+    no peer or an index is none, and ``FamilyError`` when a peer is two.
 
     >>> from antiphon.choreography import compile_choreography
     >>> poll = compile_choreography("protocol Poll =\\n  roles Chair, Voter[2]\\n  Chair -> Voter[*] : Ask\\n")
@@ -27,12 +28,14 @@ def map_instances(protocol: CompiledProtocol, family: str, peers: Mapping[int, s
     instances = [role for role in protocol.roles if role.startswith(f"{family}[")]
     if not instances:
         known = sorted({role.partition("[")[0] for role in protocol.roles if role.endswith("]")})
-        raise FamilyError(f"{protocol.name} has no family {family!r}; it has {', '.join(known) or 'none'}")
+        raise RoleFamilyNotFound(f"{protocol.name} has no family {family!r}; it has {', '.join(known) or 'none'}")
+    if not peers:
+        raise EmptyRoleFamily(f"nobody plays {family}; it has the instances 0 to {len(instances) - 1}")
     missing = [index for index in range(len(instances)) if index not in peers]
     surplus = sorted(set(peers) - set(range(len(instances))))
     if missing or surplus:
         wrong = f"{missing} have no peer" if missing else f"{surplus} are none"
-        raise FamilyError(f"{family} has the instances 0 to {len(instances) - 1}; of the indices {wrong}")
+        raise InvalidRoleRange(f"{family} has the instances 0 to {len(instances) - 1}; of the indices {wrong}")
     if len(set(peers.values())) < len(peers):
         raise FamilyError(
             f"one peer is two instances of {family}: {', '.join(peers[index] for index in sorted(peers))}"

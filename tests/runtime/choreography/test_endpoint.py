@@ -24,6 +24,7 @@ from antiphon.runtime.choreography import (
     InMemoryHandler,
     InsufficientResponses,
     InvalidChoice,
+    InvalidRoleRange,
     Labelled,
     LocalRecord,
     MalformedMessage,
@@ -31,6 +32,7 @@ from antiphon.runtime.choreography import (
     PayloadRefused,
     ProtocolViolation,
     Receipt,
+    RoleFamilyNotFound,
     TransportFailed,
     UnexpectedMessage,
 )
@@ -151,7 +153,7 @@ async def test_a_wrong_step_leaves_wire_and_state_and_says_what_is_allowed(wrong
     [
         (Ask(300), "nights is 300, not 0 to 255"),
         (Ask("two"), "nights is 'two', not a u8"),  # type: ignore[arg-type]
-        (Labelled("Ask", {"nights": 2}), "a dict, not a Ask"),
+        (Labelled("Ask", {"nights": 2}), "dict, not Ask"),
     ],
 )
 @pytest.mark.asyncio
@@ -793,11 +795,14 @@ async def test_too_few_responses_are_told_and_kept_for_another_try() -> None:
     assert (told.value.expected, told.value.received, virtual_time.now_s()) == (3, 2, 5.0)
     await voters[2].recv("Chair")
     await voters[2].send("Chair", {"yes": False}, label="Vote")
+    with pytest.raises(InvalidRoleRange, match="Voter has 4 instances"):
+        await chair.gather("Voter", min_responses=5)
     answers = await chair.gather("Voter", min_responses=3)
     assert [answers[f"Voter[{number}]"] for number in range(3)] == [{"yes": True}, {"yes": True}, {"yes": False}]
-    for family, needed in (("Nobody", 1), ("Voter", 5)):
-        with pytest.raises(FamilyError):
+    for family, needed, kind in (("Nobody", 1, RoleFamilyNotFound), ("Voter", 3, FamilyError)):
+        with pytest.raises(FamilyError) as refused:
             await chair.gather(family, min_responses=needed)
+        assert type(refused.value) is kind
 
 
 @pytest.mark.asyncio

@@ -10,15 +10,18 @@ from antiphon.choreography import compile_choreography
 from antiphon.facts import LocalViolation
 from antiphon.runtime.choreography import (
     ChoreoHandler,
+    EmptyRoleFamily,
     Endpoint,
     FamilyError,
     FaultInjection,
     InMemoryHandler,
+    InvalidRoleRange,
     Labelled,
     Metrics,
     ProtocolViolation,
     RecordingHandler,
     Retry,
+    RoleFamilyNotFound,
     TimedOut,
     Trace,
     TransportFailed,
@@ -260,14 +263,18 @@ async def test_instances_of_a_family_are_played_by_the_peers_that_are_named() ->
 
 
 @pytest.mark.parametrize(
-    ("family", "peers", "says"),
+    ("family", "peers", "kind", "says"),
     [
-        ("Crowd", {0: "ada"}, "no family 'Crowd'; it has Voter"),
-        ("Voter", {0: "ada"}, r"\[1\] have no peer"),
-        ("Voter", {0: "ada", 1: "bo", 2: "cyd"}, r"\[2\] are none"),
-        ("Voter", {0: "ada", 1: "ada"}, "one peer is two instances"),
+        ("Crowd", {0: "ada"}, RoleFamilyNotFound, "no family 'Crowd'; it has Voter"),
+        ("Voter", {}, EmptyRoleFamily, "nobody plays Voter; it has the instances 0 to 1"),
+        ("Voter", {0: "ada"}, InvalidRoleRange, r"\[1\] have no peer"),
+        ("Voter", {0: "ada", 1: "bo", 2: "cyd"}, InvalidRoleRange, r"\[2\] are none"),
+        ("Voter", {0: "ada", 1: "ada"}, FamilyError, "one peer is two instances"),
     ],
 )
-def test_a_family_is_mapped_whole_or_not_at_all(family: str, peers: dict[int, str], says: str) -> None:
-    with pytest.raises(FamilyError, match=says):
+def test_a_family_is_mapped_whole_or_not_at_all(
+    family: str, peers: dict[int, str], kind: type[FamilyError], says: str
+) -> None:
+    with pytest.raises(FamilyError, match=says) as refused:
         map_instances(POLL, family, peers)
+    assert type(refused.value) is kind

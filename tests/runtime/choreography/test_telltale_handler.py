@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.choreography import compile_choreography
+from antiphon.facts import LocalViolation
 from antiphon.runtime.choreography import (
     InMemoryHandler,
     Labelled,
@@ -168,6 +170,20 @@ ASK = compile_choreography(
     "protocol P =\n  roles Ada, Bob\n  Ada -> Bob : Note\n  choice Bob at\n    | yes =>\n      Bob -> Ada : Price\n"
     "    | No =>\n      Bob -> Ada : No\n"
 )
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ((ASK.fsm["Ada"],), "a role is a name, and StateMachine"),
+        (("",), "a role is a name"),
+        (("Bob", ASK.fsm["Ada"]), r"Bob needs its own machine, and got that of Ada; take protocol.fsm\['Bob'\]"),
+        (("Bob", "Ada"), "got 'Ada', which is none"),
+    ],
+)
+def test_a_machine_in_the_place_of_the_role_or_of_another_role_is_refused(asked: tuple[Any, ...], says: str) -> None:
+    with pytest.raises(LocalViolation, match=says):
+        TelltaleEndpoint(*asked)
 
 
 @pytest.mark.asyncio
