@@ -5,10 +5,10 @@ Admits nothing and grants nothing: `check_links` says whether bundles fit, the r
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from .annotations import BundleLink
 from .ast import Choreography, Let, ProofBundle, Transfer
-from .compiled import CompiledProtocol
 from .core import Comm, GlobalType, Local, nodes_below
 from .identity import content_id
 from .node import JsonValue
@@ -77,7 +77,26 @@ class CompositionManifest:
         }
 
 
-def build_manifest(protocol: CompiledProtocol) -> CompositionManifest:
+class Compiled(Protocol):
+    """What a manifest is made of; a ``CompiledProtocol`` is it."""
+
+    @property
+    def choreography(self) -> Choreography:
+        """The tree."""
+        ...
+
+    @property
+    def global_type(self) -> GlobalType:
+        """What was projected."""
+        ...
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Every role, families bound."""
+        ...
+
+
+def build_manifest(protocol: Compiled) -> CompositionManifest:
     """The manifest of a compiled protocol; O(nodes)."""
     tree = protocol.choreography
     return CompositionManifest(
