@@ -170,8 +170,9 @@ class TelltaleEndpoint:
 
     def _check_role(self) -> None:
         """Told here, since a machine in the wrong place would be none, and every operation would pass."""
-        if not isinstance(self.role, str) or not self.role:
-            seen = f"{self.role!r:.40}"
+        role: object = self.role
+        if not role or not isinstance(role, str):
+            seen = f"{role!r:.40}"
             raise LocalViolation(f"a role is a name, and {seen} is none; write TelltaleEndpoint(role, machine)")
         whose = self.role if self.machine is None else getattr(self.machine, "role", None)
         if whose != self.role:
