@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from antiphon.facts import AntiphonError, AuthorityId, Clock, Fact, FactId, LocalViolation, Namespace
+from antiphon.journal import SharedText
 from antiphon.reactive import ReactiveError, ReactiveScheduler, SignalHub
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.entropy import system_random
@@ -259,6 +260,12 @@ class JournalBridge:
         """A visible message, read back from the log when it is old."""
         view = self._journal.engine.views.awake_view(CHAT_VIEW_ID)
         return view.find_message(context_id, channel_id, message_id) if isinstance(view, ChatSignalView) else None
+
+    def topic_of(self, context_id: str, channel_id: str, /) -> SharedText:
+        """The topic of a channel as a text to change."""
+        view = self._journal.engine.views.awake_view(CHAT_VIEW_ID)
+        known = view.topic_of(context_id, channel_id) if isinstance(view, ChatSignalView) else None
+        return known or SharedText("", "")
 
     def messages_before(self, context_id: str, channel_id: str, message_id: str, count: int, /) -> tuple[Message, ...]:
         """The messages before that one, oldest first, read back from the log."""

@@ -280,6 +280,7 @@ class AppCore:
                 homes=hub.read(HOMES_SIGNAL),
                 new_id=behind.new_id,
                 find_message=behind.find_message,
+                topic_of=behind.topic_of,
             ),
         )
 

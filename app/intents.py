@@ -124,6 +124,13 @@ class SetTopic(InChannel):
     topic: NameOrNone
 
 
+class EditTopic(InChannel):
+    """Change the topic into this one; what others change of it at the same time, in other places, stays."""
+
+    operation: ClassVar[str] = "chat:update-topic"
+    topic: NameOrNone
+
+
 class JoinChannel(InChannel):
     """Be in a channel (again)."""
 
@@ -440,7 +447,7 @@ class RevokeModerator(Moderate):
 
 _ALL: tuple[type[Intent], ...] = (
     *(CreateChannel, OpenDirectMessage, OpenNotes, CloseChannel, RenameChannel, SetTopic, JoinChannel, LeaveChannel),
-    *(MergeChannel, AddMember, SendMessage, EditMessage, DeleteMessage, ReactToMessage, MarkRead),
+    *(EditTopic, MergeChannel, AddMember, SendMessage, EditMessage, DeleteMessage, ReactToMessage, MarkRead),
     *(AddContact, RenameContact, RemoveContact, SetReadReceipts, BindGuardian, GrantRecovery),
     *(OfferFriendship, AcceptFriendship, EndFriendship),
     *(SendInvitation, EnrolDevice, AcceptInvitation, DeclineInvitation, CancelInvitation),

@@ -27,7 +27,7 @@ from antiphon.facts import (
     with_record,
 )
 from antiphon.facts.fact import get_record
-from antiphon.journal import Draft, KeySigner, OwnChain, open_chain, seal_run
+from antiphon.journal import Draft, KeySigner, OwnChain, SharedText, open_chain, seal_run
 from antiphon.reactive import SYNC_STATUS_SIGNAL, ReactiveScheduler, SignalHub, SyncStatus
 from antiphon.views import APP_VIEWS, ChatSignalView, Message
 
@@ -152,6 +152,10 @@ class OfflineBridge:
     def find_message(self, context_id: str, channel_id: str, message_id: str, /) -> Message | None:
         """A visible message, however old."""
         return None if self._chat is None else self._chat.find_message(context_id, channel_id, message_id)
+
+    def topic_of(self, context_id: str, channel_id: str, /) -> SharedText:
+        """The topic of a channel as a text to change."""
+        return SharedText("", "") if self._chat is None else self._chat.topic_of(context_id, channel_id)
 
     def messages_before(self, context_id: str, channel_id: str, message_id: str, count: int, /) -> tuple[Message, ...]:
         """The messages before that one, oldest first."""

@@ -29,6 +29,7 @@ from antiphon.facts.chat import (
     MessageRead,
     MessageSeen,
     MessageSent,
+    TopicEdited,
     note_to_self,
 )
 from antiphon.facts.contacts import (
@@ -72,6 +73,7 @@ from antiphon.facts.moderation import (
     home_owner,
 )
 from antiphon.facts.protocol import RecoveryGranted
+from antiphon.journal import SharedText
 from antiphon.views.chat_state import Channel, ChatState, Message
 from antiphon.views.contacts_state import Contact, ContactsState
 from antiphon.views.homes_state import Home, HomesState
@@ -82,13 +84,16 @@ from . import intents as ask
 from .intent_errors import IntentError, Mover, RefusalKind
 
 _AUTHORITY = re.compile(r"[0-9a-f]{32}")
+# After so many the topic is stated anew, as a whole.
+_TOPIC_CHANGES_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
     """All that a plan may look at: who asks (``me``, ``label``), when (ms), where facts go, and what is shown.
 
-    ``find_message`` finds a visible message by context, channel and id, however old it is.
+    ``find_message`` finds a visible message by context, channel and id, however old it is; ``topic_of`` gives the topic
+    of a channel, by context and id, as a text to change.
     """
 
     me: str
@@ -101,6 +106,7 @@ class Situation:
     homes: HomesState
     new_id: Callable[[], str]
     find_message: Callable[[str, str, str], Message | None]
+    topic_of: Callable[[str, str], SharedText]
 
 
 class Plan(NamedTuple):
@@ -207,6 +213,24 @@ def _rename_channel(intent: ask.RenameChannel, now: Situation) -> Plan:
 
 def _set_topic(intent: ask.SetTopic, now: Situation) -> Plan:
     return _update_channel(intent, now, topic=intent.topic)
+
+
+def _edit_topic(intent: ask.EditTopic, now: Situation) -> Plan:
+    channel = _find_channel(intent, now)
+    shared = now.topic_of(channel.context_id, channel.id)
+    if shared.text == intent.topic:
+        return Plan((), channel.id)
+    # A text of many changes is slow to read, and one with none has nobody to keep the words of.
+    if not shared.start or len(shared.updates) >= _TOPIC_CHANGES_MAX:
+        return _update_channel(intent, now, topic=intent.topic)
+    edited = TopicEdited(
+        **_about(channel),
+        editor_id=now.me,
+        basis=shared.name,
+        update=shared.changed_to(intent.topic, actor=now.new_id()),
+        edited_at=now.now_ms,
+    )
+    return Plan((edited,), channel.id)
 
 
 def _update_channel(intent: ask.InChannel, now: Situation, **fields: Any) -> Plan:
@@ -765,6 +789,7 @@ _PLANS: dict[type[ask.Intent], Callable[[Any, Situation], Plan]] = {
     ask.CloseChannel: _close_channel,
     ask.RenameChannel: _rename_channel,
     ask.SetTopic: _set_topic,
+    ask.EditTopic: _edit_topic,
     ask.JoinChannel: _join,
     ask.LeaveChannel: _leave,
     ask.AddMember: _add_member,

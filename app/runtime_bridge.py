@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from antiphon.facts import AuthorityId, Fact, Namespace
+from antiphon.journal import SharedText
 from antiphon.reactive import ReactiveScheduler, SignalHub
 from antiphon.views.chat_state import Message
 
@@ -142,6 +143,10 @@ class RuntimeBridge(Protocol):
 
     def find_message(self, context_id: str, channel_id: str, message_id: str, /) -> Message | None:
         """A visible message however old it is; None for one that nobody would see."""
+        ...
+
+    def topic_of(self, context_id: str, channel_id: str, /) -> SharedText:
+        """The topic of a channel as a text to change."""
         ...
 
     def messages_before(self, context_id: str, channel_id: str, message_id: str, count: int, /) -> tuple[Message, ...]:

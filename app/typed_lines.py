@@ -277,7 +277,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "NAME", "rename this channel", lambda text, place: ask.RenameChannel(**_open_channel(place), name=text)
         ),
         "topic": Command(
-            "[TEXT]", "set this channel's topic", lambda text, place: ask.SetTopic(**_open_channel(place), topic=text)
+            "[TEXT]",
+            "change this channel's topic",
+            lambda text, place: ask.EditTopic(**_open_channel(place), topic=text),
         ),
         "reply": Command("TEXT", "answer what was said last", _reply),
         "edit": Command("TEXT", "replace what you said last", _edit),

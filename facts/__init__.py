@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         MessageSeen,
         MessageSent,
         MessageSentSealed,
+        TopicEdited,
         note_to_self,
     )
     from .contacts import (
@@ -297,6 +298,7 @@ __all__ = [
     "TimeComparison",
     "TimeProof",
     "TimeStamp",
+    "TopicEdited",
     "compare",
     "sort_compare",
 ]
@@ -312,7 +314,7 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
             "chat": (
                 "ChannelClosed ChannelCreated ChannelRebound ChannelUpdated MembershipChanged MembershipImported "
                 "MessageDeleted MessageDeliveryUpdated MessageEdited MessageEditedSealed MessageImported "
-                "MessageReacted MessageRead MessageSeen MessageSent MessageSentSealed note_to_self"
+                "MessageReacted MessageRead MessageSeen MessageSent MessageSentSealed TopicEdited note_to_self"
             ),
             "contacts": (
                 "ContactAdded ContactRemoved ContactRenamed FriendshipAccepted FriendshipProposed "

@@ -93,6 +93,12 @@ BINDING_RULES: Mapping[str, BindingRule] = MappingProxyType(
         "chat.channel_updated": _rule(
             "channel-updated", "channel_id", "chat:update-topic", "The newest value of each field counts."
         ),
+        "chat.topic_edited": _rule(
+            "topic-edited",
+            "channel_id",
+            "chat:update-topic",
+            "Changes the shared text that the topic in `basis` began, while that is the newest topic that was stated.",
+        ),
         "chat.channel_rebound": _rule(
             "channel-rebound",
             "channel_id",

@@ -70,6 +70,22 @@ class ChannelUpdated(Fact, kind="chat.channel_updated", version=1, context="cont
     actor_id: str
 
 
+class TopicEdited(Fact, kind="chat.topic_edited", version=1, context="context_id", time="edited_at"):
+    """A part of the topic is changed, beside what others change of it at the same time.
+
+    ``basis`` is the id (hex) of the fact that stated the topic, empty where none did; ``update`` a Yjs update of the
+    shared text that begins with it. A newer topic that is stated as a whole ends that text. ``editor_id`` must be the
+    signer's authority (``journal.authority``), or views ignore the fact.
+    """
+
+    context_id: ContextId
+    channel_id: str
+    editor_id: str
+    basis: str
+    update: bytes
+    edited_at: int
+
+
 class ChannelRebound(Fact, kind="chat.channel_rebound", version=1, context="context_id", time="rebound_at"):
     """The channel was provisional: what was said in it belongs to the channel ``canonical_id`` of the same context.
 
@@ -280,6 +296,7 @@ CHAT_FACTS: tuple[type[Fact], ...] = (
     ChannelClosed,
     ChannelUpdated,
     ChannelRebound,
+    TopicEdited,
     MessageSent,
     MessageSentSealed,
     MessageRead,

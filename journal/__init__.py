@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         ScopeLevel,
     )
     from .crdt.operations import OpCounter, OpSet, OpState, SetOperation
+    from .crdt.shared_text import SharedText, is_text_update
     from .crdt.ydoc import YDocDeltaState, YDocUpdate
     from .crdt_errors import (
         ActorReused,
@@ -235,6 +236,8 @@ _HOMES = {
     "SessionMismatch": "crdt_errors",
     "SetMeet": "lattices.constraints",
     "SetOperation": "crdt.operations",
+    "SharedText": "crdt.shared_text",
+    "is_text_update": "crdt.shared_text",
     "StateCodec": "crdt.codec",
     "StateMsg": "crdt.cv",
     "SyncData": "crdt.messages",
@@ -389,6 +392,7 @@ __all__ = [
     "SessionMismatch",
     "SetMeet",
     "SetOperation",
+    "SharedText",
     "Signer",
     "StateCodec",
     "StateMsg",
@@ -409,6 +413,7 @@ __all__ = [
     "encode_state",
     "is_journal",
     "is_seal_valid",
+    "is_text_update",
     "join_all",
     "make_chain_info",
     "meet_all",

@@ -82,10 +82,12 @@ from antiphon.facts import (
     RecoveryGranted,
     SnapshotBase,
     SnapshotTaken,
+    TopicEdited,
     channel_transition_id,
     home_context,
     with_record,
 )
+from antiphon.journal import SharedText
 
 CONTEXT = Namespace("home")
 
@@ -225,6 +227,19 @@ def _imports() -> Iterator[st.SearchStrategy[Fact]]:
     yield st.builds(MessageImported, **_in_place, **_imported, **said, reply_to=_replies, raw=raw)
     who: _Fields = {"participant_id": _people, "participant_name": _names, "event": _events, "changed_at": _times}
     yield st.builds(MembershipImported, **_places, **_imported, **who)
+
+
+def topic_facts() -> st.SearchStrategy[Fact]:
+    """A change of a topic that nobody stated, or of one that nobody knows; some are no change at all; not committed."""
+    updates = [SharedText("", "").changed_to(text, actor=text) for text in ("tea", "at five", "\N{HOT BEVERAGE}")]
+    return st.builds(
+        TopicEdited,
+        **_places,
+        editor_id=_authorities,
+        basis=st.sampled_from(["", "", "00" * 32]),
+        update=st.sampled_from([*updates, b"", b"no update"]),
+        edited_at=_times,
+    )
 
 
 def rebound_facts() -> st.SearchStrategy[Fact]:
@@ -475,6 +490,7 @@ def standard_facts() -> st.SearchStrategy[Fact]:
     return st.one_of(
         chat_facts(),
         rebound_facts(),
+        topic_facts(),
         contact_facts(),
         invitation_facts(),
         ceremony_fact_parts(),

@@ -40,6 +40,7 @@ from antiphon.facts.chat import (
     MessageSeen,
     MessageSent,
     MessageSentSealed,
+    TopicEdited,
 )
 from antiphon.facts.fact import get_record
 from antiphon.facts.moderation import home_owner
@@ -49,7 +50,7 @@ from antiphon.facts.protocol import (
     OperationFinalized,
     OperationReverted,
 )
-from antiphon.journal import Agreement
+from antiphon.journal import Agreement, SharedText
 from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
 
 from .chat_state import Channel, ChannelKey, ChatState, Message
@@ -64,6 +65,7 @@ from .opening import Opener
 from .packed_messages import Marks, PackedMessages, _Table, _Voice
 from .registers import ActorOf, FoldStatistics, Register, is_after, latest, newer
 from .signals import CHAT_SIGNAL, UNREAD_COUNT_SIGNAL
+from .topic import Topic
 
 CHAT_VIEW_ID = "signals:chat"
 _SEEN_KIND = MessageSeen.fact_type.kind
@@ -191,6 +193,11 @@ class ChatSignalView(KeptView):
         logs = self._logs_of(context_id, channel_id)
         found = (log.find(message_id, [other for other in logs if other is not log]) for log in logs)
         return next((message for message in found if message is not None), None)
+
+    def topic_of(self, context_id: str, channel_id: str) -> SharedText:
+        """The topic of a channel as a text to change; an empty one where nothing is known."""
+        fold = self._folds.get((context_id, channel_id))
+        return (Topic() if fold is None else fold.topic).shared
 
     def messages_before(self, context_id: str, channel_id: str, message_id: str, count: int) -> tuple[Message, ...]:
         """The *count* messages before that one, oldest first, however old, as they are now; O(count).
@@ -346,7 +353,7 @@ class _ChannelFold:
         self.last_named: Stamp | None = None
         self.last_closed: Stamp | None = None
         self.name: Register[str] | None = None
-        self.topic: Register[str] | None = None
+        self.topic = Topic()
         self.member_count: Register[int] | None = None
         self.last_updated_at: int | None = None
         self.rebound: Register[str] | None = None
@@ -359,7 +366,7 @@ class _ChannelFold:
         self.last_created = latest(self.last_created, stamp)
         self.name = newer(self.name, stamp, fact.name)
         if fact.topic is not None:
-            self.topic = newer(self.topic, stamp, fact.topic)
+            self.topic.state(stamp, fact.topic)
         self._note_activity(stamp[0])
 
     def take_updated(self, fact: ChannelUpdated, record: FactRecord) -> None:
@@ -368,12 +375,16 @@ class _ChannelFold:
             self.name = newer(self.name, stamp, fact.name)
             self.last_named = latest(self.last_named, stamp)
         if fact.topic is not None:
-            self.topic = newer(self.topic, stamp, fact.topic)
+            self.topic.state(stamp, fact.topic)
         if fact.member_count is not None:
             self.member_count = newer(self.member_count, stamp, fact.member_count)
         if fact.member_ids is not None:
             self.members.list_all(stamp, frozenset(fact.member_ids))
         self._note_activity(stamp[0])
+
+    def take_topic_edited(self, fact: TopicEdited, record: FactRecord) -> None:
+        if self.topic.change(record.stamp, basis=fact.basis, update=fact.update):
+            self._note_activity(record.at)
 
     def take_closed(self, fact: ChannelClosed, record: FactRecord) -> None:
         self.last_closed = latest(self.last_closed, record.stamp)
@@ -493,7 +504,7 @@ class _ChannelFold:
             id=self.key.channel_id,
             context_id=self.key.context_id,
             name=self.name[1],
-            topic=(self.topic[1] or None) if self.topic else None,
+            topic=self.topic.shown or None,
             channel_type="direct_message" if is_dm else "home",
             is_dm=is_dm,
             creator_id=creator,
@@ -617,6 +628,7 @@ _RULES: dict[str, tuple[ActorOf | None, _Apply]] = {
         (ChannelUpdated, "actor_id", _ChannelFold.take_updated),
         (ChannelClosed, "actor_id", _ChannelFold.take_closed),
         (ChannelRebound, "actor_id", _ChannelFold.take_rebound),
+        (TopicEdited, "editor_id", _ChannelFold.take_topic_edited),
         (MessageSent, "sender_id", _ChannelFold.take_sent),
         (MessageSentSealed, "sender_id", _ChannelFold.take_sealed),
         (MessageImported, "", _ChannelFold.take_imported),
@@ -643,7 +655,7 @@ _SHAPE = KeptShape(
     version=3,
     models=(*CHAT_FACTS, ChannelEpochCommitted, ConvergenceCertified, OperationFinalized, OperationReverted),
     classes=(
-        *(_ChannelFold, _Members, _Edits, ChannelKey, ChannelGate, Finality, MessageLog),
+        *(_ChannelFold, _Members, _Edits, Topic, ChannelKey, ChannelGate, Finality, MessageLog),
         *(PackedMessages, Marks, _Table, _Voice),
         *(HomesState, Home, Conduct, Standing, Sanction, Kick, Pin),
     ),

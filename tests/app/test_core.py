@@ -37,6 +37,7 @@ from antiphon.app.intents import (
     DeclineInvitation,
     DeleteMessage,
     EditMessage,
+    EditTopic,
     EndFriendship,
     EnrolDevice,
     GrantModerator,
@@ -474,6 +475,35 @@ async def test_an_operation_of_category_b_is_shown_and_may_be_undone() -> None:
         await core.submit(PinMessage(home=home, channel_id="c", message_id="m"))
         await core.submit(UnpinMessage(home=home, channel_id="c", message_id="m"))
         assert core.read(HOMES_SIGNAL).homes[home].pins == ()
+
+
+@pytest.mark.asyncio
+async def test_two_people_change_different_parts_of_a_topic_at_once(tmp_path: Path) -> None:
+    async with (
+        Journal.open(tmp_path / "a", author="ada") as ada,
+        Journal.open(tmp_path / "b", author="ben") as ben,
+        core_of(ada) as one,
+        core_of(ben) as other,
+    ):
+
+        async def meet() -> set[str | None]:
+            await ada.sync_with(ben)
+            await asyncio.gather(ada.flush(), ben.flush())
+            found = [core.read(CHAT_SIGNAL).channel("hall") for core in (one, other)]
+            return {channel.topic for channel in found if channel}
+
+        await one.submit(CreateChannel(channel_id="hall", name="Hall"))
+        await one.submit(EditTopic(channel_id="hall", topic="tea at five"))
+        assert await meet() == {"tea at five"}
+        await one.submit(EditTopic(channel_id="hall", topic="green tea at five"))
+        await other.submit(EditTopic(channel_id="hall", topic="tea at five o'clock"))
+        assert await meet() == {"green tea at five o'clock"}
+        assert (await one.submit(EditTopic(channel_id="hall", topic="green tea at five o'clock"))).fact_ids == ()
+        await other.submit(SetTopic(channel_id="hall", topic="closed"))
+        assert await meet() == {"closed"}
+        for number in range(70):
+            await one.submit(EditTopic(channel_id="hall", topic=f"closed until {number}"))
+        assert await meet() == {"closed until 69"}
 
 
 @pytest.mark.asyncio

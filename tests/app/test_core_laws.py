@@ -194,7 +194,7 @@ IN_HOME = {"home": HOME, "target_id": WHO}
         ("/create Attic", ask.CreateChannel(home=HOME, name="Attic")),
         (f"/room {HOME} Cellar", ask.CreateChannel(home=HOME, name="Cellar")),
         ("/home old friends", ask.DeclareHome(name="old-friends", title="old friends")),
-        ("/topic", ask.SetTopic(channel_id="porch", context_id=HOME, topic="")),
+        ("/topic", ask.EditTopic(channel_id="porch", context_id=HOME, topic="")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -26,6 +26,7 @@ SCHEMAS = {
     "chat.message_seen": "f3445e39463fc76c181fc8c3cb34d0e6",
     "chat.message_sent": "68962dcfc65e28d7f7b2148e641fe170",
     "chat.message_sent_sealed": "55ebac8aa95318e0958513c44c50b22e",
+    "chat.topic_edited": "5d7a0139ff5ea2eb829ffeaa3b3afbde",
 }
 
 

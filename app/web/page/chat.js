@@ -35,6 +35,7 @@ export class Chat {
     $("composer-cancel").addEventListener("click", () => this.writeAbout(null));
     $("composer-text").addEventListener("keydown", (event) => this.onKey(event));
     $("earlier").addEventListener("click", () => this.goBack());
+    $("topic-change").addEventListener("click", () => this.changeTopic());
     $("new-channel").addEventListener("submit", (event) => { event.preventDefault(); this.create(); });
     document.addEventListener("visibilitychange", () => this.markRead());
   }
@@ -63,6 +64,7 @@ export class Chat {
     const channel = this.channel;
     $("channel-name").textContent = channel ? channel.name : "No channel yet";
     $("channel-topic").textContent = channel?.topic ?? "";
+    $("topic-change").hidden = !channel;
     this.allowWriting();
     this.drawMessages();
     this.markRead();
@@ -356,6 +358,12 @@ export class Chat {
     if (!confirm("Take this message back for everybody?")) return;
     await this.tell.of(intend("delete_message", { ...this.place, message_id: message.id }));
     await this.lookAgain(message);
+  }
+
+  // What others change of it meanwhile, in other places, stays.
+  async changeTopic() {
+    const topic = prompt(`What ${this.channel.name} is about`, this.channel.topic ?? "");
+    if (topic !== null) await this.tell.of(intend("edit_topic", { ...this.place, topic }));
   }
 
   async create() {
