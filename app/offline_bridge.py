@@ -219,7 +219,7 @@ class OfflineBridge:
             fact_type = self._registry.register(type(fact))
             draft = Draft(fact_type.kind, fact_type.version, fact_type.encode(fact), fact_type.time_of(fact), ())
             context = fact_type.context_of(fact) if fact_type.names_context else None
-            drafts.setdefault(Namespace(context or self._namespace), []).append((place, draft))
+            drafts.setdefault(Namespace(str(context or self._namespace)), []).append((place, draft))
         placed: dict[int, Fact] = {}
         for namespace, group in drafts.items():
             for (place, _), record in zip(

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .encoding import FactRecord
-from .fact import Fact
+from .fact import DerivedContext, Fact
 from .registry import Decoded, FactRegistry
 
 GENERIC = "generic"
@@ -37,9 +37,10 @@ class BindingRule(NamedTuple):
 
 
 def binding_of(fact: Fact, *, context_id: str | None = None) -> Binding:
-    """What *fact* binds, in the context it names (else *context_id*, else none); pure, O(1)."""
+    """What *fact* binds, in the context it names (else *context_id*, else a derived one or none); pure, O(1)."""
     kind = fact.fact_type.kind
-    context = fact.fact_type.context_of(fact) or context_id or ""
+    named = fact.fact_type.context_of(fact)
+    context = context_id if isinstance(named, DerivedContext) and context_id else named or context_id or ""
     rule = BINDING_RULES.get(kind)
     if rule is None:
         return Binding(GENERIC, context, kind, ())

@@ -49,6 +49,13 @@ ContextFunction = Callable[[Any], str]
 """From a fact to the namespace it belongs to; pure, since every replica asks it."""
 
 
+class DerivedContext(str):
+    """A context that a fact does not name itself, from a ``ContextFunction``: for a new fact, where it goes; one that
+    is there already is at home in whatever chain it stands."""
+
+    __slots__ = ()
+
+
 class FactMeta(NamedTuple):
     """Where a committed fact stands.
 

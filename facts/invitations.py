@@ -1,8 +1,9 @@
 """The invitation facts: an offer, the three ways it is answered, and the ceremony that makes an answer binding.
 
 An expired invitation needs no fact: whoever looks at the clock knows. Who may answer, and which of two answers counts,
-is decided by the invitations view. Old writers named no context in what came after the offer: such a fact is read, and
-stands in a context of its own, derived from its ids. All times are signed milliseconds since 1970.
+is decided by the invitations view. Old writers named no context in what came after the offer: such a fact is read in
+the chain that it stands in; made anew it goes to a context of its own, derived from its ids. All times are signed
+milliseconds since 1970.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .chat import ContextId
 from .declare import ceremony_facts, domain_fact
 from .encoding import INTEGER_MAX
 from .errors import LocalViolation
-from .fact import Fact, upcast
+from .fact import DerivedContext, Fact, upcast
 
 # A note, not a letter.
 MESSAGE_LENGTH_MAX = 1000
@@ -102,15 +103,17 @@ def _add_key_packages(old: dict[str, Any]) -> dict[str, Any]:
     return old | {"invitation_type": offer | nothing}
 
 
-def derived_invitation_context(*, kind: str, ids: tuple[str, ...]) -> str:
+def derived_invitation_context(*, kind: str, ids: tuple[str, ...]) -> DerivedContext:
     """The context of an answer or ceremony fact that names none, as old writers left it: a hash of its kind and ids.
+
+    Where such a fact stands in a chain of another context already, it belongs there.
 
     >>> derived_invitation_context(kind="ceremony-aborted", ids=("c",))
     'invitation.96284d1b88b327b83df059d3cd6c7b6e'
     """
     parts = (part.encode() for part in (kind, *ids))
     body = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-    return "invitation." + sha256(b"invitation-fact-context:v1:" + body).hexdigest()[:32]
+    return DerivedContext("invitation." + sha256(b"invitation-fact-context:v1:" + body).hexdigest()[:32])
 
 
 _CEREMONY_IDS = ("superseded_ceremony_id", "superseding_ceremony_id", "ceremony_id")

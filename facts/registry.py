@@ -13,7 +13,7 @@ import orjson
 
 from .encoding import FactRecord, is_canonical
 from .errors import DuplicateFactType, FactError, InvalidPayload, RegistrationError, SchemaDrift
-from .fact import Fact, FactType, with_record
+from .fact import DerivedContext, Fact, FactType, with_record
 
 
 class Registration(NamedTuple):
@@ -202,9 +202,10 @@ def _refuse_gap(fact_type: FactType) -> None:
 
 
 def _is_at_home(fact_type: FactType, fact: Fact, record: FactRecord) -> bool:
-    """Whether a fact stands in the namespace that it names."""
+    """Whether a fact stands in the namespace that it names, or names none itself."""
     try:
-        return fact_type.context_of(fact) == record.chain.namespace
+        named = fact_type.context_of(fact)
+        return named == record.chain.namespace or isinstance(named, DerivedContext)
     except Exception:  # a user's function ends here: this fact is left out, others go on
         return False
 

@@ -35,6 +35,14 @@ class UnknownTag(InvalidLine):
     """A line that must be understood and is not."""
 
 
+class NewerFormat(InvalidLine):
+    """A log file's first line that names a format of the future; whether it may be believed, what follows must tell."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"it names format {number}, and this antiphon reads up to {FORMAT_NUMBER}")
+
+
 class Closing(NamedTuple):
     """A frame's closing line: how many lines it closes, its hash and the hash of the frame before."""
 
@@ -94,13 +102,15 @@ def build_file_header(header: FileHeader) -> bytes:
 
 
 def parse_file_header(line: bytes) -> FileHeader:
-    """Read a file's first line; the format number is for the caller to judge. Raises ``InvalidLine``."""
+    """Read a file's first line. Raises ``InvalidLine``, as ``NewerFormat`` when it names a newer one."""
     try:
         data = orjson.loads(line)["file"]
         number = data["format"]
         if isinstance(number, int) and number > FORMAT_NUMBER:
-            return FileHeader(number, str(data.get("journal", "")), int(data.get("number", 0)), 0, "")
+            raise NewerFormat(number)
         header = FileHeader(**data)
+    except InvalidLine:
+        raise
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
         raise InvalidLine(f"not a log file's first line: {line[:120]!r}") from problem
     if build_file_header(header) != line or header.format != FORMAT_NUMBER:

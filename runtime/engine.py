@@ -1400,7 +1400,7 @@ def _namespace_of(fact_type: FactType, context: str | None, default: Namespace) 
     if context is None:
         return default
     check_namespace(context, where=fact_type.kind)
-    return Namespace(context)
+    return Namespace(str(context))  # plain text, whatever a context function made it of
 
 
 def check_namespace(name: str, *, where: str) -> None:

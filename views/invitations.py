@@ -445,7 +445,7 @@ _KINDS = frozenset(_RULES)
 assert {model.fact_type.kind for model in INVITATION_FACTS} == _KINDS, "every invitation fact has its rule"
 
 _SHAPE = KeptShape(
-    version=3,
+    version=4,
     models=INVITATION_FACTS,
     classes=(_Answer, _InvitationFold, _Shelf, CeremonyPhase, CeremonyStatus, Invitation, InvitationsState),
     attributes=(

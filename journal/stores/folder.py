@@ -192,7 +192,7 @@ def _open_locked(
     (path / KEYS_FOLDER).mkdir(mode=0o700, exist_ok=True)
     stored = _read_lock(descriptor)
     number = stored.get("format", FORMAT_NUMBER)
-    if isinstance(number, int) and number > FORMAT_NUMBER:
+    if isinstance(number, int) and number > FORMAT_NUMBER and not _is_log_of_this_format(path):
         raise FormatTooNew(
             f"journal {path} has format {number}; this antiphon reads up to {FORMAT_NUMBER}, so upgrade it"
         )
@@ -300,6 +300,12 @@ def _settle_journal_id(path: Path, locked: object) -> str | None:
     if isinstance(locked, str) and _JOURNAL_ID.fullmatch(locked):
         names.append(locked)
     return max(names, key=lambda name: (names.count(name), -names.index(name)), default=None)
+
+
+def _is_log_of_this_format(path: Path) -> bool:
+    """Whether the newest log file contradicts a lock file that names a newer format, since whoever raises the number
+    begins a log file before anything else."""
+    return next(_named_ids(list(log_files(path).values())[-1:]), None) is not None
 
 
 def _named_ids(files: Iterable[Path]) -> Iterator[str]:

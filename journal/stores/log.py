@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ from ..frame import (
     Closing,
     FileHeader,
     LocalNote,
+    NewerFormat,
     UnknownTag,
     build_file_header,
     frame_hash,
@@ -176,15 +177,15 @@ def enter_file(data: bytes, number: int, cursor: LogCursor, *, expected_end: str
     try:
         header = parse_file_header(data[: end - 1])
     except InvalidLine as problem:
+        if isinstance(problem, NewerFormat) and not _is_of_this_format(data, end, number, cursor):
+            raise FormatTooNew(
+                f"log file {number} has format {problem.number}; this antiphon reads up to {FORMAT_NUMBER}, so upgrade "
+                "it (nothing was touched)"
+            ) from None
         if not continues:
             return LogDamage(number, 0, len(data), str(problem))
         cursor.position = cursor.position._replace(file_number=number, offset=end)
         return LogDamage(number, 0, end, str(problem))
-    if header.format > FORMAT_NUMBER:
-        raise FormatTooNew(
-            f"log file {number} has format {header.format}; this antiphon reads up to {FORMAT_NUMBER}, so upgrade it "
-            "(nothing was touched)"
-        )
     cursor.journal = cursor.journal or header.journal
     is_ours = header.journal == cursor.journal and header.number == number
     is_named = reached != NO_FRAME or (expected_end is not None and expected_end.encode() in data[end:])
@@ -199,6 +200,21 @@ def enter_file(data: bytes, number: int, cursor: LogCursor, *, expected_end: str
     if previous != reached and not was_doubtful:
         return LogDamage(header.previous_file, 0, 0, f"the last frame that log file {number} follows is not there")
     return None
+
+
+def _is_of_this_format(data: bytes, start: int, number: int, cursor: LogCursor) -> bool:
+    """Whether a file holds nothing behind its first line, or some frame that this format hashes as it is closed.
+
+    Then a first line that names a newer format is damaged: whoever raises the number also changes ``FRAME_PREFIX``.
+    """
+    at = start
+    while (found := _find_closing(data, at)) is not None:
+        closing, end = found
+        before = replace(cursor, position=cursor.position._replace(frame_hash=closing.previous))
+        if try_frame(data[at:end], at, number, before)[0] is not None:
+            return True
+        at = end
+    return start == len(data)
 
 
 def read_frames(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from antiphon import CHAT_SIGNAL, Fact, Journal
+from antiphon import CHAT_SIGNAL, INVITATIONS_SIGNAL, Fact, Journal
 from antiphon.facts import (
     ChannelCreated,
     ChannelInvitation,
@@ -21,6 +21,8 @@ from antiphon.facts import (
     home_context,
     note_to_self,
 )
+from antiphon.journal import Draft
+from antiphon.testing.records import ChainWriter
 from antiphon.views import HOMES_SIGNAL, ChatState, Home
 
 pytestmark = pytest.mark.asyncio
@@ -166,3 +168,28 @@ async def test_a_sealed_message_opens_on_screen_when_its_key_is_learned(tmp_path
                         break
         ada.use_opener(None)
         assert [message.is_sealed for message in (await chat_of(ada)).messages_in(channel)] == [True]
+
+
+async def test_an_old_acceptance_that_names_no_context_answers_the_offer_of_its_home(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "ada", author="ada") as ada:
+        home = home_context(ada.authority, "den")
+        guest = ChainWriter("ben", namespace=home)
+        person = guest.chain.info.authority
+        offer = InvitationSent(
+            context_id=home,
+            invitation_id="i",
+            sender_id=ada.authority,
+            receiver_id=person,
+            invitation_type=ChannelInvitation(home_id=home),
+            sent_at=1,
+        )
+        await ada.commit_all([HomeDeclared(context_id=home, owner_id=ada.authority, name="den", declared_at=1), offer])
+        payload = b'{"accepted_at":2,"acceptor_id":"%b","invitation_id":"i"}' % person.encode()
+        result = await ada.engine.ingest([guest.say(Draft("invitation.accepted", 1, payload, 2))])
+        assert not result.refused
+        assert set((await home_of(ada, home)).members) == {ada.authority, person}
+        await ada.wake(INVITATIONS_SIGNAL)
+        (known,) = (await ada.snapshot(INVITATIONS_SIGNAL)).history
+        assert known.status == "accepted"
+        hidden = await ada.sql("select kind from history where hidden is not null")
+        assert hidden.fetchall() == []

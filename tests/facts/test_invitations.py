@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
 
-from antiphon.facts import ChannelInvitation, DeviceInvitation, Fact, FactError, InvitationSent, LocalViolation
+from antiphon.facts import (
+    ChannelInvitation,
+    DeviceInvitation,
+    Fact,
+    FactError,
+    FactProblem,
+    InvitationSent,
+    LocalViolation,
+)
 from antiphon.facts.bindings import Binding, reduce_record
 from antiphon.facts.catalog import build_fact_registry
 from antiphon.facts.invitations import (
@@ -126,6 +134,28 @@ def test_an_old_answer_without_a_context_is_read_and_binds_in_the_derived_one(an
     assert registry.decode(record) == old
     kind = fact_type.kind.replace(".", "-")
     assert reduce_record(registry, record, context_id=derived) == Binding(kind, derived, fact_type.kind, ("i",))
+
+
+@pytest.mark.parametrize(("answer", "actor"), ANSWERS_V1)
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_answer_without_a_context_is_at_home_in_whatever_chain_it_stands(
+    answer: Fact, actor: bytes, version: int
+) -> None:
+    draft = Draft(answer.fact_type.kind, version, answer_bytes(answer, actor, b""), 1)
+    record = ChainWriter("ada", namespace="home").seal(draft).records[-1]
+    registry = build_fact_registry()
+    assert registry.decode(record) == answer.model_copy(update={"context_id": None})
+    kind = answer.fact_type.kind
+    assert reduce_record(registry, record, context_id="home") == Binding(kind.replace(".", "-"), "home", kind, ("i",))
+
+
+@pytest.mark.parametrize(("answer", "actor"), ANSWERS_V1)
+def test_an_answer_that_names_another_context_than_its_chain_is_none(answer: Fact, actor: bytes) -> None:
+    draft = Draft(answer.fact_type.kind, 2, answer_bytes(answer, actor, b'"elsewhere"'), 1)
+    record = ChainWriter("ada", namespace="home").seal(draft).records[-1]
+    problem = build_fact_registry().decode(record)
+    assert isinstance(problem, FactProblem)
+    assert problem.code == "context-mismatch"
 
 
 def test_an_offer_always_names_its_context() -> None:

@@ -255,6 +255,15 @@ def test_a_newer_format_in_the_lock_file_is_refused_and_left_alone(home: Path) -
     assert (home / "LOCK").read_bytes() == text
 
 
+def test_a_raised_format_in_the_lock_file_alone_is_damage_that_the_log_contradicts(home: Path) -> None:
+    journal_id = leave_cleanly(home).journal_id
+    change_lock(home, format=3)
+    header = build_file_header(FileHeader(1, journal_id, 1, 0, "0" * 64))
+    (home / "log" / "00000001.ndjson").write_bytes(header + b"\n")
+    assert leave_cleanly(home).journal_id == journal_id
+    assert json.loads((home / "LOCK").read_text())["format"] == 1
+
+
 @pytest.mark.parametrize("damage", ["", "zz" * 32, "00" * 31])
 def test_a_damaged_key_is_told_and_never_replaced(home: Path, damage: str) -> None:
     leave_cleanly(home)

@@ -11,6 +11,7 @@ from antiphon.journal.chain import link_ids
 from antiphon.journal.frame import (
     Closing,
     FileHeader,
+    NewerFormat,
     UnknownTag,
     build_chain_line,
     build_closing,
@@ -81,7 +82,9 @@ def test_a_first_line_that_is_none_is_refused(line: bytes) -> None:
 
 
 def test_a_newer_format_is_told_apart_from_a_broken_line() -> None:
-    assert parse_file_header(b'{"file":{"format":2,"whatever":[1]}}').format == 2
+    with pytest.raises(NewerFormat) as newer:
+        parse_file_header(b'{"file":{"format":2,"whatever":[1]}}')
+    assert newer.value.number == 2
 
 
 def test_chain_lines_certify_themselves() -> None:

@@ -111,7 +111,7 @@ async def test_bytes_damaged_anywhere_are_mended(tmp_path: Path, is_sealed: bool
 
 
 @pytest.mark.parametrize("done", ["nothing", "scrub", "seal"])
-@pytest.mark.parametrize("name", ["journal", "number", "previous_frame"])
+@pytest.mark.parametrize("name", ["format", "journal", "number", "previous_frame"])
 @pytest.mark.parametrize("number", [1, 2])
 async def test_a_first_line_that_names_something_else_costs_no_fact(
     tmp_path: Path, number: int, name: str, done: str
@@ -123,7 +123,7 @@ async def test_a_first_line_that_names_something_else_costs_no_fact(
             await ada.engine.start_file()
         path = file_path(ada.path, number)
         line = path.read_bytes().partition(b"\n")[0]
-        at = line.index(f'"{name}":'.encode()) + len(name) + 3 + (name != "number")
+        at = line.index(f'"{name}":'.encode()) + len(name) + 3 + (name not in ("number", "format"))
         data = bytearray(path.read_bytes())
         data[at] = ord("5") if data[at] != ord("5") else ord("6")
         path.write_bytes(data)
