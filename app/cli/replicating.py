@@ -37,7 +37,9 @@ TrustedOption = Annotated[
 NatsAccessOption = Annotated[
     Path | None,
     typer.Option(
-        "--nats-access", metavar="FILE", help="What a NATS server is shown: user:password, or a token, in a file."
+        "--nats-access",
+        metavar="FILE",
+        help="What a NATS server is shown, in a file: user:password, a token, an nkey's seed; or a .creds file.",
     ),
 ]
 TokenOption = Annotated[

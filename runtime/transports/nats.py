@@ -9,8 +9,8 @@ guess; on them go
     E sequence                no more will come
     P 0                       is anybody there?
 
-A server that asks for it is shown a user or a token (`nats_access.py`); with certificates given, only one that speaks
-TLS is spoken to.
+A server that asks for it is shown a user, a token, or the signature of a key (`nats_access.py`); with certificates
+given, only one that speaks TLS is spoken to.
 
 The server loses messages when somebody is slow, and promises nothing across a restart. So pieces are numbered and a
 gap ends the connection; whoever speaks to a subject without a listener is told so by the server, which is how a peer's
@@ -407,6 +407,9 @@ async def connect_client(
         if not is_open and (isinstance(problem, ssl.SSLError) or "uthoriz" in str(problem)):
             limit.reschedule(0.0)
 
+    shown = _shown(access)
+    # Given the seed, the library would need another one to sign with it; all that it lacks is the key's name.
+    client._public_nkey = shown.nkey
     try:
         # The library tries for ever to reach a server for the first time; whether one is there is known sooner.
         await _check_server(target, tls)
@@ -423,9 +426,11 @@ async def connect_client(
                 reconnected_cb=reconnected,
                 closed_cb=disconnected,
                 tls=tls.client_context() if tls is not None else None,
-                user=(access.user if access is not None else "") or None,
-                password=(access.password if access is not None else "") or None,
-                token=(access.token if access is not None else "") or None,
+                user=shown.user,
+                password=shown.password,
+                token=shown.token,
+                signature_cb=shown.sign,
+                user_jwt_cb=shown.jwt,
             )
         is_open = True
     except (NatsError, OSError, TimeoutError) as problem:
@@ -434,6 +439,25 @@ async def connect_client(
         why = str(told) or type(told).__name__
         advice = "what it is shown, and the certificates" if problems else "the address and that it runs"
         raise PeerUnreachable(f"no NATS server answers at {target.server} ({why}); check {advice}") from problem
+
+
+class _Shown(NamedTuple):
+    """What a client is given of an access."""
+
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+    nkey: str | None = None
+    sign: Callable[[str], bytes] | None = None
+    jwt: Callable[[], bytes] | None = None
+
+
+def _shown(access: NatsAccess | None) -> _Shown:
+    if access is None:
+        return _Shown()
+    if not access.seed:
+        return _Shown(access.user or None, access.password or None, access.token or None)
+    return _Shown(nkey=access.public_key, sign=access.sign, jwt=access.jwt.encode if access.jwt else None)
 
 
 async def _check_server(target: NatsAddress, tls: Tls | None) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+from binascii import crc_hqx
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nats.aio.client import Client
 
 from antiphon.facts import LocalViolation
@@ -228,6 +233,108 @@ async def test_a_server_lets_in_who_shows_what_it_asks_for(
                     await Transports(tls, shown).listen(f"{server.address}/notes/ben")
     assert "s3cret" not in repr(right)
     assert "t0ken" not in repr(right)
+
+
+@dataclass(frozen=True)
+class Nkey:
+    """A key pair as NATS writes it."""
+
+    seed: str
+    public: str
+    private: Ed25519PrivateKey
+
+    @classmethod
+    def made(cls, kind: int) -> Nkey:
+        private = Ed25519PrivateKey.generate()
+        head = bytes([18 << 3 | kind >> 5, (kind & 31) << 3])
+        public = bytes([kind]) + private.public_key().public_bytes_raw()
+        return cls(cls.text(head + private.private_bytes_raw()), cls.text(public), private)
+
+    @staticmethod
+    def text(data: bytes) -> str:
+        return base64.b32encode(data + crc_hqx(data, 0).to_bytes(2, "little")).decode().rstrip("=")
+
+    def jwt(self, subject: str, kind: str, **more: object) -> str:
+        """Something that this key says of another one."""
+        claims = {"jti": subject, "iss": self.public, "sub": subject, "nats": {"type": kind, "version": 2, **more}}
+        parts = ({"typ": "JWT", "alg": "ed25519-nkey"}, claims)
+        body = ".".join(_unpadded(json.dumps(part).encode()) for part in parts)
+        return f"{body}.{_unpadded(self.private.sign(body.encode()))}"
+
+
+def _unpadded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+USER, ACCOUNT, OPERATOR = 20 << 3, 0, 14 << 3
+
+
+@pytest.mark.asyncio
+async def test_a_server_lets_in_who_signs_with_the_nkey_that_it_knows(tmp_path: Path) -> None:
+    ada, eve = Nkey.made(USER), Nkey.made(USER)
+    (tmp_path / "seed").write_text(f"{ada.seed}\n")
+    (tmp_path / "conf").write_text(f"authorization {{ users: [ {{ nkey: {ada.public} }} ] }}")
+    access = NatsAccess.read(tmp_path / "seed")
+    assert (access.public_key, ada.seed in repr(access)) == (ada.public, False)
+    with NatsServer(tmp_path / "nats", options=["--config", str(tmp_path / "conf")]) as server:
+        async with asyncio.timeout(PATIENCE_S):
+            let_in = Transports(nats=access)
+            assert await say_hello(let_in, let_in, server.address) == b"hello"
+            for shown in (NatsAccess(seed=eve.seed), None):
+                with pytest.raises(PeerUnreachable, match=r"[Aa]uth"):
+                    await Transports(nats=shown).listen(f"{server.address}/notes/ben")
+
+
+@pytest.mark.asyncio
+async def test_a_server_lets_in_a_user_whom_its_account_signed_for(tmp_path: Path) -> None:
+    operator, account, system, eve = (Nkey.made(kind) for kind in (OPERATOR, ACCOUNT, ACCOUNT, USER))
+    some = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
+    stream = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), -1)
+    accounts = {
+        one.public: operator.jwt(one.public, "account", limits={**some, **more, "wildcards": True})
+        for one, more in ((account, stream), (system, {}))
+    }
+    preloaded = ", ".join(f'{public}: "{jwt}"' for public, jwt in accounts.items())
+    (tmp_path / "conf").write_text(
+        f'operator: "{operator.jwt(operator.public, "operator")}"\nsystem_account: {system.public}\n'
+        f"resolver: MEMORY\nresolver_preload: {{ {preloaded} }}"
+    )
+
+    def credentials(user: Nkey, signer: Nkey) -> NatsAccess:
+        file = tmp_path / f"{user.public}.creds"
+        jwt = signer.jwt(user.public, "user", pub={}, sub={}, subs=-1, data=-1, payload=-1)
+        file.write_text(
+            f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n*** IMPORTANT ***\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
+        )
+        return NatsAccess.read(file)
+
+    with NatsServer(tmp_path / "nats", options=["--config", str(tmp_path / "conf")]) as server:
+        async with asyncio.timeout(PATIENCE_S):
+            ada, forged = credentials(Nkey.made(USER), account), credentials(eve, eve)
+            assert await say_hello(Transports(nats=ada), Transports(nats=ada), server.address) == b"hello"
+            assert ada.jwt not in repr(ada)
+            for shown in (forged, NatsAccess(seed=eve.seed, jwt=ada.jwt)):
+                with pytest.raises(PeerUnreachable, match=r"[Aa]uth"):
+                    await Transports(nats=shown).listen(f"{server.address}/notes/ben")
+
+
+def test_a_seed_with_a_slip_is_refused_and_not_taken_for_a_token(tmp_path: Path) -> None:
+    seed = Nkey.made(USER).seed
+    slips = [seed[:30] + ("A" if seed[30] != "A" else "B") + seed[31:], Nkey.made(ACCOUNT).seed, seed[:-1], "SU"]
+    for slip in slips:
+        with pytest.raises(LocalViolation, match="no seed of a user's nkey") as refused:
+            NatsAccess(seed=slip)
+        assert slip == "SU" or slip not in str(refused.value)
+    file = tmp_path / "access"
+    file.write_text(slips[0])
+    with pytest.raises(LocalViolation, match="no seed of a user's nkey"):
+        NatsAccess.read(file)
+    file.write_text("-----BEGIN NATS USER JWT-----\nx.y.z\n------END NATS USER JWT------\n")
+    with pytest.raises(LocalViolation, match=r"has no USER NKEY SEED; expected a whole \.creds file"):
+        NatsAccess.read(file)
+    with pytest.raises(LocalViolation, match="give one of them"):
+        NatsAccess(user="ada", password="x", jwt="x.y.z")
 
 
 @pytest.mark.asyncio
