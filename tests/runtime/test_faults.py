@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -263,7 +264,7 @@ async def test_a_harmed_write_ahead_log_of_duckdb_costs_nothing(tmp_path: Path, 
     elif harm == "cut":
         wal.write_bytes(data[: len(data) // 2])
     else:
-        wal.write_bytes(os.urandom(len(data)))
+        wal.write_bytes(Random(7).randbytes(len(data)))
     async with Journal.open(tmp_path / "killed") as journal:
         assert await journal.snapshot(kept) == ("one", "two", "three")
         assert (await journal.sql("select text from faults_kept order by seq")).fetchall() == [

@@ -66,17 +66,17 @@ def test_a_token_that_expires_is_refused_by_a_verifier_that_knew_it() -> None:
     assert not verifier.frontier(token, NAMES, context="home")
 
 
-@pytest.mark.parametrize("place", [0, 20, 90, -1])
-def test_another_root_and_altered_bytes_are_refused(place: int) -> None:
+def test_another_root_and_every_altered_byte_are_refused() -> None:
     token = issue_token(ROOT, subject="bo", capabilities=NAMES)
     with pytest.raises(TokenInvalid):
         TokenVerifier([public(STRANGER)], HandClock()).verify(token)
     with pytest.raises(TokenInvalid, match="no root key"):
         TokenVerifier([], HandClock()).verify(token)
-    altered = bytearray(token)
-    altered[place] ^= 0x55
-    with pytest.raises(TokenInvalid):
-        TokenVerifier([public(ROOT)], HandClock()).verify(bytes(altered))
+    for place in range(len(token)):
+        altered = bytearray(token)
+        altered[place] ^= 0x55
+        with pytest.raises(TokenInvalid):
+            TokenVerifier([public(ROOT)], HandClock()).verify(bytes(altered))
 
 
 narrowings = st.fixed_dictionaries(
