@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from itertools import islice
 from typing import Final, NamedTuple, TypeGuard
 
 from pydantic import BaseModel
@@ -158,16 +159,14 @@ def _step(part: object, component: object, depth: int) -> object:
 
 
 def _find_element(part: Sequence[object], component: object) -> object:
-    """An element by its id or by itself, whatever the depth; the first that fits."""
-    number = component[1] if _is_numbered(component) else 1
-    sought = component[0] if _is_numbered(component) else component
-    for element in part:
-        own = getattr(element, "id", MISSING)
-        if own == component or (own is MISSING and element == sought):
-            number -= 1
-            if not number:
-                return element
-    return MISSING
+    """An element by its id or by itself, whatever the depth; the first that fits, or the one of that number."""
+    names = [getattr(element, "id", element) for element in part]
+    if component in names or not _is_numbered(component):  # an element may look like a number of another one
+        sought, number = component, 1
+    else:
+        sought, number = component
+    fitting = (element for element, name in zip(part, names, strict=True) if name == sought)
+    return next(islice(fitting, number - 1, None), MISSING)
 
 
 def _is_numbered(component: object) -> TypeGuard[tuple[object, int]]:
@@ -216,7 +215,7 @@ def _elements(part: Sequence[object], depth: int) -> Mapping[object, object] | N
         for element in part:
             counts[element] += 1
             named[element if counts[element] == 1 else (element, counts[element])] = element
-        return named
+        return named if len(named) == len(part) else dict(enumerate(part))
     except TypeError:  # elements that cannot be hashed
         return dict(enumerate(part))
 

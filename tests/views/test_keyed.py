@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from antiphon.views.keyed import MISSING, PartChange, changed_parts, find_keys, key_text, part_at, parts_of
@@ -105,7 +105,9 @@ _states = st.recursive(
 
 
 @given(before=_states, after=_states)
-def test_equal_states_differ_in_nothing_and_others_in_something(before: object, after: object) -> None:
+@example(before={}, after=(("ada", 3), ("ben", 2), ("ada", 3)))  # red until 2026-11: taken for the third "ada"
+@example(before={}, after=(("ada",), ("ada",), (("ada",), 2)))  # red until 2026-11: the last hid the second
+def test_equal_states_differ_in_nothing_and_others_where_it_is_said(before: object, after: object) -> None:
     assert changed_parts(before, before) == {}
     changed = changed_parts(before, after)
     if before == after:
@@ -113,3 +115,5 @@ def test_equal_states_differ_in_nothing_and_others_in_something(before: object, 
     for key, change in changed.items():
         assert change.before is MISSING or change.after is MISSING or change.before != change.after
         assert change.after is MISSING or part_at(after, key) == change.after
+    if isinstance(after, tuple):
+        assert len(changed_parts((), after)) >= len(after), "no element hides another"
