@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from antiphon.facts import LocalViolation
 from antiphon.runtime.resilience import Timing
-from antiphon.runtime.transports.transport import ByteCounts, Connection, PeerLost
+from antiphon.runtime.transports.transport import Connection, PeerLost
+from antiphon.runtime.transports.wrapped import WrappedConnection
 
 Fate: TypeAlias = Literal["sent", "dropped", "doubled", "delayed", "swapped"]
 
@@ -50,29 +51,19 @@ class Event(NamedTuple):
     fate: Fate
 
 
-class FaultyConnection:
+class FaultyConnection(WrappedConnection):
     """Sends through *inner* with the faults of a plan; receives as *inner* does. ``events`` tells what happened.
 
     A frame that is swapped waits for the next one, and goes after it; with ``close`` it goes at last.
     """
 
     def __init__(self, inner: Connection, plan: FaultPlan, *, seed: int, timing: Timing | None = None) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._plan = plan
         self._dice = Random(seed)
         self._timing = timing if timing is not None else Timing()
         self._kept: list[bytes] = []
         self.events: list[Event] = []
-
-    @property
-    def peer(self) -> str:
-        """The other end's name."""
-        return self._inner.peer
-
-    @property
-    def counts(self) -> ByteCounts:
-        """What the connection inside carried."""
-        return self._inner.counts
 
     async def send(self, *frames: bytes) -> None:
         """See ``Connection``."""
@@ -91,20 +82,12 @@ class FaultyConnection:
         if fate == "delayed":
             await self._timing.sleep(self._plan.delay_s)
         for one in (*frames, *kept):
-            await self._inner.send(one)
-
-    async def receive(self) -> bytes:
-        """See ``Connection``."""
-        return await self._inner.receive()
+            await super().send(one)
 
     async def close(self) -> None:
         """See ``Connection``."""
         kept, self._kept = self._kept, []
         with suppress(PeerLost):  # whoever has left does not get it
             for frame in kept:
-                await self._inner.send(frame)
-        await self._inner.close()
-
-    def drop(self) -> None:
-        """See ``Connection``."""
-        self._inner.drop()
+                await super().send(frame)
+        await super().close()

@@ -51,7 +51,7 @@ from antiphon.facts.protocol import (
     OperationReverted,
 )
 from antiphon.journal import Agreement, SharedText
-from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
+from antiphon.reactive import UNCHANGED, Batch, Unchanged
 
 from .chat_state import Channel, ChannelKey, ChatState, Message
 from .finality import Finality
@@ -82,6 +82,10 @@ class ChatSignalView(KeptView):
     ('app:chat', 0)
     """
 
+    view_id = CHAT_VIEW_ID
+    depends_on: tuple[str, ...] = (_HOMES_VIEW_ID,)  # which says whose messages are shown in a home
+    signal = CHAT_SIGNAL
+
     def __init__(
         self, authority: AuthorityId, *, opener: Opener | None = None, is_closed_to_strangers: bool = True
     ) -> None:
@@ -103,24 +107,9 @@ class ChatSignalView(KeptView):
         self.state = ChatState()
 
     @property
-    def view_id(self) -> str:
-        """``signals:chat``."""
-        return CHAT_VIEW_ID
-
-    @property
     def kinds(self) -> frozenset[str]:
         """All chat kinds, and the protocol facts that say what is final."""
         return _KINDS
-
-    @property
-    def depends_on(self) -> tuple[str, ...]:
-        """The homes view, which says whose messages are shown in a home."""
-        return (_HOMES_VIEW_ID,)
-
-    @property
-    def signal(self) -> Signal[ChatState]:
-        """``app:chat``."""
-        return CHAT_SIGNAL
 
     def use_opener(self, opener: Opener | None) -> None:
         """Read sealed texts with *opener* from the next update on, which also shows what it opens of those before."""
@@ -302,28 +291,13 @@ class ChatSignalView(KeptView):
 class UnreadCountView:
     """The number for a badge, drawn from the chat view's snapshot, for the signal ``app:unread_count``."""
 
+    view_id = "signals:unread_count"
+    kinds: frozenset[str] = frozenset()
+    depends_on: tuple[str, ...] = (CHAT_VIEW_ID,)
+    signal = UNREAD_COUNT_SIGNAL
+
     def __init__(self) -> None:
         self.state = 0
-
-    @property
-    def view_id(self) -> str:
-        """``signals:unread_count``."""
-        return "signals:unread_count"
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """No facts of its own."""
-        return frozenset()
-
-    @property
-    def depends_on(self) -> tuple[str, ...]:
-        """The chat view."""
-        return (CHAT_VIEW_ID,)
-
-    @property
-    def signal(self) -> Signal[int]:
-        """``app:unread_count``."""
-        return UNREAD_COUNT_SIGNAL
 
     def update(self, batch: Batch[Fact], /) -> int | Unchanged:
         """The total of the chat snapshot, when it is another one."""

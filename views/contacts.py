@@ -31,7 +31,7 @@ from antiphon.facts.contacts import (
     is_human_name,
 )
 from antiphon.facts.fact import get_record
-from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
+from antiphon.reactive import UNCHANGED, Batch, Unchanged
 
 from .contacts_state import Contact, ContactsState, RelationshipState
 from .kept_state import KeptShape, KeptView
@@ -51,6 +51,10 @@ class ContactsSignalView(KeptView):
     ('app:contacts', 0)
     """
 
+    view_id = CONTACTS_VIEW_ID
+    depends_on: tuple[str, ...] = ()
+    signal = CONTACTS_SIGNAL
+
     def __init__(self, authority: AuthorityId) -> None:
         self._authority = authority
         self._folds: dict[str, _ContactFold] = {}
@@ -61,24 +65,9 @@ class ContactsSignalView(KeptView):
         self.state = ContactsState()
 
     @property
-    def view_id(self) -> str:
-        """``signals:contacts``."""
-        return CONTACTS_VIEW_ID
-
-    @property
     def kinds(self) -> frozenset[str]:
         """All contact, friendship and guardian kinds."""
         return _KINDS
-
-    @property
-    def depends_on(self) -> tuple[str, ...]:
-        """No other view."""
-        return ()
-
-    @property
-    def signal(self) -> Signal[ContactsState]:
-        """``app:contacts``."""
-        return CONTACTS_SIGNAL
 
     def update(self, batch: Batch[Fact], /) -> ContactsState | Unchanged:
         """Fold a window; the new snapshot, or ``UNCHANGED`` when a screen would look the same."""

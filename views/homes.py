@@ -42,7 +42,7 @@ from antiphon.facts.moderation import (
     HomeUnpin,
     home_owner,
 )
-from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
+from antiphon.reactive import UNCHANGED, Batch, Unchanged
 
 from .home_rights import HomeRights
 from .homes_state import KICK_COUNT_MAX, STRANGER, Conduct, Home, HomesState, Kick, Pin, Sanction, Standing
@@ -64,6 +64,10 @@ class HomesSignalView(KeptView):
     ('app:homes', None)
     """
 
+    view_id = HOMES_VIEW_ID
+    depends_on: tuple[str, ...] = ()
+    signal = HOMES_SIGNAL
+
     def __init__(self, authority: AuthorityId) -> None:
         self._authority = authority
         self._folds: dict[str, _HomeFold] = {}
@@ -75,24 +79,9 @@ class HomesSignalView(KeptView):
         self.state = HomesState()
 
     @property
-    def view_id(self) -> str:
-        """``signals:homes``."""
-        return HOMES_VIEW_ID
-
-    @property
     def kinds(self) -> frozenset[str]:
         """All moderation kinds, and the invitations that make members."""
         return _KINDS
-
-    @property
-    def depends_on(self) -> tuple[str, ...]:
-        """No other view."""
-        return ()
-
-    @property
-    def signal(self) -> Signal[HomesState]:
-        """``app:homes``."""
-        return HOMES_SIGNAL
 
     def next_wakeup_ms(self) -> int | None:
         """When the next ban or mute that stands expires; None when none does."""

@@ -36,7 +36,7 @@ from antiphon.facts.invitations import (
     InvitationDeclined,
     InvitationSent,
 )
-from antiphon.reactive import UNCHANGED, Batch, Signal, Unchanged
+from antiphon.reactive import UNCHANGED, Batch, Unchanged
 
 from .invitations_state import (
     HISTORY_COUNT_MAX,
@@ -66,6 +66,10 @@ class InvitationsSignalView(KeptView):
     ('app:invitations', None)
     """
 
+    view_id = INVITATIONS_VIEW_ID
+    depends_on: tuple[str, ...] = ()
+    signal = INVITATIONS_SIGNAL
+
     def __init__(self, authority: AuthorityId) -> None:
         self._authority = authority
         self._folds: dict[_Key, _InvitationFold] = {}
@@ -79,24 +83,9 @@ class InvitationsSignalView(KeptView):
         self.state = InvitationsState()
 
     @property
-    def view_id(self) -> str:
-        """``signals:invitations``."""
-        return INVITATIONS_VIEW_ID
-
-    @property
     def kinds(self) -> frozenset[str]:
         """All invitation kinds."""
         return _KINDS
-
-    @property
-    def depends_on(self) -> tuple[str, ...]:
-        """No other view."""
-        return ()
-
-    @property
-    def signal(self) -> Signal[InvitationsState]:
-        """``app:invitations``."""
-        return INVITATIONS_SIGNAL
 
     def next_wakeup_ms(self) -> int | None:
         """When the next waiting invitation runs out; None when none does."""

@@ -98,9 +98,7 @@ LOCAL = Local()
 
 
 @dataclass(frozen=True, slots=True)
-class ColocatedRoles:
-    """Two roles that must be at one place."""
-
+class _TwoRoles:
     first: str
     second: str
 
@@ -108,22 +106,19 @@ class ColocatedRoles:
     def roles(self) -> tuple[str, ...]:
         """Whom it names."""
         return self.first, self.second
+
+
+@dataclass(frozen=True, slots=True)
+class ColocatedRoles(_TwoRoles):
+    """Two roles that must be at one place."""
 
     def __str__(self) -> str:
         return f"colocated: {self.first}, {self.second}"
 
 
 @dataclass(frozen=True, slots=True)
-class SeparatedRoles:
+class SeparatedRoles(_TwoRoles):
     """Two roles that must be at two places."""
-
-    first: str
-    second: str
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """Whom it names."""
-        return self.first, self.second
 
     def __str__(self) -> str:
         return f"separated: {self.first}, {self.second}"

@@ -23,7 +23,8 @@ from antiphon.journal.crdt_errors import CrdtError
 from antiphon.journal.lattice import STATE_BYTES_MAX
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX, HEAD_BYTES, WIRE_VERSION
 
-from ..transports.transport import ByteCounts, Connection, PeerLost
+from ..transports.transport import Connection, PeerLost
+from ..transports.wrapped import WrappedConnection
 from .sync_errors import SyncErrorCode, SyncFailure, sync_failure
 
 EXCHANGE_KIND = 32
@@ -45,28 +46,14 @@ class Word(IntEnum):
     FAILED = 6
 
 
-class SharedConnection:
+class SharedConnection(WrappedConnection):
     """One connection for a session and an exchange after it; ``close`` of the session leaves it open."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._stash: deque[bytes] = deque()
         self._stashed = 0
         self._is_left = False
-
-    @property
-    def peer(self) -> str:
-        """The connection's."""
-        return self._connection.peer
-
-    @property
-    def counts(self) -> ByteCounts:
-        """The connection's."""
-        return self._connection.counts
-
-    async def send(self, *frames: bytes) -> None:
-        """Hand over frames of the session."""
-        await self._connection.send(*frames)
 
     async def receive(self) -> bytes:
         """The next frame of the session; frames of the exchange are put by for later."""
@@ -80,10 +67,6 @@ class SharedConnection:
     async def close(self) -> None:
         """The session is over; the connection goes on."""
         self._is_left = True
-
-    def drop(self) -> None:
-        """Let go at once."""
-        self._connection.drop()
 
     async def send_word(self, word: Word, body: bytes = b"") -> None:
         """Say a word of the exchange, in as many frames as it takes."""

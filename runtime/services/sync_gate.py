@@ -31,7 +31,8 @@ from antiphon.journal.sync.session import SyncSession
 
 from ..events import Events, SessionRejected, events_of
 from ..sync_status import Monitored, SessionMonitor
-from ..transports.transport import ByteCounts, Connection, PeerLost
+from ..transports.transport import Connection, PeerLost
+from ..transports.wrapped import WrappedConnection
 from .gates import Admission, PeerClaim, SendGuard, SyncGate
 from .session_driver import Replica, RunListener, SessionDriver, SyncSettings
 
@@ -211,30 +212,20 @@ class GatedReplica:
         await self._replica.flush()
 
 
-class GatedConnection:
+class GatedConnection(WrappedConnection):
     """A connection whose peer is asked for its name first: nothing but HELLO leaves before the gate has opened.
 
     ``denial`` holds the reason after a gate said no, and ``withheld`` what a send guard raised.
     """
 
     def __init__(self, connection: Connection, gate: SyncGate, index: GatedIndex, *, events: Events) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._events = events
         self._gate = gate
         self._index = index
         self._admission: Admission | None = None
         self.denial = ""
         self.withheld: AntiphonError | None = None
-
-    @property
-    def peer(self) -> str:
-        """The connection's."""
-        return self._connection.peer
-
-    @property
-    def counts(self) -> ByteCounts:
-        """The connection's."""
-        return self._connection.counts
 
     async def send(self, *frames: bytes) -> None:
         """Hand over frames that the gate lets out. Raises ``PeerLost`` when it does not."""
@@ -265,11 +256,7 @@ class GatedConnection:
                 await self._connection.send(encode(Error(ErrorCode.UNAUTHORIZED, "not authorized")))
             except PeerLost:
                 self.denial += " (it was gone before it was told)"
-        await self._connection.close()
-
-    def drop(self) -> None:
-        """The connection's."""
-        self._connection.drop()
+        await super().close()
 
     async def _ask(self, guard: SendGuard, kind: int, size: int) -> None:
         try:

@@ -9,54 +9,33 @@ from __future__ import annotations
 from antiphon.journal.sync.messages import HEAD_BYTES, Error, ErrorCode, Facts, MessageViolation, Root, decode
 
 from ..resilience import RateLimiter, Timing
-from ..transports.transport import ByteCounts, Connection
+from ..transports.transport import Connection
+from ..transports.wrapped import WrappedConnection
 
 
-class WatchedConnection:
+class WatchedConnection(WrappedConnection):
     """A connection that keeps the last ROOT and ERROR it heard, and lets a rate limit slow it down."""
 
     def __init__(self, connection: Connection, limiter: RateLimiter | None, timing: Timing) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._limiter = limiter
         self._timing = timing
         self._debt_s = 0.0
         self.remote_root = ""
         self.error_code: ErrorCode | None = None
 
-    @property
-    def peer(self) -> str:
-        """The connection's."""
-        return self._connection.peer
-
-    @property
-    def counts(self) -> ByteCounts:
-        """The connection's."""
-        return self._connection.counts
-
-    async def send(self, *frames: bytes) -> None:
-        """The connection's."""
-        await self._connection.send(*frames)
-
     async def receive(self) -> bytes:
         """The next frame, not before the limit allows; the pause is made first, so that cancelling loses no frame."""
         if self._debt_s > 0:
             await self._timing.sleep(self._debt_s)
             self._debt_s = 0.0
-        frame = await self._connection.receive()
+        frame = await super().receive()
         kind = frame[HEAD_BYTES - 1] if len(frame) >= HEAD_BYTES else 0
         if self._limiter is not None and kind != Facts.kind:
             self._debt_s = self._limiter.reserve(host_of(self.peer))
         if kind in (Root.kind, Error.kind):
             self._remember(frame)
         return frame
-
-    async def close(self) -> None:
-        """The connection's."""
-        await self._connection.close()
-
-    def drop(self) -> None:
-        """The connection's."""
-        self._connection.drop()
 
     def _remember(self, frame: bytes) -> None:
         try:

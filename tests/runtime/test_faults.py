@@ -6,7 +6,6 @@ in restored and copied folders with segments, and with a harmed write-ahead log 
 
 import asyncio
 import errno
-import os
 import shutil
 import subprocess
 import sys
