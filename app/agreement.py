@@ -6,10 +6,10 @@ rule of ``antiphon.journal.delivery_icon``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from antiphon.facts import ChannelCreated, Fact, FactId
+from antiphon.facts import AuthorityId, ChannelCreated, Fact, FactId, FactRecord
 from antiphon.facts.protocol import (
     ChannelEpochCommitted,
     ConvergenceCertified,
@@ -17,6 +17,7 @@ from antiphon.facts.protocol import (
     OperationReverted,
 )
 from antiphon.journal import (
+    AgreementLevel,
     Consistency,
     ConsistencyMap,
     DeliveryIcon,
@@ -39,11 +40,21 @@ async def agreements_of(engine: JournalEngine, facts: Sequence[Fact]) -> Consist
     words = [fact for model in AGREEMENT_WORDS for fact in await _facts_of(engine, model)]
     if not words or not facts:
         return ConsistencyMap()
-    view = ChatSignalView(engine.authority)
     founded = await _facts_of(engine, ChannelCreated)
-    view.update(Batch(0, (*founded, *words), engine.clock.now_ms(), frozenset(), {}))
+    return judge_agreements((*founded, *words), facts, now_ms=engine.clock.now_ms())
+
+
+def judge_agreements(words: Sequence[Fact], facts: Iterable[Fact], *, now_ms: int) -> ConsistencyMap:
+    """The same from the protocol facts and the channels' foundings (*words*), wherever they were read."""
+    view = ChatSignalView(AuthorityId(""))
+    view.update(Batch(0, tuple(words), now_ms, frozenset(), {}))
     found = {fact.record.fact_id.hex(): view.agreement_of(fact) for fact in facts}
     return ConsistencyMap({each: Consistency(agreement=value) for each, value in found.items() if value.level > 1})
+
+
+def level_in(agreements: ConsistencyMap) -> Callable[[FactRecord], int]:
+    """How sure a fact is, for ``plan_supersession``: 0 for what nobody has agreed on."""
+    return lambda record: agreements[record.fact_id.hex()].agreement.level - AgreementLevel.PROVISIONAL
 
 
 async def delivery_marks(

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from antiphon.facts import Clock, Fact, FactRecord
+from antiphon.facts import ChannelCreated, Clock, Fact, FactRecord
 from antiphon.facts.catalog import build_fact_registry
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import DeliveryPolicies, DeliveryPolicy, Disk, LogDamaged, LogFrame
@@ -27,6 +27,7 @@ from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.services.snapshots import Trimmed, plan_collapse, trimmed_of
 from antiphon.views.superseded import SUPERSESSIONS
 
+from .agreement import AGREEMENT_WORDS, judge_agreements, level_in
 from .offline import OfflineJournal, open_offline
 
 
@@ -134,13 +135,17 @@ def plan_compaction(
 
 def _superseded(folder: Path, clock: Clock | None) -> tuple[FactRecord, ...]:
     offline, registry, kinds = open_offline(folder), build_fact_registry(), {rule.kind for rule in SUPERSESSIONS}
-    decoded = [registry.decode(record) for record in offline.read_records() if record.kind in kinds]
-    forked = offline.index.forked()
+    words = {model.fact_type.kind for model in (ChannelCreated, *AGREEMENT_WORDS)}
+    decoded = [registry.decode(record) for record in offline.read_records() if record.kind in kinds | words]
+    facts = [fact for fact in decoded if isinstance(fact, Fact)]
+    forked, now_ms = offline.index.forked(), (clock or SystemClock()).now_ms()
+    said = [fact for fact in facts if fact.fact_type.kind in words]
     return plan_supersession(
         SUPERSESSIONS,
-        [fact for fact in decoded if isinstance(fact, Fact)],
-        due_ms=(clock or SystemClock()).now_ms() + SKEW_MS_MAX,
+        facts,
+        due_ms=now_ms + SKEW_MS_MAX,
         is_settled=lambda record: record.chain.chain not in forked,
+        level_of=level_in(judge_agreements(said, facts, now_ms=now_ms)),
     )
 
 

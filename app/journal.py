@@ -339,14 +339,20 @@ class Journal:
         """Let go, on this node, of what facts said that later ones wrote all over: older names, topics and marks.
 
         What any view shows, of these and of whatever comes later, stays what all of the facts would show; what is left
-        are members, signed by who wrote them, so nobody is believed. *rules* say which facts replace each other, by
-        default for the kinds that ship (``antiphon.views.superseded.SUPERSESSIONS``). Returns how many went, by kind.
+        are members, signed by who wrote them, so nobody is believed. What the journal's own facts say is agreed stays
+        until something as sure replaces it. *rules* say which facts replace each other, by default for the kinds that
+        ship (``antiphon.views.superseded.SUPERSESSIONS``). Returns how many went, by kind.
         """
         from antiphon.runtime.services.snapshots import trim_superseded
         from antiphon.views.superseded import SUPERSESSIONS
 
+        from .agreement import agreements_of, level_in
+
+        async def levels(facts: Sequence[Fact]) -> Callable[[FactRecord], int]:
+            return level_in(await agreements_of(self._engine, facts))
+
         self._check_open()
-        return await trim_superseded(self._engine, SUPERSESSIONS if rules is None else rules)
+        return await trim_superseded(self._engine, SUPERSESSIONS if rules is None else rules, levels=levels)
 
     async def collapse(self) -> int:
         """Let chains begin behind facts of which only ids are left, and return how many chains do that did not: the ids

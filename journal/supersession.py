@@ -41,13 +41,25 @@ def check_supersessions(rules: Sequence[Supersession]) -> None:
             raise LocalViolation(f"{rule.kind} opens, grants or takes something away; its facts are never superseded")
 
 
+def no_agreement(record: FactRecord) -> int:
+    """Every fact is as sure as every other."""
+    del record
+    return 0
+
+
 def plan_supersession(
-    rules: Sequence[Supersession], facts: Iterable[Fact], *, due_ms: int, is_settled: Callable[[FactRecord], bool]
+    rules: Sequence[Supersession],
+    facts: Iterable[Fact],
+    *,
+    due_ms: int,
+    is_settled: Callable[[FactRecord], bool],
+    level_of: Callable[[FactRecord], int] = no_agreement,
 ) -> tuple[FactRecord, ...]:
     """The facts that others replace in all that they write, in each namespace by itself; ~3 µs a fact.
 
     Facts of later than *due_ms* are not shown yet, so they replace nothing; nor do those that are not settled (their
-    author told two stories). All of them stay.
+    author told two stories). All of them stay. *level_of* is how sure a fact is: whoever asks for what is as sure as
+    that sees it until one as sure replaces it.
     """
     check_supersessions(rules)
     by_kind = {rule.kind: rule for rule in rules}
@@ -61,12 +73,14 @@ def plan_supersession(
         if not record.chain.authority or rule.actor_of(fact) != record.chain.authority:
             continue
         slots: list[Hashable] = []
+        levels = range(level_of(record) + 1)
         for slot, weight in rule.writes_of(fact):
-            place = (record.chain.namespace, slot)
-            slots.append(place)
             weighed = (record.stamp if weight is None else (weight, record.stamp), record)
-            known = newest.get(place)
-            if known is None or weighed[0] > known[0]:
-                newest[place] = weighed
+            for level in levels:
+                place = (record.chain.namespace, slot, level)
+                slots.append(place)
+                known = newest.get(place)
+                if known is None or weighed[0] > known[0]:
+                    newest[place] = weighed
         written.append((record, slots))
     return tuple(record for record, slots in written if slots and all(newest[slot][1] is not record for slot in slots))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
@@ -30,7 +30,7 @@ from antiphon.journal.snapshot import (
     claims_too_much,
     read_state,
 )
-from antiphon.journal.supersession import Supersession, check_supersessions, plan_supersession
+from antiphon.journal.supersession import Supersession, check_supersessions, no_agreement, plan_supersession
 
 from ..engine import JournalEngine
 
@@ -93,10 +93,17 @@ class Trimmed(NamedTuple):
     fact_count: int
 
 
-async def trim_superseded(engine: JournalEngine, rules: Sequence[Supersession]) -> tuple[Trimmed, ...]:
+LevelSource = Callable[[Sequence[Fact]], Awaitable[Callable[[FactRecord], int]]]
+"""Says how sure facts are; whoever puts the journal together knows."""
+
+
+async def trim_superseded(
+    engine: JournalEngine, rules: Sequence[Supersession], *, levels: LevelSource | None = None
+) -> tuple[Trimmed, ...]:
     """Let go of what superseded facts said, on this node; done when it is gone. O(facts of the kinds).
 
-    Facts of forked chains replace nothing and stay, since it may turn out that they bind nobody.
+    Facts of forked chains replace nothing and stay, since it may turn out that they bind nobody. What *levels* says is
+    surer than all that replaced it stays as well.
     """
     check_supersessions(rules)
     facts: list[Fact] = []
@@ -105,9 +112,14 @@ async def trim_superseded(engine: JournalEngine, rules: Sequence[Supersession]) 
         facts.extend(fact for fact in decoded if isinstance(fact, Fact))
     forked = engine.index.forked()
     due_ms = engine.clock.now_ms() + SKEW_MS_MAX
+    level_of = await levels(facts) if levels is not None else no_agreement
     gone = await asyncio.to_thread(
         lambda: plan_supersession(
-            rules, facts, due_ms=due_ms, is_settled=lambda record: record.chain.chain not in forked
+            rules,
+            facts,
+            due_ms=due_ms,
+            is_settled=lambda record: record.chain.chain not in forked,
+            level_of=level_of,
         )
     )
     if gone:

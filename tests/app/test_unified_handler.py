@@ -14,8 +14,14 @@ import pytest_asyncio
 from antiphon import CHAT_SIGNAL, CONTACTS_SIGNAL, Fact, Journal, LocalViolation, Signal, SignalNotFound, view
 from antiphon.app.isolation import AtSnapshot, ReadCommitted, ReadLatest, SnapshotNotFound, UnsupportedIsolation
 from antiphon.app.unified_handler import UnifiedHandler, register_app_signals_with_queries
-from antiphon.facts import ChannelCreated, ContactAdded, MessageSent
-from antiphon.facts.protocol import ChannelEpochCommitted, channel_transition_id
+from antiphon.facts import ChannelCreated, ChannelUpdated, ContactAdded, MessageSent
+from antiphon.facts.protocol import (
+    ChannelEpochCommitted,
+    ConvergenceCertified,
+    OperationFinalized,
+    OperationReverted,
+    channel_transition_id,
+)
 from antiphon.journal import Agreement, AgreementLevel, Consistency
 from antiphon.reactive import (
     ALLOW_ALL,
@@ -406,6 +412,39 @@ async def test_a_committed_read_waits_for_agreement_and_then_reads(journal: Jour
         assert not waiting.done()
         book.note(receipt.fact_id, Consistency(agreement=Agreement().finalized("round 2")))
         assert await waiting == ("tea",)
+
+
+@pytest.mark.parametrize("level", [AgreementLevel.SOFT_SAFE, AgreementLevel.FINALIZED])
+async def test_what_is_agreed_stays_when_what_is_not_wrote_over_it_and_the_journal_is_trimmed(
+    journal: Journal, level: AgreementLevel
+) -> None:
+    about = {"context_id": "home", "channel_id": "tea"}
+    me = {"actor_id": journal.authority}
+    founded = ChannelCreated(**about, name="tea", created_at=1, creator_id=journal.authority)
+    words = [
+        founded,
+        *(ChannelUpdated(**about, **me, topic=topic, updated_at=at) for at, topic in enumerate("abcd", 2)),
+    ]
+    ids = (await journal.commit_all(words)).fact_ids
+    final = ({"op_id": ids[place], "consensus_id": "round 1", "finalized_at": 9} for place in (0, 2))
+    await journal.commit_all([OperationFinalized(**about, **me, **each) for each in final])
+    safe = {"op_id": ids[3], "prestate_hash": "00", "coordinator_epoch": 0, "certified_at": 9}
+    await journal.commit(ConvergenceCertified(**about, **me, **safe))
+    isolation = ReadCommitted(level=level)
+    async with UnifiedHandler(journal, capabilities=ALLOW_ALL) as handler:
+
+        async def topic() -> str | None:
+            return (await handler.query(ChatQuery(), isolation=isolation)).channel("tea").topic
+
+        before = await topic()
+        assert before == ("c" if level is AgreementLevel.SOFT_SAFE else "b")
+        assert [(each.kind, each.fact_count) for each in await journal.trim()] == [("chat.channel_updated", 1)]
+        assert await topic() == before
+        assert (await handler.query(ChatQuery())).channel("tea").topic == "d"
+        # Taken back, it is no more than the others, and goes with them.
+        await journal.commit(OperationReverted(**about, **me, op_id=ids[3], reverted_at=10))
+        assert [(each.kind, each.fact_count) for each in await journal.trim()] == [("chat.channel_updated", 1)]
+        assert await topic() == "b"
 
 
 async def test_a_wait_for_agreement_times_out_and_names_what_was_missing(journal: Journal) -> None:

@@ -105,6 +105,20 @@ def test_a_message_that_is_written_about_again_and_again_shows_what_it_showed(hi
         assert shown(left, viewer) == shown(history, viewer)
 
 
+@settings(max_examples=60)
+@given(histories(_about_one_message(), count_max=30), st.data())
+def test_at_each_level_of_agreement_what_is_left_shows_what_all_of_that_level_show(
+    history: list[Fact], data: st.DataObject
+) -> None:
+    ids = [get_record(fact).fact_id for fact in history]
+    levels = dict(zip(ids, data.draw(st.lists(st.integers(0, 2), min_size=len(ids), max_size=len(ids))), strict=True))
+    gone = superseded(history, level_of=lambda record: levels[record.fact_id])
+    for level in range(3):
+        sure = [fact for fact in history if levels[get_record(fact).fact_id] >= level]
+        left = [fact for fact in sure if get_record(fact).fact_id not in gone]
+        assert shown(left, ADA) == shown(sure, ADA)
+
+
 @given(histories(chat_facts() | contact_facts(), count_max=40))
 def test_a_fact_that_is_not_due_or_not_settled_replaces_nothing_and_stays(history: list[Fact]) -> None:
     assert superseded(history, due_ms=-FOREVER) == set()
