@@ -20,7 +20,7 @@ from antiphon.reactive import ReactiveError, ReactiveScheduler, SignalHub
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.entropy import system_random
 from antiphon.runtime.guards.commands import GuardRefused, SendRequest
-from antiphon.runtime.guards.grants import EVERYWHERE, call_request, intent_request
+from antiphon.runtime.guards.grants import EVERYWHERE, SELF, call_request, intent_request
 from antiphon.runtime.guards.guard import EffectGuard, OwnerCapabilities
 from antiphon.runtime.guards.peer_gate import CREDIT_MESSAGES, ChainGate, Credits, context_of, seen_contexts
 from antiphon.runtime.services.acks import AckEvent, AckReceived
@@ -213,7 +213,7 @@ class JournalBridge:
         context = await self._context_of_sessions()
         if name == "serve":
             return [build(context=context)]
-        return [self._dialling(name, context, address) for address in about]
+        return [self._dialling(name, context, address) for address in about or (SELF,)]
 
     def _dialling(self, name: str, context: str, address: str) -> SendRequest:
         """A session pays for its first messages before it dials, unless some are left of what was paid before."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 import orjson
@@ -87,6 +88,9 @@ class Letter(NamedTuple):
     data: bytes
     after: tuple[tuple[str, str], ...] = ()
     """Facts to commit once it has left: their kinds and payloads."""
+
+
+_ENVELOPE_ID = itemgetter(0)
 
 
 class ReceiptRow(NamedTuple):
@@ -170,6 +174,46 @@ class BookStatistics(NamedTuple):
     epoch: int
 
 
+class _Plans:
+    """The plans that were taken, the last 10,000: in groups as they came, since a window's come and go together."""
+
+    __slots__ = ("_groups", "_known")
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._groups: deque[tuple[int, tuple[str, ...]]] = deque()
+
+    def __contains__(self, plan_id: str) -> bool:
+        return plan_id in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def is_new(self, plan_ids: Iterable[str]) -> bool:
+        """Whether none of them was taken."""
+        return self._known.isdisjoint(plan_ids)
+
+    def add(self, plan_ids: tuple[str, ...], at_ms: int) -> None:
+        """Take plans that are new."""
+        self._known.update(plan_ids)
+        groups = self._groups
+        groups.append((at_ms, plan_ids))
+        while (excess := len(self._known) - PLANS_MAX) > 0:
+            first_ms, oldest = groups.popleft()
+            self._known.difference_update(oldest[:excess])
+            if len(oldest) > excess:
+                groups.appendleft((first_ms, oldest[excess:]))
+
+    def rows(self) -> list[list[object]]:
+        """Each plan and when it was taken, oldest first."""
+        return [[plan_id, at_ms] for at_ms, plan_ids in self._groups for plan_id in plan_ids]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._known.clear()
+        self._groups.clear()
+
+
 class GuardBook:
     """Budgets, leakage, plans and outbox of one journal; *device* names it among the devices of its author."""
 
@@ -180,7 +224,7 @@ class GuardBook:
         self.version = 0
         self._accounts: dict[tuple[str, str], _Account] = {}
         self._leaks: dict[tuple[str, str, str], _Window] = {}
-        self._plans: OrderedDict[str, int] = OrderedDict()
+        self._plans = _Plans()
         self._pending: dict[str, PlanEntry] = {}
         # Those whose frame has its place in the log already, by their first plan.
         self._offered: dict[str, PlanEntry] = {}
@@ -282,7 +326,7 @@ class GuardBook:
 
         Raises ``InsufficientBudget``, ``LeakageExceeded`` or ``OutboxFull`` when it is not there any more.
         """
-        if not (self._plans.keys().isdisjoint(entry.plan_ids) and self._pending.keys().isdisjoint(entry.plan_ids)):
+        if not (self._plans.is_new(entry.plan_ids) and self._pending.keys().isdisjoint(entry.plan_ids)):
             raise LocalViolation(f"a plan of {entry.plan_ids[:3]} was taken already; look it up before")
         if entry.letters and len(self._letters) + len(self._pending) + len(entry.letters) > OUTBOX_MAX:
             raise OutboxFull
@@ -449,9 +493,7 @@ class GuardBook:
     def _take(self, entry: PlanEntry) -> None:
         if entry.plan_ids[0] in self._plans:
             return  # they came together, so all of them are known
-        self._plans.update(dict.fromkeys(entry.plan_ids, entry.at_ms))
-        while len(self._plans) > PLANS_MAX:
-            self._plans.popitem(last=False)
+        self._plans.add(entry.plan_ids, entry.at_ms)
         # What was taken in a later epoch says that it began, if nothing else in the log does any more.
         self.rotate_epoch(entry.epoch)
         for charge in entry.charges:
@@ -467,7 +509,7 @@ class GuardBook:
             self._metadata.move_to_end(key)
             if len(self._metadata) > METADATA_MAX:
                 self._metadata.popitem(last=False)
-        self._letters.update((letter[0], letter) for letter in entry.letters)
+        self._letters.update(zip(map(_ENVELOPE_ID, entry.letters), entry.letters, strict=True))
         if entry.receipts:
             self._take_receipts(entry)
 
@@ -483,6 +525,12 @@ class GuardBook:
             later = [each for each in outstanding if (each.epoch, each.nonce) > place]
             if later:
                 self._outstanding[receipt.context] = later
+        if len(entry.charges) == 1:  # every letter's account is charged, so all of them are this one's
+            (charge,) = entry.charges
+            if charge.amount:
+                receipt = by_target[charge.context, charge.peer]
+                self._receipt_of.update(dict.fromkeys(map(_ENVELOPE_ID, entry.letters), receipt))
+            return
         charged = {(charge.context, charge.peer) for charge in entry.charges if charge.amount}
         for letter in entry.letters:
             if (letter.context, letter.peer) in charged:
@@ -503,7 +551,7 @@ class GuardBook:
             "leaks": leaks,
             "letters": [_letter_data(letter) for letter in self._letters.values()],
             "metadata": [list(pair) for pair in self._metadata.items()],
-            "plans": [list(pair) for pair in self._plans.items()],
+            "plans": self._plans.rows(),
             "receipts": [list(receipt) for receipt in self._receipts.values()],
             "receipts_of": [[name, *receipt] for name, receipt in self._receipt_of.items()],
             "seen": [[*key, list(ids)] for key, ids in self.replays.ids().items()],
@@ -525,7 +573,9 @@ class GuardBook:
         letters = map(_read_letter, _list(value["letters"]))
         self._letters = {letter.envelope_id: letter for letter in letters}
         self._metadata = OrderedDict((str(pair[0]), str(pair[1])) for pair in map(_list, _list(value["metadata"])))
-        self._plans = OrderedDict((str(pair[0]), _int(pair[1])) for pair in map(_list, _list(value["plans"])))
+        self._plans.clear()
+        for plan_id, at_ms in map(_list, _list(value["plans"])):
+            self._plans.add((str(plan_id),), _int(at_ms))
         self._receipts = {row.context: row for row in map(_read_receipt, _list(value.get("receipts", [])))}
         self._receipt_of = {
             str(row[0]): _read_receipt(row[1:]) for row in map(_list, _list(value.get("receipts_of", [])))

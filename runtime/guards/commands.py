@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple, Self, TypeAlias
 
 from antiphon.facts import AntiphonError, Fact, LocalViolation
@@ -223,6 +224,14 @@ class _RequestFields(NamedTuple):
     also: tuple[str, ...]
 
 
+# A program has few operations and makes many requests.
+@lru_cache(maxsize=256)
+def _check_operation(operation: str) -> None:
+    module, _, verb = operation.partition(":")
+    if not (module and verb) or module.isspace() or verb.isspace():
+        raise LocalViolation(f"an operation is named 'module:verb'; got {operation!r}")
+
+
 class SendRequest(_RequestFields):
     """Something that wants to happen: who, towards whom, in which context, with which right, at which price.
 
@@ -255,9 +264,7 @@ class SendRequest(_RequestFields):
         also: tuple[str, ...] = (),
     ) -> Self:
         """Check what can be checked without looking at anything else."""
-        module, _, verb = operation.partition(":")
-        if not (module and verb) or module.isspace() or verb.isspace():
-            raise LocalViolation(f"an operation is named 'module:verb'; got {operation!r}")
+        _check_operation(operation)
         if type(cost) is not int or not 0 <= cost <= COST_MAX:
             raise LocalViolation(f"{operation}: a cost is 0..{COST_MAX}; got {cost!r}")
         for claim in leaks:
@@ -266,8 +273,8 @@ class SendRequest(_RequestFields):
         if envelope is not None and len(envelope) > ENVELOPE_BYTES_MAX:
             size = len(envelope)
             raise LocalViolation(f"{operation}: an envelope has at most {ENVELOPE_BYTES_MAX} bytes; got {size}")
-        fields = (operation, context, peer, authority, capability, cost, leaks, facts, facts_after, extra, envelope)
-        return tuple.__new__(cls, (*fields, to, proposal, plan_id, also))
+        before = (operation, context, peer, authority, capability, cost, leaks, facts, facts_after, extra, envelope)
+        return tuple.__new__(cls, before + (to, proposal, plan_id, also))  # noqa: RUF005  # a third faster
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class ProductionEffectInterpreter:
         self.book: GuardBook = engine.guard_book
         self._on_letter = on_letter
         self._on_event = Listener(engine, on_event)
-        self._in_flight: dict[str, asyncio.Future[None]] = {}
+        self._in_flight: dict[asyncio.Future[None], frozenset[str]] = {}
         self.issue = ReceiptIssuer(str(engine.authority), engine.folder.authority, self.book).issue
         self._count = 0
 
@@ -123,7 +123,7 @@ class ProductionEffectInterpreter:
                 found[place] = each
             else:
                 found[place] = ()
-                waiters.update(filter(None, (self._in_flight.get(plan.plan_id),)))
+                waiters.update(waiter for waiter, ids in self._in_flight.items() if plan.plan_id in ids)
         if taken:
             if may_part:
                 found.update(await self._write_each(taken, flush=flush))
@@ -143,11 +143,10 @@ class ProductionEffectInterpreter:
         facts = taken[0].facts if len(taken) == 1 else [fact for each in taken for fact in each.facts]
         waiter = asyncio.get_running_loop().create_future()
         correlation = correlated()
-        self._in_flight.update(dict.fromkeys(plan_ids, waiter))
+        self._in_flight[waiter] = frozenset(plan_ids)
 
         def end(is_durable: bool) -> None:
-            for plan_id in plan_ids:
-                del self._in_flight[plan_id]
+            self._in_flight.pop(waiter, None)
             undo = correlate(correlation)  # the log's thread calls, which knows of no request
             for each in taken:
                 self._end(each, is_durable=is_durable)

@@ -149,10 +149,11 @@ def judge_window(
     plan_ids: list[str] = []
     new_letter = tuple.__new__
     for request, head in zip(requests, heads, strict=True):
-        if request.extra or request.proposal is not None:
+        # One unpacking costs less than four looks by name.
+        _, context, peer, _, _, cost, _, its_facts, after, extra, data, to, proposal, plan_id, _ = request
+        if extra or proposal is not None:
             return None
         outcome, account = head.outcome, head.account
-        cost = request.cost
         if outcome.violation is not None:
             ends.append(GuardRefused(outcome.violation))
             continue
@@ -165,17 +166,15 @@ def judge_window(
         for bits in head.bits:
             bits[0][0] -= bits[1]
         head.count += 1
-        plan_id = request.plan_id
         if not plan_id:
             plan_id = new_plan_id()
         elif book.knows_plan(plan_id) or not is_text(plan_id):
             return None
         plan_ids.append(plan_id)
-        if request.facts:
-            facts += request.facts
-        if (data := request.envelope) is not None:
-            to, after = request.to or request.peer, request.facts_after
-            fields = (envelope_id(plan_id), to, request.context, request.peer, data, written(after) if after else ())
+        if its_facts:
+            facts += its_facts
+        if data is not None:
+            fields = (envelope_id(plan_id), to or peer, context, peer, data, written(after) if after else ())
             letters.append(new_letter(Letter, fields))
         ends.append(Guarded(None, None, plan_id, head.snapshot, request, account[0]))
     if not plan_ids:
