@@ -1,5 +1,7 @@
 """What can be wrong with a fact, sorted by whose move it is next.
 
+No fact is of the wrong type: each is decoded by the kind that it names itself, so there is no mismatch of types here.
+
 Knows nothing of files, peers or signals; those rooms derive their own errors from the three roots here.
 """
 
@@ -34,7 +36,11 @@ class SchemaDrift(RegistrationError):
     """A type changed its fields without a new version number."""
 
 
-class UnencodableFact(FactError):
+class Serialization(FactError):
+    """A fact has no canonical bytes, or bytes are not those of a fact of their kind; what is raised says which."""
+
+
+class UnencodableFact(Serialization):
     """A value has no canonical form: a float, an integer beyond 64 bits, a lone surrogate, too deep a nesting."""
 
 
@@ -56,9 +62,13 @@ class VersionMismatch(FactError):
         )
 
 
-class InvalidPayload(FactError):
+class InvalidPayload(Serialization):
     """A payload's bytes are not canonical, or do not fit the schema of its kind."""
 
 
-class InvalidLine(RemoteViolation):
+class InvalidEnvelope(RemoteViolation):
+    """What a fact travels or is kept in is not in its one canonical form; nothing of it was used."""
+
+
+class InvalidLine(InvalidEnvelope):
     """A line is not a fact in the form that FORMAT prescribes."""

@@ -134,7 +134,14 @@ if TYPE_CHECKING:
     from .lattices.registers import LWWMap, LWWRegister, Write
     from .lattices.sets import GSet, ORSet
     from .propagation import PropagationTracker
-    from .reduction import ChannelEpoch, ContextMismatch, RelationalState, reduce_context
+    from .reduction import (
+        AuthorityAsContext,
+        ChannelEpoch,
+        ContextAsAuthority,
+        ContextMismatch,
+        RelationalState,
+        reduce_context,
+    )
 
 # CRDTs are loaded on first use: 43 ms that a journal without them need not wait for.
 _HOMES = {
@@ -193,6 +200,8 @@ _HOMES = {
     "Joinable": "lattice",
     "JournalStateCodec": "crdt.codec",
     "ChannelEpoch": "reduction",
+    "AuthorityAsContext": "reduction",
+    "ContextAsAuthority": "reduction",
     "ContextMismatch": "reduction",
     "RelationalState": "reduction",
     "reduce_context": "reduction",
@@ -337,6 +346,8 @@ __all__ = [
     "JournalState",
     "JournalStateCodec",
     "ChannelEpoch",
+    "AuthorityAsContext",
+    "ContextAsAuthority",
     "ContextMismatch",
     "RelationalState",
     "reduce_context",

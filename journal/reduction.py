@@ -6,6 +6,7 @@ signer: views do that. Source of the channel rules: ``facts/protocol.py``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,6 +22,18 @@ from .state import JournalState
 
 class ContextMismatch(NamespaceMismatch):
     """The facts of one context were to be reduced as those of another; nothing was reduced."""
+
+
+class ContextAsAuthority(ContextMismatch):
+    """The facts of a context that several share were to be reduced as one authority's own."""
+
+
+class AuthorityAsContext(ContextMismatch):
+    """The facts of an authority's own context were to be reduced as those of a context that several share."""
+
+
+# What an authority says to itself alone: its notes, and what it keeps to itself about others.
+_OWN_CONTEXT = re.compile(r"(note|contacts)\.[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +61,8 @@ class RelationalState:
 def reduce_context(state: JournalState, registry: FactRegistry, *, context_id: str) -> RelationalState:
     """Reduce the facts of *context_id*: every member binds, also one that cannot be read (as generic).
 
-    Costs one decoding a fact. Raises ``ContextMismatch`` when *state* is another namespace's.
+    Costs one decoding a fact. Raises ``ContextMismatch`` when *state* is another namespace's: ``AuthorityAsContext`` or
+    ``ContextAsAuthority`` when one of the two is an authority's own (``note.<authority>``, ``contacts.<authority>``).
 
     >>> from antiphon.facts import DEFAULT_NAMESPACE, build_fact_registry
     >>> empty = JournalState(DEFAULT_NAMESPACE)
@@ -56,7 +70,7 @@ def reduce_context(state: JournalState, registry: FactRegistry, *, context_id: s
     {}
     """
     if state.namespace != context_id:
-        raise ContextMismatch(
+        raise _mismatch_of(state.namespace, context_id)(
             f"these are facts of {state.namespace}, not of {context_id}; reduce each namespace as what it is"
         )
     bindings: dict[FactId, Binding] = {}
@@ -73,6 +87,14 @@ def reduce_context(state: JournalState, registry: FactRegistry, *, context_id: s
     return RelationalState(
         state.namespace, MappingProxyType(bindings), MappingProxyType(leakage), MappingProxyType(epochs)
     )
+
+
+def _mismatch_of(namespace: str, wanted: str) -> type[ContextMismatch]:
+    """Which mistake it was."""
+    is_own, is_own_wanted = (_OWN_CONTEXT.fullmatch(each) is not None for each in (namespace, wanted))
+    if is_own == is_own_wanted:
+        return ContextMismatch
+    return AuthorityAsContext if is_own else ContextAsAuthority
 
 
 def _is_signed(actor: str, record: FactRecord) -> bool:

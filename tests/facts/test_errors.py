@@ -3,7 +3,9 @@
 import ast
 from pathlib import Path
 
-from antiphon.facts import errors
+import pytest
+
+from antiphon.facts import InvalidEnvelope, MessageSent, Serialization, canonical_bytes, errors, parse_line
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("facts", "journal", "choreography", "reactive", "views", "runtime", "app", "testing")
@@ -28,3 +30,12 @@ def test_every_error_is_raised_or_is_the_base_of_one() -> None:
     used = set().union(*(used_in(path) for room in ROOMS for path in (ROOT / room).rglob("*.py")))
     offered = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)}
     assert offered - used == set()
+
+
+def test_the_roots_of_what_is_no_fact_can_be_caught() -> None:
+    with pytest.raises(Serialization, match="float"):
+        canonical_bytes({"x": 0.5})
+    with pytest.raises(Serialization):
+        MessageSent.fact_type.decode(b'{"text":5}')
+    with pytest.raises(InvalidEnvelope):
+        parse_line(b'{"h":{}}')

@@ -18,7 +18,16 @@ from antiphon.facts import (
     channel_transition_id,
     ids,
 )
-from antiphon.journal import ChannelEpoch, ContextMismatch, Draft, JournalState, NamespaceMismatch, reduce_context
+from antiphon.journal import (
+    AuthorityAsContext,
+    ChannelEpoch,
+    ContextAsAuthority,
+    ContextMismatch,
+    Draft,
+    JournalState,
+    NamespaceMismatch,
+    reduce_context,
+)
 from antiphon.testing.records import ChainWriter, make_draft
 from antiphon.testing.strategies import protocol_facts
 
@@ -68,6 +77,19 @@ def test_another_namespace_is_refused_with_a_type_of_its_own() -> None:
     with pytest.raises(ContextMismatch, match="work"):
         reduce_context(state, REGISTRY, context_id=HOME)
     assert issubclass(ContextMismatch, NamespaceMismatch)
+
+
+@pytest.mark.parametrize("own", ["note", "contacts"])
+def test_an_authoritys_own_context_and_a_shared_one_are_not_taken_for_each_other(own: str) -> None:
+    mine, other = (Namespace(f"{own}.{digit * 32}") for digit in "ab")
+    with pytest.raises(AuthorityAsContext, match="reduce each namespace as what it is"):
+        reduce_context(JournalState(mine), REGISTRY, context_id=HOME)
+    with pytest.raises(ContextAsAuthority):
+        reduce_context(JournalState(Namespace(HOME)), REGISTRY, context_id=mine)
+    with pytest.raises(ContextMismatch) as refused:
+        reduce_context(JournalState(mine), REGISTRY, context_id=other)
+    assert type(refused.value) is ContextMismatch
+    assert reduce_context(JournalState(mine), REGISTRY, context_id=mine).bindings == {}
 
 
 def test_leakage_adds_up_by_observer_over_distinct_facts_and_stops_at_the_top() -> None:
