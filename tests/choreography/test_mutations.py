@@ -4,10 +4,12 @@ The long lane breaks 100,000 of them. Every run is a function of the seed, and a
 """
 
 import random
+import re
 from pathlib import Path
 
 import pytest
 
+from antiphon.choreography.dsl import grammar
 from antiphon.choreography.dsl.format import format_choreography
 from antiphon.choreography.dsl.parse import parse
 from antiphon.choreography.lower import explain_lowering
@@ -15,67 +17,11 @@ from antiphon.choreography.validate import tier_of, validate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parse"
 SOURCES = [path.read_text(encoding="utf-8") for path in sorted(GOLDEN.iterdir()) if path.suffix != ".txt"]
+GRAMMAR = Path(grammar.__file__).with_name("grammar.lark").read_text(encoding="utf-8")
 PIECES = [
     *"()[]{}<>|:;,.=!*@#-+/\"'\t\n\r A“é\x00\u2028",
-    *(
-        "->",
-        "->*",
-        "=>",
-        "..",
-        "&&",
-        "||",
-        "--",
-        "{-",
-        "-}",
-        "//",
-        "#[",
-        "::",
-        "\n  ",
-        "\n    ",
-        "\n      ",
-        "5s",
-        '"t"',
-    ),
-    *[
-        "choice",
-        "at",
-        "loop",
-        "decide",
-        "by",
-        "rec",
-        "par",
-        "timeout",
-        "on",
-        "cancel",
-        "case",
-        "of",
-        "let",
-        "in",
-        "call",
-        "where",
-        "protocol",
-        "roles",
-        "module",
-        "effect",
-    ],
-    *[
-        "operation",
-        "progress",
-        "when",
-        "check",
-        "yields",
-        "continue",
-        "transfer",
-        "from",
-        "to",
-        "handoff",
-        "with",
-        "begin",
-        "await",
-        "resolve",
-        "as",
-        "publish",
-    ],
+    *("--", "{-", "-}", "//", "::", "\n  ", "\n    ", "\n      ", "5s", '"t"'),
+    *sorted(set(re.findall(r'"([^"\s]+)"', GRAMMAR))),  # every word and sign of the language
 ]
 
 

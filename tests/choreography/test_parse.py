@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.choreography import ast
+from antiphon.choreography.dsl import grammar
 from antiphon.choreography.dsl.diagnostics import DIAGNOSTICS
 from antiphon.choreography.dsl.explain import Explainer
 from antiphon.choreography.dsl.parse import DialectChoice, parse, parse_choreography_file, parse_choreography_str
@@ -525,79 +526,12 @@ def test_every_row_of_the_table_has_a_message() -> None:
     assert isinstance(Explainer("layout"), object)
 
 
+GRAMMAR = Path(grammar.__file__).with_name("grammar.lark").read_text(encoding="utf-8")
 PIECES = st.sampled_from(
     [
-        *"()[]{}<>|:;,.=!*@#-+/\"'\t\n\r ",
-        "->",
-        "->*",
-        "=>",
-        "..",
-        "&&",
-        "||",
-        "--",
-        "{-",
-        "-}",
-        "//",
-        "#[",
-        "::",
-        "\n  ",
-        "\n    ",
-        "\n      ",
-        " ",
-        " ",
-        "A",
-        "B",
-        "x",
-        "5s",
-        "3",
-        '"t"',
-        "“",
-        "é",
-        "\x00",
-        "\u2028",
-        "choice",
-        "at",
-        "loop",
-        "decide",
-        "by",
-        "rec",
-        "par",
-        "timeout",
-        "on",
-        "cancel",
-        "case",
-        "of",
-        "let",
-        "in",
-        "call",
-        "where",
-        "protocol",
-        "roles",
-        "module",
-        "exposing",
-        "effect",
-        "operation",
-        "progress",
-        "when",
-        "check",
-        "yields",
-        "continue",
-        "transfer",
-        "from",
-        "to",
-        "handoff",
-        "with",
-        "import",
-        "type",
-        "alias",
-        "guest",
-        "runtime",
-        "begin",
-        "await",
-        "resolve",
-        "as",
-        "publish",
-        "choreography!",
+        *"()[]{}<>|:;,.=!*@#-+/\"'\t\n\r ABx3“é\x00\u2028",
+        *("--", "{-", "-}", "//", "::", "\n  ", "\n    ", "\n      ", " ", "5s", '"t"', "choreography!"),
+        *sorted(set(re.findall(r'"([^"\s]+)"', GRAMMAR))),  # every word and sign of the language
     ]
 )
 
