@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from antiphon.choreography import ast
 from antiphon.choreography.dsl import grammar
 from antiphon.choreography.dsl.diagnostics import DIAGNOSTICS
-from antiphon.choreography.dsl.explain import Explainer
 from antiphon.choreography.dsl.parse import DialectChoice, parse, parse_choreography_file, parse_choreography_str
 from antiphon.choreography.dsl.words import REMOVED_WORDS
 from antiphon.choreography.errors import ChoreographyError
@@ -523,7 +522,6 @@ def test_bytes_that_are_not_utf8_are_a_problem() -> None:
 
 def test_every_row_of_the_table_has_a_message() -> None:
     assert all(row.message for row in DIAGNOSTICS.values())
-    assert isinstance(Explainer("layout"), object)
 
 
 GRAMMAR = Path(grammar.__file__).with_name("grammar.lark").read_text(encoding="utf-8")

@@ -193,4 +193,4 @@ def test_calls_that_double_each_time_are_followed_no_further_than_they_could_be_
 def test_long_chains_of_calls_are_no_trouble() -> None:
     chain = "".join(local(f"Q{n}", f"call Q{n + 1}") for n in range(2_000))
     text = body(TAKE, "call Q0", "A -> B : m", where="where\n" + chain + local("Q2000", GIVE))
-    assert all(item.kind == "LinearReceipt" for item in parse(text).problems)
+    assert parse(text).render() == ""
