@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from .reaching import CertificateOption, KeyOption, NatsAccessOption, TrustedOption, transports_of
 from .screen import JsonOption, clean, say, write, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from antiphon.choreography import Choreography, Run, StateMachine
     from antiphon.choreography.compiled import Checked
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from antiphon.choreography.topology import Topology
     from antiphon.runtime.choreography import InMemoryHandler
     from antiphon.runtime.topology.factory import RemoteScheme
+    from antiphon.runtime.transports.reach import Transports
 
 
 def _protocol_files(files: list[Path]) -> list[Path]:
@@ -373,6 +375,10 @@ def run(
     ] = 1000,
     strict: StrictOption = False,
     bind: BindOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    trusted: TrustedOption = None,
+    nats_access: NatsAccessOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a protocol: every role a monitored endpoint, guards evaluated, clocks running; draw what really happened.
@@ -396,7 +402,8 @@ def run(
         say(f"{file}: {_clean_lines(_projection_error(checked) or 'not valid')}")
         raise typer.Exit(1)
     with TemporaryDirectory(prefix="antiphon-") as folder:
-        carrying = _Carrying.of(transport, topology, name=tree.name, folder=folder)
+        transports = transports_of(certificate, key, trusted, nats_access)
+        carrying = _Carrying.of(transport, topology, transports, name=tree.name, folder=folder)
         here = _roles_here(roles, checked.roles, is_alone=not carrying.is_wide)
         machines = {machine.role: machine for machine in _machines(file, checked) if machine.role in here}
         played = asyncio.run(
@@ -404,7 +411,7 @@ def run(
                 tree,
                 machines,
                 carrying.handlers(tree, machines, checked),
-                given=_payloads(payloads),
+                given=_payloads(payloads, _machines(file, checked)),
                 context=_context(context),
                 seed=seed,
                 steps=steps,
@@ -654,20 +661,23 @@ class _Carrying(NamedTuple):
     topology: Path | None
     scheme: RemoteScheme
     is_wide: bool
+    transports: Transports
 
     @classmethod
-    def of(cls, transport: str | None, topology: Path | None, *, name: str, folder: str) -> _Carrying:
+    def of(
+        cls, transport: str | None, topology: Path | None, transports: Transports, *, name: str, folder: str
+    ) -> _Carrying:
         """Read the options; ends the command when they do not go together."""
         kind = (transport or "").partition("://")[0]
         if topology is not None:
             if kind not in ("", "tcp", "ws") or "://" in (transport or ""):
                 message = f"a topology's endpoints are met by tcp or ws, not by {transport}"
                 raise typer.BadParameter(message, param_hint="--transport")
-            return cls(None, topology, "ws" if kind == "ws" else "tcp", True)
+            return cls(None, topology, "ws" if kind == "ws" else "tcp", True, transports)
         if kind in ("", "memory"):
-            return cls(None, None, "tcp", False)
+            return cls(None, None, "tcp", False, transports)
         address = transport if transport and "://" in transport else _meeting_address(kind, name=name, folder=folder)
-        return cls(address, None, "tcp", address == transport and kind in ("unix", "nats"))
+        return cls(address, None, "tcp", address == transport and kind in ("unix", "nats"), transports)
 
     def handlers(
         self, tree: Choreography, machines: dict[str, StateMachine], checked: Checked
@@ -684,10 +694,10 @@ class _Carrying(NamedTuple):
         places: Places
         try:
             if self.topology is None:
-                topology, places = Topology.local_mode(), MeetingPlace(self.address or "")
+                topology, places = Topology.local_mode(), MeetingPlace(self.address or "", transports=self.transports)
             else:
                 topology = _fitting_topology(self.topology, tree, checked)
-                places = TransportFactory(topology, scheme=self.scheme)
+                places = TransportFactory(topology, scheme=self.scheme, transports=self.transports)
         except AntiphonError as problem:
             raise typer.BadParameter(str(problem), param_hint="--transport") from problem
         roles = checked.roles
@@ -745,15 +755,21 @@ def _roles_here(text: str | None, known: tuple[str, ...], *, is_alone: bool) -> 
     return named
 
 
-def _payloads(file: Path | None) -> dict[str, object]:
+def _payloads(file: Path | None, machines: Iterable[StateMachine]) -> dict[str, object]:
+    """Payloads by label; ends the command for a label that no role here sends or hears: it would be passed over."""
     if file is None:
         return {}
+    known = sorted({one.label for machine in machines for state in machine.states for one in state.transitions})
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as problem:
         raise typer.BadParameter(f"{file}: {problem}", param_hint="--payloads") from problem
     if not isinstance(found, dict):
         raise typer.BadParameter(f"{file}: expected an object, payloads by label", param_hint="--payloads")
+    unknown = [label for label in found if label not in known]
+    if unknown:
+        there = f"{', '.join(unknown)}; there are {', '.join(known)}"
+        raise typer.BadParameter(f"{file}: no message is called {there}", param_hint="--payloads")
     return found
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from .keys import read_public_key, read_token
+from .reaching import CertificateOption, KeyOption, NatsAccessOption, TrustedOption, transports_of
 from .screen import AuthorOption, JournalOption, JsonOption, counted, opening_bar, say, write, write_json
 
 if TYPE_CHECKING:
@@ -22,25 +23,9 @@ if TYPE_CHECKING:
     from antiphon.runtime.services.session_driver import SyncReport
     from antiphon.runtime.services.sync import SyncServer
     from antiphon.runtime.transports.reach import Transports
-    from antiphon.runtime.transports.tls import Tls
 
 RoleOption = Annotated[
     str | None, typer.Option("--role", metavar="ROLE", help="Which role of a FILE.topology this journal is.")
-]
-CertificateOption = Annotated[
-    Path | None, typer.Option("--certificate", metavar="FILE", help="PEM certificate to show (tls://, wss://).")
-]
-KeyOption = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="PEM key of that certificate.")]
-TrustedOption = Annotated[
-    Path | None, typer.Option("--trusted", metavar="FILE", help="PEM certificates that a peer must show one of.")
-]
-NatsAccessOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--nats-access",
-        metavar="FILE",
-        help="What a NATS server is shown, in a file: user:password, a token, an nkey's seed; or a .creds file.",
-    ),
 ]
 TokenOption = Annotated[
     str | None,
@@ -125,7 +110,7 @@ def serve(
     """
     from antiphon.runtime.transports.reach import check_address
 
-    transports = _transports(_certificates(certificate, key, trusted), nats_access)
+    transports = transports_of(certificate, key, trusted, nats_access)
     if _is_topology(address):
         # Whoever names none does not wait for the machinery of protocols: half of what starting costs.
         from antiphon.runtime.topology.addresses import own_address
@@ -181,7 +166,7 @@ def sync(
     from antiphon.runtime.transports.reach import check_address
     from antiphon.runtime.transports.transport import PeerUnreachable
 
-    transports = _transports(_certificates(certificate, key, trusted), nats_access)
+    transports = transports_of(certificate, key, trusted, nats_access)
     if timeout is not None and not timeout > 0:
         raise typer.BadParameter("--timeout is more than 0 seconds")
     if not _is_topology(address):
@@ -245,23 +230,6 @@ def _told(report: SyncReport) -> dict[str, Any]:
     return {"success": report.is_success, "bytes": report.bytes, "refused": report.refused} | {
         name: entries[name] for name in names
     }
-
-
-def _certificates(certificate: Path | None, key: Path | None, trusted: Path | None) -> Tls | None:
-    from antiphon.runtime.transports.tls import Tls
-
-    if certificate is None and trusted is None:
-        if key is not None:
-            raise typer.BadParameter("--key belongs to a --certificate")
-        return None
-    return Tls(certificate=certificate, key=key, trusted=trusted)
-
-
-def _transports(tls: Tls | None, nats_access: Path | None) -> Transports:
-    from antiphon.runtime.transports.nats_access import NatsAccess
-    from antiphon.runtime.transports.reach import Transports
-
-    return Transports(tls, None if nats_access is None else NatsAccess.read(nats_access))
 
 
 def _shown(token: str | None) -> bytes:

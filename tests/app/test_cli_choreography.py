@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from antiphon.app.cli.root import app
 from antiphon.choreography import LocalBranch, LocalEnd, LocalRecv, Run, simulate
+from antiphon.testing.certificates import make_certificate
 from antiphon.testing.nats_server import NatsServer
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples/choreography").glob("*.*"))
@@ -465,11 +466,14 @@ def test_run_shows_how_far_it_came_when_it_fails_or_does_not_end(tmp_path: Path)
 
 def test_run_refuses_what_it_cannot_do(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "typo.json").write_text('{"Chunk": {}, "Chonk": {}}')
     for arguments, reason in (
         (["--roles", "Producer"], "Consumer, Clerk would be elsewhere"),
         (["--roles", "Ghost"], "no role Ghost"),
         (["--context", "x=?"], "expected NAME=JSON"),
         (["--payloads", tmp_path / "list.json"], "expected an object"),
+        (["--payloads", tmp_path / "typo.json"], "no message is called Chonk; there are Ack, Bill, Chunk"),
+        (["--key", tmp_path / "list.json"], "--key belongs to a --certificate"),
     ):
         refused = run("run", folder / "stream.tell", *arguments)
         assert (refused.exit_code, reason in refused.stderr) == (2, True), refused.stderr
@@ -483,7 +487,8 @@ def test_every_example_runs_to_its_end(path: Path, seed: str) -> None:
     assert json.loads(shown.stdout)["outcome"] == "ended", shown.stdout
 
 
-def test_two_processes_run_one_protocol_where_a_topology_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_secret", [False, True], ids=["tcp", "tls"])
+def test_two_processes_run_one_protocol_where_a_topology_says(tmp_path: Path, is_secret: bool) -> None:
     ports = []
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     for probe in probes:
@@ -494,10 +499,13 @@ def test_two_processes_run_one_protocol_where_a_topology_says(tmp_path: Path) ->
     (tmp_path / "both.topology").write_text(f"topology Both for Buying {{\n{places}}}\n")
     main = [sys.executable, "-c", "from antiphon.app.cli import main; main()", "run", "buying.tell", "--json"]
     given = ["--topology", "both.topology", "--context", "budget=1000"]
-    sides = [
-        subprocess.Popen([*main, "--roles", role, *given], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-        for role in ("Buyer", "Seller")
-    ]
+    signed = {role: make_certificate(tmp_path, role) for role in ("Buyer", "Seller")}
+    sides = []
+    for role, other in (("Buyer", "Seller"), ("Seller", "Buyer")):
+        shown = ["--certificate", signed[role].certificate, "--key", signed[role].key]
+        secret = [*shown, "--trusted", signed[other].certificate] if is_secret else []
+        command = [*main, "--roles", role, *given, *map(str, secret)]
+        sides.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True))
     said = [json.loads(side.communicate(timeout=60)[0]) for side in sides]
     assert [one["outcome"] for one in said] == ["ended", "ended"], said
     assert [event["text"].partition("(")[0] for event in said[0]["events"]] == ["Title", "Accept"]
@@ -521,8 +529,12 @@ def test_a_protocol_does_the_same_whatever_carries_it(path: Path, transport: str
 def test_a_protocol_does_the_same_through_a_nats_server(tmp_path: Path) -> None:
     (tmp_path / "buying.tell").write_text(BUYING)
     given = ["--context", "budget=1000", "--json"]
-    with NatsServer(tmp_path / "nats") as server:
-        shown = run("run", tmp_path / "buying.tell", "--transport", f"{server.address}/shop", *given)
+    (tmp_path / "access").write_text("ada:s3cret")
+    with NatsServer(tmp_path / "nats", options=["--user", "ada", "--pass", "s3cret"]) as server:
+        meeting = ["--transport", f"{server.address}/shop"]
+        refused = run("run", tmp_path / "buying.tell", *meeting, *given)
+        shown = run("run", tmp_path / "buying.tell", *meeting, "--nats-access", tmp_path / "access", *given)
+    assert (refused.exit_code, "Authorization" in refused.stderr) == (1, True)
     assert happenings(shown) == happenings(run("run", tmp_path / "buying.tell", *given))
 
 
