@@ -15,6 +15,7 @@ from typing import NamedTuple
 import duckdb
 import orjson
 
+from antiphon.journal.stores.log import LogDamage
 from antiphon.journal.stores.typed_views import quote_text
 
 from .answers import HistoryError
@@ -44,6 +45,8 @@ class ExportReport(NamedTuple):
     kind_count: int
     file_count: int
     byte_count: int
+    damages: tuple[LogDamage, ...] = ()
+    """What of the journal's log cannot be read, and so is in no file."""
 
 
 def export_parquet(
@@ -66,7 +69,7 @@ def export_parquet(
         with History(journal, output=workspace) as history:
             history.refresh()
             _write(history, draft, on_progress)
-            report = _read_back(history, draft, target)
+            report = _read_back(history, draft, target)._replace(damages=history.damages)
             (draft / MANIFEST).write_bytes(orjson.dumps(_manifest(history, report), option=orjson.OPT_INDENT_2) + b"\n")
         draft.replace(target)
     finally:

@@ -25,7 +25,7 @@ def explain_protocol(checked: Checked, *, mode: MergeMode = "full+") -> str:
     tree = checked.choreography
     if tree is None:
         return "there is no protocol to explain\n"
-    tier = tier_of(tree)
+    tier = tier_of(checked.concrete or tree)
     lines = [f"protocol {tree.qualified_name}", f"roles    {', '.join(checked.roles)}"]
     lines += [f"tier     {'proof_only' if checked.refusals else tier.tier}"]
     lines += [f"         {reason.message}" for reason in tier.reasons]

@@ -51,14 +51,18 @@ class PayloadTooLarge(FactError):
 class VersionMismatch(FactError):
     """A payload's version lies outside the range that its registered type can read."""
 
-    def __init__(self, kind: str, *, actual: int, min_supported: int, expected: int) -> None:
+    def __init__(self, kind: str, *, actual: int, min_supported: int, expected: int, model: str = "…") -> None:
         self.kind = kind
         self.actual = actual
         self.min_supported = min_supported
         self.expected = expected
+        remedy = (
+            "a newer program wrote it, so bring this one up to date"
+            if actual > expected
+            else f"say how it becomes the next one, with @upcast({model}, from_={actual}, to={actual + 1})"
+        )
         super().__init__(
-            f"{kind} version {actual} is outside the supported range {min_supported}..{expected}; "
-            "register a newer type, or an @upcast from that version"
+            f"{kind} version {actual} is outside the supported range {min_supported}..{expected}; {remedy}"
         )
 
 

@@ -377,7 +377,13 @@ class FactType:
         # Below the oldest version that is read as it is, every single step must be there.
         has_steps = all(step in self.upcasters for step in range(actual, self.min_version))
         if not 1 <= actual < self.version or not has_steps:
-            raise VersionMismatch(self.kind, actual=actual, min_supported=self.min_version, expected=self.version)
+            raise VersionMismatch(
+                self.kind,
+                actual=actual,
+                min_supported=self.min_version,
+                expected=self.version,
+                model=self.model.__name__,
+            )
         if not self.upcasters:
             return payload
         data: JsonObject = orjson.loads(payload)

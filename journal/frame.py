@@ -112,7 +112,7 @@ def parse_file_header(line: bytes) -> FileHeader:
     except InvalidLine:
         raise
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
-        raise InvalidLine(f"not a log file's first line: {line[:120]!r}") from problem
+        raise InvalidLine(f"not a log file's first line: {line[:32]!r}") from problem
     if build_file_header(header) != line or header.format != FORMAT_NUMBER:
         raise InvalidLine(f"not the canonical first line of a log file: {line[:120]!r}")
     if not _HASH.fullmatch(header.previous_frame):

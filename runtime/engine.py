@@ -1193,6 +1193,8 @@ class JournalEngine:
                 elif isinstance(decoded, FactProblem):
                     hidden[place] = decoded.code
                     self._report(decoded)
+                else:
+                    self._tell_newer(record)
                 place += 1
         done = asyncio.get_running_loop().create_future()
         self._submit(
@@ -1287,6 +1289,8 @@ class JournalEngine:
             return None
         decoded = self.registry.decode(record, is_trusted=record.chain.public_key == self.folder.writer.public_key)
         if isinstance(decoded, GenericFact):
+            if not self._problems.is_hidden_told(record.kind, "newer-version"):
+                self._loop.call_soon_threadsafe(self._tell_newer, record)
             return None
         if isinstance(decoded, FactProblem):
             self._loop.call_soon_threadsafe(self._report, decoded)
@@ -1297,8 +1301,21 @@ class JournalEngine:
         """From any thread: tell of bytes that a view had to leave out."""
         self._loop.call_soon_threadsafe(self.hub.report_error, AppError("log-damaged", str(problem)))
 
+    def _tell_newer(self, record: FactRecord) -> None:
+        """Tell once of each kind that this program knows in an older version only; a kind it does not know is none of
+        its business."""
+        known = self.registry.get(record.kind)
+        if known is not None and known.version < record.version:
+            text = (
+                f"{record.kind} version {record.version} comes from a newer program, and this one reads up to version "
+                f"{known.version}; bring it up to date to see such facts"
+            )
+            if self._problems.note_hidden(record.kind, "newer-version", text):
+                self.hub.report_error(AppError("newer-version", text, record.kind, record.fact_id.hex()))
+
     def _report(self, problem: FactProblem) -> None:
         if problem.code != "erased":
+            self._problems.note_hidden(problem.record.kind, problem.code, problem.text)
             self.hub.report_error(
                 AppError(problem.code, problem.text, problem.record.kind, problem.record.fact_id.hex())
             )

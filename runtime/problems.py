@@ -24,6 +24,7 @@ class ProblemBook:
         self._problems = list(problems)
         self._untold_count = 0
         self._failed_views: set[str] = set()
+        self._hidden: set[tuple[str, str]] = set()
 
     def note(self, problem: str) -> None:
         """Keep a sentence."""
@@ -37,6 +38,18 @@ class ProblemBook:
         if view_id not in self._failed_views:
             self._failed_views.add(view_id)
             self.note(f"{problem}; the fact was left out, and others like it will be")
+
+    def is_hidden_told(self, kind: str, code: str) -> bool:
+        """Whether a fact of *kind* that views do not show for this reason was kept; may be asked from any thread."""
+        return (kind, code) in self._hidden
+
+    def note_hidden(self, kind: str, code: str, problem: str) -> bool:
+        """Keep why views do not show a fact, the first of each kind and reason; whether it was the first."""
+        if self.is_hidden_told(kind, code):
+            return False
+        self._hidden.add((kind, code))
+        self.note(f"{problem}; views leave it out, and others like it")
+        return True
 
     def told(self) -> tuple[str, ...]:
         """All that was kept, and a last line about the rest."""

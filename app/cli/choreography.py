@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -69,6 +70,10 @@ StrictOption = Annotated[
     bool, typer.Option("--strict", help="Project without loop-head absorption: a role outside a loop must be told.")
 ]
 RoleOption = Annotated[str | None, typer.Option("--role", "-r", help="Only this role.")]
+
+
+# What a hint proposes to bind a name to.
+_BINDING = re.compile(r"`(\w+=\d+)`")
 
 
 class Picture(StrEnum):
@@ -223,6 +228,8 @@ def graph(
     checked = _checked(file, file.read_bytes(), _bindings(bind, [file]), strict=strict)
     if checked.global_type is None or not checked.is_valid or checked.choreography is None:
         _complain(file, checked)
+        if (refused := _projection_error(checked)) is not None:
+            say(f"{file}: {_clean_lines(refused)}")
         raise typer.Exit(1)
     if role is not None and role not in checked.roles:
         raise typer.BadParameter(f"{file} has no role {role!r}; it has {', '.join(checked.roles)}")
@@ -494,9 +501,14 @@ def _projection_error(checked: Checked) -> str | None:
     """Why there is no view for every role; None when there is, or when that was not asked because of errors."""
     if checked.refusals:
         return "\n".join(str(refusal) for refusal in checked.refusals)
-    if checked.obstacles:
-        return "\n".join(f"{one.kind}: {one.message}" for one in checked.obstacles)
-    return None
+    return "\n".join(_obstacles(checked)) or None
+
+
+def _obstacles(checked: Checked) -> list[str]:
+    """What stands in the way of all views, each once, and the option that helps against it."""
+    told = list(dict.fromkeys(f"{one.kind}: {one.message}" for one in checked.obstacles))
+    sizes = dict.fromkeys(found[1] for one in checked.obstacles if (found := _BINDING.search(one.hint or "")))
+    return [*told, f"bind it on the command line: {' '.join(f'--bind {size}' for size in sizes)}"] if sizes else told
 
 
 def _check_json(file: Path, checked: Checked, is_ok: bool) -> dict[str, object]:
@@ -540,7 +552,7 @@ def _views(checked: Checked, role: str | None) -> tuple[dict[str, tuple[str, str
     from antiphon.choreography.local import local_json_text, show_local
 
     if checked.projections is None or not checked.is_valid:
-        return {}, [f"{one.kind}: {one.message}" for one in checked.obstacles]
+        return {}, _obstacles(checked)
     views: dict[str, tuple[str, str]] = {}
     errors = [str(one) for one in checked.refusals if role in (None, one.role)]
     for name, view in checked.projections.local.items():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .screen import JournalOption, JsonOption, bar_of, counted, write, write_json
+from .screen import JournalOption, JsonOption, OutputLost, bar_of, counted, tell_missing, write, write_json
 
 
 def register(app: typer.Typer) -> None:
@@ -22,16 +22,21 @@ def export(
 ) -> None:
     """Write all facts as Parquet that DuckDB, Polars or Spark read: kind=…/date=…/facts_0.parquet.
 
-    Everything is read back before the folder gets its name. Exit code 2 when DIR is there already.
+    Everything is read back before the folder gets its name. Exit code 2 when DIR is there already, 4 when it
+    cannot be written. What the journal itself has lost is told on stderr.
 
     JSON: one object: folder, facts, kinds, files, bytes.
     """
     from antiphon.app.parquet_export import export_parquet
 
     with bar_of("facts") as show:
-        report = export_parquet(
-            journal, parquet, on_progress=lambda done: show(done.kind, done.fact_count, done.fact_total)
-        )
+        try:
+            report = export_parquet(
+                journal, parquet, on_progress=lambda done: show(done.kind, done.fact_count, done.fact_total)
+            )
+        except OSError as problem:
+            raise OutputLost(problem, parquet) from problem
+    tell_missing(report.damages)
     if as_json:
         write_json(
             {

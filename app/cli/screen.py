@@ -23,6 +23,7 @@ from antiphon.app.printable import show_time as show_time
 
 if TYPE_CHECKING:
     from antiphon.app.importing import ImportProgress
+    from antiphon.journal.stores.log import LogDamage
 
 JournalOption = Annotated[Path, typer.Option("--journal", "-j", metavar="FOLDER", help="The journal's folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, in the form told above.")]
@@ -34,6 +35,12 @@ AuthorOption = Annotated[
 def say(message: str) -> None:
     """Tell a person something, on stderr."""
     typer.echo(f"antiphon: {message}", err=True)
+
+
+def tell_missing(damages: Iterable[LogDamage]) -> None:
+    """Tell of stretches of a log that cannot be read, and so are not in the answer."""
+    for damage in damages:
+        say(f"log file {damage.file_number}, byte {damage.offset}: {damage.reason}; what it held is missing here")
 
 
 class OutputLost(Exception):

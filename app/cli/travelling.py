@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .screen import JournalOption, JsonOption, clean, counted, say, show_time, write, write_json, write_table
+from .screen import (
+    JournalOption,
+    JsonOption,
+    clean,
+    counted,
+    say,
+    show_time,
+    tell_missing,
+    write,
+    write_json,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from antiphon.app.history import History
@@ -170,8 +181,7 @@ def opened(journal: Path) -> Iterator[History]:
     from antiphon.app.history import open_history
 
     with open_history(journal) as history:
-        for damage in history.damages:
-            say(f"log file {damage.file_number}, byte {damage.offset}: {damage.reason}; what it held is missing here")
+        tell_missing(history.damages)
         yield history
 
 
@@ -234,7 +244,9 @@ def key_text_of(key: tuple[object, ...]) -> str:
 
 def plain_state(value: object) -> Any:
     """A state of any view as JSON data."""
-    from dataclasses import asdict, is_dataclass
+    from collections.abc import Mapping
+    from dataclasses import fields, is_dataclass
+    from enum import Enum
 
     from pydantic import BaseModel
 
@@ -242,8 +254,16 @@ def plain_state(value: object) -> Any:
         return value.to_json()
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
+    if isinstance(value, Enum):
+        return plain_state(value.value)
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
     if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
+        return {field.name: plain_state(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain_state(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_state(item) for item in value]
     if isinstance(value, frozenset | set):
         return sorted(map(plain_state, value), key=repr)
     return value

@@ -198,6 +198,22 @@ def test_families_are_expanded_with_bind(folder: Path) -> None:
     assert list(roles) == ["Boss", "W[0]", "W[1]"]
 
 
+@pytest.mark.parametrize("command", ["check", "project", "graph", "stubs", "simulate", "run"])
+def test_an_unbound_family_is_told_once_with_the_option_that_binds_it(folder: Path, command: str) -> None:
+    (folder / "crowd.tell").write_text(
+        "protocol Crowd =\n  roles Boss, W[N]\n  Boss -> W[*] : Job\n  W[*] -> Boss : Done\n  Boss -> W[*] : Thanks\n"
+    )
+    told = run(command, folder / "crowd.tell").output
+    assert told.count("all of `W` cannot be projected unbound") == 1
+    assert "--bind W=3" in told
+
+
+def test_explain_names_the_tier_of_what_was_bound(folder: Path) -> None:
+    bound = run("explain", folder / "family.tell", "--bind", "N=2,i=1").stdout
+    assert "tier     session_projectable" in bound
+    assert "unbound" not in bound
+
+
 def test_check_lists_the_instances_of_bound_families(folder: Path) -> None:
     (bound,) = lines(run("check", "--json", "--bind", "N=2", "--bind", "i=1", folder / "family.tell"))
     assert bound["roles"] == ["Boss", "W[0]", "W[1]"]

@@ -124,6 +124,45 @@ def test_show_takes_a_view_of_the_users(journal: Path, own: Path) -> None:
     assert run("show", f"{own}:texts", "--journal", journal).stdout.splitlines()[-1] == "text 4"
 
 
+def test_a_state_of_dataclasses_is_json_all_the_way_down(journal: Path, tmp_path: Path) -> None:
+    path = tmp_path / "shelves.py"
+    path.write_text(
+        """
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple
+
+from antiphon import view
+from antiphon.facts import MessageSent
+
+
+class Shade(Enum):
+    LIGHT = "light"
+
+
+class Size(NamedTuple):
+    width: int
+
+
+@dataclass(frozen=True)
+class Shelf:
+    shade: Shade
+    sizes: tuple[Size, ...]
+    books: MappingProxyType
+    marks: frozenset[int]
+
+
+@view(MessageSent, initial=MappingProxyType({}))
+def shelves(state: MappingProxyType, fact: MessageSent) -> MappingProxyType:
+    return MappingProxyType({"top": Shelf(Shade.LIGHT, (Size(3),), MappingProxyType({"a": 1}), frozenset({2, 1}))})
+"""
+    )
+    top = {"shade": "light", "sizes": [{"width": 3}], "books": {"a": 1}, "marks": [1, 2]}
+    assert read_json("show", f"{path}:shelves", "-j", journal) == {"state": {"top": top}}
+    assert read_json("why", f"{path}:shelves", "top", "-j", journal)["value"] == top
+
+
 @pytest.mark.parametrize(
     ("view", "says"),
     [
@@ -277,6 +316,24 @@ def test_an_export_overwrites_nothing_and_a_failed_one_leaves_nothing(
     with pytest.raises(HistoryError, match="full"):
         export_parquet(journal, tmp_path / "out" / "facts")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_export_that_cannot_be_written_says_so_in_one_line(journal: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where a folder is wanted")
+    target = tmp_path / "taken" / "out"
+    command = [*ANTIPHON, "export", "--journal", str(journal), "--parquet", str(target)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 4
+    assert refused.stderr.splitlines() == [refused.stderr.strip()]
+    assert "could not be written" in refused.stderr
+
+
+def test_an_export_of_a_damaged_journal_says_what_is_missing(journal: Path, tmp_path: Path) -> None:
+    (log_file,) = sorted((journal / "log").glob("*.ndjson"))
+    log_file.write_bytes(log_file.read_bytes().replace(b"text 1", b"text 7"))
+    told = run("export", "-j", journal, "--parquet", tmp_path / "out")
+    assert told.exit_code == 0
+    assert "what it held is missing here" in told.stderr
 
 
 def test_progress_of_an_export_counts_facts(journal: Path, tmp_path: Path) -> None:

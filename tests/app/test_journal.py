@@ -482,6 +482,62 @@ async def test_an_upcaster_that_raises_hides_its_fact_and_no_other(tmp_path: Pat
         assert "test.upcasted" in told[-1].value.text
 
 
+async def test_facts_of_a_version_that_cannot_be_read_are_a_problem_that_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    class First(Fact, kind="test.grown", version=1):
+        text: str
+
+    class Second(Fact, kind="test.grown", version=2):
+        text: str
+        size: int
+
+    @view(First, initial=())
+    def old_texts(state: tuple[str, ...], fact: First) -> tuple[str, ...]:
+        return (*state, fact.text)
+
+    @view(Second, initial=())
+    def new_texts(state: tuple[str, ...], fact: Second) -> tuple[str, ...]:
+        return (*state, fact.text)
+
+    async with Journal.open(tmp_path / "ada") as ada:
+        await ada.commit_all([First(text="a"), First(text="b")])
+    async with Journal.open(tmp_path / "ada") as ada:
+        assert await ada.snapshot(new_texts) == (), "nobody said how a First becomes a Second"
+        (problem,) = ada.problems
+        assert "test.grown version 1" in problem
+        assert "@upcast(Second, from_=1, to=2)" in problem
+        assert "others like it" in problem
+        await ada.commit(Second(text="c", size=1))
+    async with Journal.open(tmp_path / "ada") as ada, ada.errors() as errors:
+        assert await ada.snapshot(old_texts) == ("a", "b")
+        (problem,) = ada.problems
+        assert "test.grown version 2" in problem
+        assert "newer program" in problem
+        told = [await anext(errors), await anext(errors)][-1].value
+        assert told is not None
+        assert (told.code, told.type_id) == ("newer-version", "test.grown")
+
+
+async def test_a_newer_version_that_a_peer_sends_is_told_once(tmp_path: Path) -> None:
+    class First(Fact, kind="test.grown", version=1):
+        text: str
+
+    class Second(Fact, kind="test.grown", version=2):
+        text: str
+        size: int
+
+    async with (
+        Journal.open(tmp_path / "ada", types=[Second]) as ada,
+        Journal.open(tmp_path / "bo", types=[First]) as bo,
+    ):
+        for size in range(3):
+            await ada.commit(Second(text="c", size=size))
+            assert (await bo.sync_with(ada)).is_success
+        (problem,) = bo.problems
+        assert "test.grown version 2" in problem
+
+
 # Views
 
 
