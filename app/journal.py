@@ -401,14 +401,17 @@ class Journal:
 
     def read(self, source: ViewSpec[S] | Signal[S]) -> S:
         """The current value, without waiting; raises ``SignalNotFound`` when the view is not awake."""
-        key = check_source("read", source)
+        return self._engine.hub.read(self._awake_signal("read", source))
+
+    def _awake_signal(self, operation: str, source: ViewSpec[S] | Signal[S]) -> Signal[S]:
+        key = check_source(operation, source)
         signal: Signal[S] = key.signal if isinstance(key, ViewSpec) else key
         hub = self._engine.hub
         if not hub.is_registered(signal):
             known = [each.signal_id for each in hub.statistics()]
             attempt = "wake it first with await journal.wake(…), or use await journal.snapshot(…)"
             raise SignalNotFound(signal.signal_id, known=known, attempt=attempt)
-        return hub.read(signal)
+        return signal
 
     async def wake(self, source: ViewSpec[Any] | Signal[Any]) -> None:
         """Fold a view's history, so that it can be read and watched without waiting."""
@@ -482,12 +485,13 @@ class Journal:
         """The stream of troubles a screen may show: facts that cannot be decoded, views that fail."""
         return open_stream(self._engine.hub, ERROR_SIGNAL)
 
-    def live(self, signal: Signal[S]) -> LiveSignal[S]:
-        """A registered signal to read, to follow by callback or Rx, and to derive others from; see ``LiveSignal``.
+    def live(self, source: ViewSpec[S] | Signal[S]) -> LiveSignal[S]:
+        """A signal, or that of a view, to read, to follow by callback or Rx, and to derive others from.
 
-        Raises ``SignalNotFound`` at once; the signals that ship are registered by ``register_app_signals``.
+        See ``LiveSignal``. Raises ``SignalNotFound`` at once: a view is awake after ``await journal.wake(view)``, the
+        signals that ship after ``register_app_signals``.
         """
-        return LiveSignal(self._engine.hub, signal)
+        return LiveSignal(self._engine.hub, self._awake_signal("live", source))
 
     def thread_bridge(self) -> ThreadBridge:
         """A way for other threads and loops to follow signals and to commit; see ``ThreadBridge``."""

@@ -59,6 +59,7 @@ def _scalars() -> dict[str, Scalar]:
     }
     found |= {name: Scalar(name, (str,)) for name in ("String", "str", "string")}
     found |= {name: Scalar(name, (float, int)) for name in ("f32", "f64", "real", "float")}
+    found |= {"Bool": found["bool"], "Int": found["int"]}
     for bits in (8, 16, 32, 64, 128):
         found[f"u{bits}"] = Scalar(f"u{bits}", (int,), 0, 2**bits - 1)
         found[f"i{bits}"] = Scalar(f"i{bits}", (int,), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -16,13 +16,13 @@ from .fsm import State, StateMachine, Transition
 from .local import type_text
 
 _INTEGERS = frozenset(
-    {"u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "nat", "int"}
+    {"u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "nat", "int", "Int"}
 )
 _SCALARS = {
     **dict.fromkeys(_INTEGERS, "_b.int"),
     **dict.fromkeys(("f32", "f64", "real", "float"), "_b.float"),
     **dict.fromkeys(("String", "str", "string"), "_b.str"),
-    "bool": "_b.bool",
+    **dict.fromkeys(("bool", "Bool"), "_b.bool"),
     "bytes": "_b.bytes",
     "Unit": "None",
 }

@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar, 
 from antiphon.choreography import CompiledProtocol
 from antiphon.choreography.ast import Evidence, Predicate, Statement
 from antiphon.choreography.compiled import end_with
+from antiphon.choreography.dsl.format import format_guard
 from antiphon.choreography.fsm import show_step
 from antiphon.choreography.guards import GuardUndecided, holds, value_in
 from antiphon.choreography.merge import Step
@@ -553,7 +554,7 @@ class Endpoint(Generic[E]):
             if isinstance(guard, Predicate):
                 is_allowed = holds(guard.expression, self.context)
                 if not is_allowed:
-                    raise GuardFailed(label, "its guard does not hold")
+                    raise GuardFailed(label, f"its guard does not hold:{format_guard(guard)}")
             else:
                 await self._find_evidence(label, guard)
         except GuardUndecided as problem:

@@ -541,6 +541,17 @@ async def test_a_newer_version_that_a_peer_sends_is_told_once(tmp_path: Path) ->
 # Views
 
 
+async def test_a_view_that_is_awake_is_a_live_signal_and_one_that_sleeps_says_how_to_wake_it(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "chat") as journal:
+        with pytest.raises(SignalNotFound, match=r"await journal\.wake"):
+            journal.live(texts)
+        await journal.wake(texts)
+        count = journal.live(texts).map(len)
+        await journal.commit(Said(text="a"))
+        await journal.flush()
+        assert count.value == 1
+
+
 async def test_a_view_that_raises_on_a_fact_leaves_it_out_and_tells(tmp_path: Path) -> None:
     @view(Said, initial=0)
     def lengths(state: int, fact: Said) -> int:

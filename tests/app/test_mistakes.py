@@ -350,7 +350,7 @@ async def test_a_handler_says_what_it_takes_instead_of_what_it_got(tmp_path: Pat
             await handler.register_query(wrong, ChatQuery())
         with pytest.raises(TypeMismatch, match="expected a Signal"):
             handler.subscribe(wrong)
-        with pytest.raises(TypeMismatch, match="expected a Signal"):
+        with pytest.raises(LocalViolation, match="live takes a @view or a Signal"):
             journal.live(wrong)
         with pytest.raises(LocalViolation, match=r"name the class in Journal.open\(types"):
             await handler.commit_fact("test.nobody", text="a")

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("docs/app_core.md", "docs/signals_and_queries.md", "docs/web.md", "docs/transports.md", "docs/guards.md")
+PAGES = (
+    "docs/app_core.md",
+    "docs/guards.md",
+    "docs/own_facts.md",
+    "docs/signals_and_queries.md",
+    "docs/transports.md",
+    "docs/web.md",
+)
 SNIPPETS = [
     pytest.param(found[1], id=f"{page}:{text[: found.start()].count(chr(10)) + 2}")
     for page in PAGES

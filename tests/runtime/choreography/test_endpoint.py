@@ -227,6 +227,19 @@ async def test_strict_payloads_have_nothing_beside_what_is_declared_and_off_look
     await off.send("Hotel", "hello", label="Ask")
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("payload", "fault"), [({"ok": "yes", "n": 1}, "ok is 'yes'"), ({"ok": True, "n": "1"}, "n is '1'")]
+)
+async def test_bool_and_int_are_known_with_a_capital_too(payload: dict[str, object], fault: str) -> None:
+    told = compile_choreography("protocol Tell =\n  roles A, B\n  A -> B : Told(ok : Bool, n : Int)\n")
+    here, _ = InMemoryHandler.network("A", "B")
+    teller = Endpoint.of(told, "A", here)
+    with pytest.raises(PayloadRefused, match=fault):
+        await teller.send("B", payload, label="Told")
+    await teller.send("B", {"ok": True, "n": 1}, label="Told")
+
+
 # --- guards -------------------------------------------------------------------------------------------------------
 
 
@@ -241,7 +254,8 @@ async def asked(hotel: Endpoint[object], guest: Endpoint[object]) -> None:
 async def test_a_false_guard_sends_nothing() -> None:
     guest, hotel = seats()
     await asked(hotel, guest)
-    for context, reason in (({"rooms": 0}, "does not hold"), ({"rooms": True}, "no order"), (None, "no order")):
+    refusals = (({"rooms": 0}, r"does not hold: when \(rooms > 0\)"), ({"rooms": True}, "no order"), (None, "no order"))
+    for context, reason in refusals:
         with pytest.raises(GuardFailed, match=reason):
             await hotel.send("Guest", Free(price=3), context=context)
     assert hotel.state == 1
