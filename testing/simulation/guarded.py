@@ -2,7 +2,8 @@
 
 Every step of the loop and every call on the disk is a point, so that every step between a snapshot and the note that an
 envelope has left is followed by a death, by ``kill -9`` and by a power cut. The receiver is outside: what arrived there
-stays, and it drops an id that it has seen. Apart from `World`, whose schedules must not move when this one grows.
+stays, and it drops an id that it has seen. Apart from `World`: there deaths are drawn and disks also rot and are put
+back, after which an outbox promises less, so it would need an oracle of its own and could not visit every point.
 """
 
 from __future__ import annotations

@@ -47,10 +47,13 @@ def guard_of(journal: Journal, *held: str, limits: GuardLimits | None = None) ->
     return EffectGuard(journal.engine, capabilities=HeldCapabilities(*held), limits=limits)
 
 
-def token_of(journal: Journal, *names: str, context: str | None = None) -> CapabilitySource:
+def token_of(
+    journal: Journal, *names: str, context: str | None = None, expires_ms: int | None = None
+) -> CapabilitySource:
     key = load_key(journal.path / "keys" / "authority.key")
     verifier = TokenVerifier([key.public_key], journal.engine.clock)
-    token = issue_token(key.seed, subject="screen", capabilities=names, scope=CapabilityScope(context))
+    scope = CapabilityScope(context)
+    token = issue_token(key.seed, subject="screen", capabilities=names, scope=scope, expires_ms=expires_ms)
     return TokenCapabilities(verifier, verifier.verify(token))
 
 
@@ -233,6 +236,57 @@ async def test_a_link_pays_from_one_account_however_often_it_connects(tmp_path: 
             await until(lambda: peer.fingerprint == journal.fingerprint)
             assert journal.engine.guard_book.remaining(SYNC_CONTEXT, address) == 1_024 - CREDIT_MESSAGES
             assert await core.runtime.unlink(address) == "stopped"
+
+
+class Hand:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.ms = 1_700_000_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+
+async def test_a_link_of_its_own_ends_with_the_right_that_it_was_made_with(tmp_path: Path) -> None:
+    clock = Hand()
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        Journal.open(tmp_path / "peer", author="bo") as peer,
+        peer.serve() as server,
+        Journal.open(tmp_path / "j", author="ada", clock=clock) as journal,
+    ):
+        source = token_of(journal, *SYNC_GRANT, expires_ms=clock.ms + 60_000)
+        async with core_of(journal, guard=EffectGuard(journal.engine, capabilities=source)) as core:
+            await core.runtime.link(server.address)
+            await journal.commit(Placed(room="open"))
+            await until(lambda: peer.fingerprint == journal.fingerprint)
+            clock.ms += 60_001
+            await journal.commit(Placed(room="open"))
+            await until(lambda: not server.statistics().active)
+            assert peer.fingerprint != journal.fingerprint
+            assert not (await core.explain(RuntimeCall("link", (server.address,)))).is_allowed
+
+
+async def test_two_guarded_front_ends_meet_and_each_pays_for_what_it_says(tmp_path: Path) -> None:
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        Journal.open(tmp_path / "host", author="bo") as host,
+        Journal.open(tmp_path / "j", author="ada") as journal,
+        core_of(host, guard=guard_of(host, *SYNC_GRANT)) as hosting,
+        core_of(journal, guard=guard_of(journal, *SYNC_GRANT)) as core,
+    ):
+        await host.commit(Placed(room="open"))
+        await journal.commit(Placed(room="shut"))
+        _, address = await hosting.runtime.serve(ANYWHERE)
+        assert (await core.runtime.sync(address)).is_success
+        assert host.fingerprint == journal.fingerprint
+        await core.runtime.link(address)
+        await host.commit(Placed(room="open"))
+        await until(lambda: host.fingerprint == journal.fingerprint)
+        mine = journal.engine.guard_book.remaining(SYNC_CONTEXT, address)
+        theirs = host.engine.guard_book.remaining(SYNC_CONTEXT, journal.engine.journal_id)
+        assert (mine, theirs) == (1_024 - CREDIT_MESSAGES, 1_024 - CREDIT_MESSAGES)
 
 
 async def test_whom_a_gate_lets_in_is_paid_for_too(tmp_path: Path) -> None:
