@@ -224,6 +224,14 @@ class AckKeeper(Protocol):
         """A peer and this journal held the same when this one had *fact_count* facts."""
         ...
 
+    def introduction(self) -> Acks | None:
+        """Whose journal this is, for peers that cannot know it otherwise and are told of acknowledgements."""
+        ...
+
+    def note_introduced(self, journal_id: str, authority: str, /) -> None:
+        """Whose journal a peer's is, by its own word."""
+        ...
+
 
 class EngineStatistics(NamedTuple):
     """The insides of an engine.
@@ -646,6 +654,15 @@ class JournalEngine:
         """A peer holds the first *fact_count* facts of this journal."""
         if self.acks is not None:
             self.acks.note_agreed(journal_id, fact_count)
+
+    def introduction(self) -> Acks | None:
+        """See ``Introducing``; O(chains)."""
+        return None if self.acks is None else self.acks.introduction()
+
+    def note_introduced(self, journal_id: str, authority: str, /) -> None:
+        """See ``Introducing``."""
+        if self.acks is not None:
+            self.acks.note_introduced(journal_id, authority)
 
     def note(self, *notes: LocalNote) -> None:
         """Write local lines with the next frame, within 5 ms; they are kept by this node and never leave it."""

@@ -264,7 +264,8 @@ class Error:
 class Acks:
     """These facts of yours are durable here, since ``acked_at`` (ms); ``acknowledger`` is my authority, 16 bytes.
 
-    It is said of facts that came in this session, after they were committed. Nobody signs it: it is worth as much as
+    It is said of facts that came in this session, after they were committed; of none at all, it says whose replica this
+    is, where no chain tells that yet. Nobody signs it: it is worth as much as
     the connection it came over.
     """
 

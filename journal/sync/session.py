@@ -275,7 +275,8 @@ class SyncSession:
 
     Feed it with ``receive``, ``ingested``, ``published`` and ``transmitted`` and perform the actions in order. The
     index is read, never written, and may change at any time between two calls. Costs O(chains that differ) of memory.
-    A session that *is_reserved* says HELLO and nothing else until it has heard who the peer is.
+    A session that *is_reserved* says HELLO and nothing else until it has heard who the peer is. *introduction* is ACKS
+    of nothing: whose replica this is, where no chain says it.
     """
 
     def __init__(
@@ -291,12 +292,14 @@ class SyncSession:
         is_reserved: bool = False,
         batch_facts_max: int = FACTS_COUNT_MAX,
         token: bytes = b"",
+        introduction: Acks | None = None,
     ) -> None:
         assert len(nonce) == NONCE_BYTES, "a session's nonce has 16 bytes"
         self._index = index
         self._hello = Hello(journal_id, nonce, agent, is_live, limits, token=token)
         self._rounds_max = rounds_max
         self._is_reserved = is_reserved
+        self._introduction = () if introduction is None else (Send(introduction),)
         self._batch_facts_max = batch_facts_max
         self._state = State.GREETING
         self._peer: Hello | None = None
@@ -404,7 +407,7 @@ class SyncSession:
         if self._is_reserved:
             return [Send(self._hello)]
         self._local_root = self._build_root()
-        return [Send(self._hello), Send(self._local_root)]
+        return [Send(self._hello), *self._introduction, Send(self._local_root)]
 
     def receive(self, message: Message) -> list[Action]:
         """Take one message from the peer."""
@@ -567,7 +570,7 @@ class SyncSession:
         if self._local_root is not None:
             return []
         self._local_root = self._build_root()
-        return [Send(self._local_root)]
+        return [*self._introduction, Send(self._local_root)]
 
     def _hear_root(self, root: Root) -> list[Action]:
         if self._remote_root is not None:

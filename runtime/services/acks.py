@@ -20,6 +20,9 @@ from antiphon.journal.sync.messages import ACKS_COUNT_MAX, Acks
 
 from ..engine import JournalEngine
 
+# Peers that wrote nothing and said whose they are; each is about 150 bytes.
+INTRODUCED_MAX = 1_024
+
 
 class AckReceived(NamedTuple):
     """A peer acknowledged these facts."""
@@ -97,6 +100,7 @@ class AckAccount:
         # By journal: what it is known to hold and was not yet looked at (facts, time), and what was.
         self._agreed: dict[str, tuple[int, int]] = {}
         self._covered: dict[str, int] = {}
+        self._introduced: dict[str, str] = {}
 
     def add_listener(self, listener: AckListener) -> Callable[[], None]:
         """Call *listener* on the loop with each ``AckReceived``; the result removes it again."""
@@ -127,6 +131,21 @@ class AckAccount:
         """Both sides held the same: an acknowledgement that was lost with its connection is made good when asked."""
         if fact_count > self._covered.get(journal_id, 0):
             self._agreed[journal_id] = (fact_count, self._clock.now_ms())
+
+    def introduction(self) -> Acks | None:
+        """ACKS of nothing, while this journal wrote nothing that tells peers whose it is; None when no policy wants
+        acknowledgements."""
+        authority = self._engine.authority
+        if not self.policies.ack_kinds or any(each.info.authority == authority for each in self._engine.index.chains()):
+            return None
+        return Acks(bytes.fromhex(authority), self._clock.now_ms(), ())
+
+    def note_introduced(self, journal_id: str, authority: str) -> None:
+        """Take a peer's word for whose journal it is, until a chain of its says so; the newest 1,024 are remembered."""
+        self._introduced.pop(journal_id, None)
+        self._introduced[journal_id] = authority
+        if len(self._introduced) > INTRODUCED_MAX:
+            del self._introduced[next(iter(self._introduced))]
 
     # What is asked
 
@@ -183,7 +202,7 @@ class AckAccount:
         """Make everything that is known durable, agreements included; one scan for each peer that agreed since."""
         authorities = {state.info.device: state.info.authority for state in self._engine.index.chains()}
         for journal_id, (upto, at_ms) in tuple(self._agreed.items()):
-            peer = authorities.get(journal_id)
+            peer = authorities.get(journal_id) or self._introduced.get(journal_id)
             if not peer or peer == self._engine.authority:
                 continue  # who that is will be known when it has said anything
             after, kinds = self._covered.get(journal_id, 0), self.policies.ack_kinds

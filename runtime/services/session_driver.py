@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from antiphon.facts import AntiphonError, LocalViolation
 from antiphon.journal import JournalIndex, RunRow
@@ -135,6 +135,19 @@ class Replica(Protocol):
         ...
 
 
+@runtime_checkable
+class Introducing(Protocol):
+    """A replica that says whose it is where no chain does, and remembers what others say so."""
+
+    def introduction(self) -> Acks | None:
+        """ACKS of nothing in the name of its authority; None when peers know it, or need not."""
+        ...
+
+    def note_introduced(self, journal_id: str, authority: str, /) -> None:
+        """The replica *journal_id* says that it is *authority*'s."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncSettings:
     """Patience and ports of the sync services; seconds where not said otherwise.
@@ -250,6 +263,7 @@ class SessionDriver:
             is_reserved=is_reserved,
             batch_facts_max=settings.batch_facts_max,
             token=settings.token,
+            introduction=replica.introduction() if isinstance(replica, Introducing) else None,
         )
         self._replica = replica
         self._connection = connection
@@ -309,6 +323,12 @@ class SessionDriver:
         if self._trouble is not None:
             raise self._trouble
         return self._build_report(self._settings.elapsed_s() - started_s)
+
+    def _take_acks(self, acks: Acks) -> None:
+        self._replica.take_acks(acks)
+        peer = self.session.peer
+        if not acks.fact_ids and peer is not None and isinstance(self._replica, Introducing):
+            self._replica.note_introduced(peer.journal_id.hex(), acks.acknowledger.hex())
 
     def _note_agreement(self) -> None:
         """Tell the replica what both sides hold, when they have just compared and found it equal."""
@@ -478,7 +498,7 @@ class SessionDriver:
                 self._inbox_bytes += sum(run.size for run in action.runs)
                 self._has_incoming.set()
             elif isinstance(action, TakeAcks):
-                self._replica.take_acks(action.acks)
+                self._take_acks(action.acks)
             elif isinstance(action, Witness):
                 self._to_witness.append(action.proof)
                 self._has_incoming.set()

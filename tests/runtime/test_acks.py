@@ -18,6 +18,7 @@ from antiphon.journal import (
     Disk,
     DropWhenFinalized,
     DropWhenFullyAcked,
+    PropagationLevel,
     StoreUnavailable,
     delivery_icon,
     read_log,
@@ -279,6 +280,28 @@ async def test_an_acknowledgement_that_was_lost_is_made_good_by_the_next_agreeme
         # What came after the agreement is not taken for granted.
         later = await commit(ada, "three", clock=clock)
         assert await acked_by(ada, later) == [set()]
+
+
+@pytest.mark.asyncio
+async def test_who_never_wrote_anything_acknowledges_what_came_by_others(tmp_path: Path) -> None:
+    clock = Calendar()
+    async with (
+        pair(tmp_path, clock=clock) as (ada, ben),
+        Journal.open(tmp_path / "eve", author="eve", clock=clock) as eve,
+        Journal.open(tmp_path / "zoe", author="zoe", clock=clock) as zoe,
+    ):
+        eve.register_delivery_policy("chat", ChatDeliveryPolicy())
+        ids = await commit(ada, "one", clock=clock)
+        for lurker in (eve, zoe):
+            assert (await ada.sync_with(ben)).is_success
+            assert (await ben.sync_with(lurker)).is_success
+        assert await acked_by(ada, ids) == [{ben.authority}]
+        assert (await ada.sync_with(eve)).is_success
+        assert (await ada.sync_with(zoe)).is_success
+        # Who keeps no account of acknowledgements says nothing.
+        assert await acked_by(ada, ids) == [{ben.authority, eve.authority}]
+        known = await ada.acks.consistency(ids, peers={ben.authority, eve.authority})
+        assert known[ids[0].hex()].propagation.level is PropagationLevel.COMPLETE
 
 
 class AcksTold(Fact, kind="test_acks.told", version=1):
