@@ -8,13 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import orjson
+
 from antiphon.facts import LocalViolation
-from antiphon.reactive import ERROR_SIGNAL, SYNC_STATUS_SIGNAL, Signal, Subscription
+from antiphon.reactive import ERROR_SIGNAL, SYNC_STATUS_SIGNAL, LiveSignal, Signal, Subscription
 from antiphon.runtime.entropy import system_random
-from antiphon.views import CHAT_SIGNAL, CONTACTS_SIGNAL, HOMES_SIGNAL, INVITATIONS_SIGNAL
+from antiphon.views import (
+    CHAT_SIGNAL,
+    CONTACTS_SIGNAL,
+    HOMES_SIGNAL,
+    INVITATIONS_SIGNAL,
+    Channel,
+    ChannelKey,
+    ChatState,
+)
 
 from ..acknowledged import ACKNOWLEDGED_SIGNAL
 from ..intent_errors import IntentError
@@ -43,10 +54,18 @@ class Profile:
 PROFILE_SIGNAL: Signal[Profile] = Signal("web:me", Profile)
 """Whose page it is; never changes."""
 
+
+@dataclass(frozen=True, slots=True)
+class ChannelList:
+    """What a page shows of the channels that it does not show: all but their messages."""
+
+    channels: Mapping[ChannelKey, Channel]
+    total_unread: int
+
+
 _TOPICS: Mapping[str, Signal[Any]] = MappingProxyType(
     {
         "me": PROFILE_SIGNAL,
-        "chat": CHAT_SIGNAL,
         "contacts": CONTACTS_SIGNAL,
         "invitations": INVITATIONS_SIGNAL,
         "homes": HOMES_SIGNAL,
@@ -75,6 +94,7 @@ class WebServer:
         self._random = random_bytes
         self._listener = Listener(address, self._build, on_end=self._end)
         self._feeds: dict[str, Feed] = {}
+        self._made: LiveSignal[ChannelList] | None = None
         self._following: Subscription[Profile] | None = None
         self._is_closed = False
 
@@ -115,6 +135,7 @@ class WebServer:
             self._submit,
             earlier=self._earlier,
             address=address,
+            part_named=lambda text: orjson.dumps(list(_key_of(text))).decode(),
             token=self._token,
             patience=self._patience,
         )
@@ -131,7 +152,19 @@ class WebServer:
         hub = self._core.hub
         if not hub.is_registered(PROFILE_SIGNAL):
             hub.register(PROFILE_SIGNAL, Profile(self._core.author, self._core.authority), external=True)
-        self._feeds["main"] = Feed(hub, _TOPICS, run=self._random(8).hex())
+        run = self._random(8).hex()
+        chat = LiveSignal(hub, CHAT_SIGNAL)
+        channels = chat.map(_list_channels, key=Signal(f"web:channels:{run}", ChannelList))
+        self._made = channels
+        shown = count(1)
+
+        def messages(name: str) -> LiveSignal[Any]:
+            key = _key_of(name)
+            return chat.map(lambda state: state.messages.get(key, ()), key=Signal(f"web:{run}:{next(shown)}", tuple))
+
+        topics = {"chat": channels.key, **_TOPICS}
+        self._feeds["main"] = Feed(hub, topics, run=run, part=messages, part_topic="messages")
+        self._core.inspect()  # from now on, so that who opens the inspector sees what came before
         self._following = self._core.subscribe(PROFILE_SIGNAL).subscription
         self._following.notify(None)
         self._following.for_each(lambda _: None, on_end=self._follow_anew)
@@ -148,6 +181,8 @@ class WebServer:
         for feed in self._feeds.values():
             feed.close()
         self._feeds.pop("inspector", None)
+        if self._made is not None:
+            self._made.close()
 
     @contextmanager
     def _main(self) -> Iterator[Feed]:
@@ -178,6 +213,21 @@ class WebServer:
             asked["before"], channel_id=asked["channel_id"], context_id=asked["context_id"]
         )
         return [each.to_json() for each in found]
+
+
+def _list_channels(state: ChatState) -> ChannelList:
+    return ChannelList(state.channels, state.total_unread)
+
+
+def _key_of(name: str) -> ChannelKey:
+    """The channel that a document of channels calls *name*."""
+    try:
+        parts = orjson.loads(name)
+    except orjson.JSONDecodeError:
+        parts = None
+    if not (isinstance(parts, list) and len(parts) == 2 and all(isinstance(each, str) for each in parts)):
+        raise IntentError("validation", f"{name[:80]!r} names no channel; expected a list of its context and its id")
+    return ChannelKey(*parts)
 
 
 def serve_web(

@@ -69,16 +69,24 @@ def build_site(
     *,
     earlier: Earlier,
     address: Callable[[], WebAddress],
+    part_named: Callable[[str], str] = str,
     token: str | None = None,
     patience: Patience = PATIENCE,
 ) -> Guard:
-    """The ASGI application. *address* is asked for each request, since a free port is known only later."""
+    """The ASGI application. *address* is asked for each request, since a free port is known only later.
+
+    *part_named* makes the name of a part out of what a request calls it, or raises what the library raises.
+    """
 
     async def events(request: Request) -> Response:
         enter = feeds.get(request.query_params.get("feed", "main"))
         if enter is None:
             raise NoSuchPath(f"there is no such feed; expected one of {', '.join(feeds)}")
-        return EventStream(enter, request.headers.get("last-event-id"), patience=patience)
+        # Who follows another channel asks anew, and says itself how far it is: browsers do so only after a break.
+        last = request.headers.get("last-event-id") or request.query_params.get("last")
+        shown = request.query_params.get("shown")
+        part = None if shown is None else part_named(shown)
+        return EventStream(enter, last, part=part, patience=patience)
 
     async def intents(request: Request) -> Response:
         body = await _read_object(request)
@@ -137,8 +145,16 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, enter: Callable[[], AbstractContextManager[Feed]], last: str | None, patience: Patience) -> None:
+    def __init__(
+        self,
+        enter: Callable[[], AbstractContextManager[Feed]],
+        last: str | None,
+        *,
+        part: str | None = None,
+        patience: Patience = PATIENCE,
+    ) -> None:
         super().__init__(headers={"x-accel-buffering": "no"})
+        self._part = part
         del self.headers["content-length"]
         self._enter = enter
         self._last = last
@@ -156,8 +172,8 @@ class EventStream(Response):
             await self._write(send)
 
     async def _write(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        with self._enter() as feed, feed.read(self._last) as reader:
+        with self._enter() as feed, feed.read(self._last, part=self._part) as reader:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await self._send(send, f"retry: {RETRY_MS}\n\n".encode())
             while (event := await reader.next(timeout_s=self._patience.ping_s)) is not None or not feed.is_closed:
                 await self._send(send, b": still here\n\n" if event is None else as_text(event))

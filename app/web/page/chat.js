@@ -14,11 +14,13 @@ const SIGNS = ["👍", "❤️", "😂", "🎉", "😮", "😢"];
 const AGREEMENTS = { soft_safe: ["⚠", "certified, may still be taken back"], finalized: ["◆", "final"] };
 
 export class Chat {
-  constructor(tell, world) {
+  constructor(tell, world, follow) {
     this.tell = tell;
+    this.follow = follow; // told which channel is shown
     this.world = world;
     this.held = new Map(); // id of a message -> it with who acknowledged it, one object while neither changes
-    this.state = { channels: {}, messages: {}, total_unread: 0 };
+    this.state = { channels: {}, total_unread: 0 };
+    this.messagesOf = new Map(); // by channel, of those that were looked at: the newest ones when that was
     this.chosen = null; // the key of a channel: JSON of [context, id]
     this.outbox = []; // messages and changes that the server has not taken: on their way, or refused
     this.changes = new Map(); // id of a message that is on its way -> what it is to say instead
@@ -41,7 +43,7 @@ export class Chat {
   }
 
   get channel() { return this.state.channels[this.chosen]; }
-  get messages() { return this.state.messages[this.chosen] ?? []; }
+  get messages() { return this.messagesOf.get(this.chosen) ?? []; }
   get olderOnes() { return this.older.key === this.chosen ? this.older.messages : []; }
   get place() { return { context_id: this.channel.context_id, channel_id: this.channel.id }; }
 
@@ -50,6 +52,17 @@ export class Chat {
     // What was being written for a channel that is gone must not be sent to another one.
     if (!this.channel) this.turnTo(this.successor(this.chosen) ?? this.keys()[0] ?? null);
     this.draw();
+  }
+
+  // The messages of a channel as they are now.
+  take(key, messages) {
+    if (this.messagesOf.get(key) === messages) return;
+    this.messagesOf.set(key, messages);
+    if (key !== this.chosen) return;
+    this.drawMessages();
+    this.markRead();
+    // What was there before it was looked at is no news: nothing of it is read out.
+    if ($("messages").ariaLive === "off") setTimeout(() => { $("messages").ariaLive = "polite"; }, 100);
   }
 
   keys() {
@@ -110,6 +123,8 @@ export class Chat {
     this.writeAbout(null);
     this.chosen = key;
     $("composer-text").value = this.drafts.get(key) ?? "";
+    $("messages").ariaLive = "off";
+    this.follow(key);
   }
 
   choose(key) {
@@ -343,7 +358,7 @@ export class Chat {
     const field = $("composer-text");
     const text = this.changes.get(item.id) ?? item.content;
     const isSame = text === item.content;
-    const isTaken = [...(this.state.messages[item.key] ?? []), ...this.outbox.filter((each) => each.isTaken)].some((each) => each.id === item.id);
+    const isTaken = [...(this.messagesOf.get(item.key) ?? []), ...this.outbox.filter((each) => each.isTaken)].some((each) => each.id === item.id);
     if (!isTaken) this.forget(item.id);
     else if (isSame) return; // only the answer was lost
     const about = isTaken ? { kind: "edit", message: item } : item.about;

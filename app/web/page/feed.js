@@ -4,17 +4,30 @@
 import { Gap, applyPatch } from "./patch.js";
 
 export class Feed {
-  constructor(path, { changed, linked }) {
-    this.path = path;
+  constructor(asked, { changed, linked }) {
+    this.asked = asked;
     this.changed = changed;
     this.linked = linked;
     this.documents = {};
     this.versions = {};
+    this.shown = null; // the channel whose messages are followed
+    this.last = null; // the id of the last event: how far this is
+    this.open();
+  }
+
+  // Follows the messages of another channel beside the rest, and goes on with the rest where it is.
+  show(key) {
+    if (this.shown === key) return;
+    this.shown = key;
+    const { messages: _, ...documents } = this.documents;
+    this.documents = documents;
+    this.close();
     this.open();
   }
 
   open() {
-    this.source = new EventSource(this.path);
+    const asked = new URLSearchParams({ ...this.asked, ...(this.shown === null ? {} : { shown: this.shown }), ...(this.last === null ? {} : { last: this.last }) });
+    this.source = new EventSource(asked.size ? `events?${asked}` : "events");
     // A page that has nothing yet is not live, however open its stream is.
     this.source.addEventListener("open", () => { if (this.isFilled) this.linked(true); });
     this.source.addEventListener("error", () => {
@@ -22,7 +35,7 @@ export class Feed {
       // A server that refuses (another token, say) ends the source for good; ask again, slowly.
       if (this.source.readyState === EventSource.CLOSED) this.again = setTimeout(() => this.open(), 5000);
     });
-    this.source.addEventListener("deltas", (event) => this.take(JSON.parse(event.data)));
+    this.source.addEventListener("deltas", (event) => { this.last = event.lastEventId; this.take(JSON.parse(event.data)); });
   }
 
   close() {
@@ -46,7 +59,8 @@ export class Feed {
       }
     } catch (problem) {
       if (!(problem instanceof Gap)) throw problem;
-      // Everything anew: a new source has no id to go on from.
+      // Everything anew.
+      this.last = null;
       this.close();
       this.open();
       return;

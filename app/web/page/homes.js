@@ -107,7 +107,7 @@ export class Homes {
   nameOf(who) { return who === this.world.me.authority ? "you" : this.world.nameOf(who); }
 
   textOf(home, pin) {
-    const shown = Object.values(this.world.chat.messages).flat().find((each) => each.id === pin.message_id && each.channel_id === pin.channel_id);
+    const shown = this.world.findMessage(pin.channel_id, pin.message_id);
     return shown ? shown.content.slice(0, 120) : "a message that is not shown";
   }
 

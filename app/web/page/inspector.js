@@ -5,7 +5,7 @@ import { Feed } from "./feed.js";
 
 export class Inspector {
   open() {
-    this.feed ??= new Feed("events?feed=inspector", { changed: (_, { inspector }) => this.show(inspector), linked: () => {} });
+    this.feed ??= new Feed({ feed: "inspector" }, { changed: (_, { inspector }) => this.show(inspector), linked: () => {} });
   }
 
   close() {

@@ -32,7 +32,8 @@ tell.of = async (intent) => {
 // What each part may know of the others.
 const world = {
   me: { author: "", authority: "" },
-  chat: { channels: {}, messages: {} },
+  chat: { channels: {} },
+  findMessage(channelId, id) { return [...chat.messagesOf.values()].flat().find((each) => each.id === id && each.channel_id === channelId); },
   contacts: {},
   homes: {},
   acknowledged: {},
@@ -40,7 +41,7 @@ const world = {
   names: {}, // as people sign what they say
 };
 
-const chat = new Chat(tell, world);
+const chat = new Chat(tell, world, (key) => feed.show(key));
 const contacts = new Contacts(tell);
 const invitations = new Invitations(tell, world);
 const homes = new Homes(tell, world);
@@ -76,10 +77,12 @@ const SHOW = {
   error: (state) => { if (state) tell(state.text); },
 };
 
-new Feed("events", {
+const feed = new Feed({}, {
   changed: (topics, documents) => {
     Object.assign(world, { me: documents.me, chat: documents.chat, contacts: documents.contacts.contacts, homes: documents.homes.homes, acknowledged: documents.acknowledged.by });
-    if (topics.has("chat")) for (const message of Object.values(world.chat.messages).flat()) if (!message.imported_by) world.names[message.sender_id] = message.sender_name;
+    const messages = documents.messages ?? [];
+    if (topics.has("messages")) for (const message of messages) if (!message.imported_by) world.names[message.sender_id] = message.sender_name;
+    if (topics.has("messages")) chat.take(feed.shown, messages);
     for (const topic of topics) SHOW[topic]?.(documents[topic]);
     if (topics.has("contacts") || topics.has("chat")) homes.redraw();
     if (topics.has("contacts")) invitations.redraw();

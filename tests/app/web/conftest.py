@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import orjson
@@ -16,6 +17,7 @@ from antiphon.app.web import WebServer, serve_web
 from antiphon.app.wiring import demo_core
 from antiphon.reactive import Mirror, Operation
 from antiphon.reactive.deltas import Delta
+from antiphon.views import CHAT_SIGNAL
 
 
 @dataclass
@@ -89,6 +91,11 @@ class Page:
     def browser(self, path: str = "/events") -> Browser:
         """Somebody who follows."""
         return Browser(self.client, path)
+
+    def browser_of(self, channel_id: str) -> Browser:
+        """Somebody who follows, and looks at a channel of this journal."""
+        key = next(key for key in self.core.read(CHAT_SIGNAL).channels if key.channel_id == channel_id)
+        return self.browser(f"/events?{urlencode({'shown': orjson.dumps(list(key)).decode()})}")
 
 
 @asynccontextmanager

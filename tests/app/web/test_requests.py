@@ -246,9 +246,9 @@ async def test_intents_of_every_view_reach_the_facts_and_come_back_on_the_stream
     assert (await page.intend("send_message", channel_id=channel, text="hello")).status_code == 200
     assert (await page.intend("add_contact", contact_id=other, nickname="Bob")).status_code == 200
     assert (await page.intend("send_invitation", offer="contact", receiver_id=other)).status_code == 200
-    async with page.browser().follow() as events:
+    async with page.browser_of(channel).follow() as events:
         shown = await anext(events)
-    assert [message["content"] for messages in shown["chat"]["messages"].values() for message in messages] == ["hello"]
+    assert [message["content"] for message in shown["messages"]] == ["hello"]
     assert shown["contacts"]["contacts"][other]["nickname_suggestion"] == "Bob"
     assert shown["invitations"]["sent"][0]["to_id"] == other
 
@@ -281,9 +281,9 @@ async def test_hostile_facts_cannot_forge_an_event(page: Page) -> None:
     nasty = 'x\n\nid: 9\nevent: deltas\ndata: {"chat":[]}\n\n\r\r\u2028</script><script>alert(1)</script>\u202e\x00'
     await page.core.submit(CreateChannel(channel_id="hall", name="a"))
     await page.intend("send_message", channel_id="hall", text=nasty)
-    async with page.browser().follow() as events:
+    async with page.browser_of("hall").follow() as events:
         shown = await anext(events)
-    (message,) = next(iter(shown["chat"]["messages"].values()))
+    (message,) = shown["messages"]
     assert message["content"] == nasty
 
 

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
+from antiphon.app.core import AppCore
 from antiphon.app.intents import CreateChannel, SendMessage
 from antiphon.app.web import parse_web_address
-from antiphon.app.web.feed import Feed, Reader, parse_cursor
+from antiphon.app.web.feed import PARTS_KEPT, Feed, Reader, parse_cursor
 from antiphon.app.web.listening import Listener
 from antiphon.app.web.site import Patience, build_site
 from antiphon.app.wiring import demo_core, open_core
-from antiphon.reactive import Signal, SignalHub, Update, to_document
+from antiphon.reactive import LiveSignal, Signal, SignalHub, Update, to_document
 from antiphon.reactive.deltas import DELTAS_KEPT
 from antiphon.testing.contracts.subscription import Show, SubscriptionContract
 from antiphon.views import CHAT_SIGNAL
@@ -85,32 +87,107 @@ class TestTheStreamKeepsTheContractOfSubscriptions(SubscriptionContract):
 # What a page gets
 
 
+def shown_by(core: AppCore, channel_id: str) -> dict[str, Any]:
+    """What a page that looks at a channel shows of the chat."""
+    state = core.read(CHAT_SIGNAL)
+    channels = {orjson.dumps(list(key)).decode(): to_document(channel) for key, channel in state.channels.items()}
+    messages = [to_document(message) for message in state.messages_in(channel_id)]
+    return {"chat": {"channels": channels, "total_unread": state.total_unread}, "messages": messages}
+
+
+def chat_in(documents: dict[str, Any]) -> dict[str, Any]:
+    return {name: documents[name] for name in ("chat", "messages")}
+
+
 async def test_a_newcomer_gets_everything_at_once_and_then_what_changes(page: Page) -> None:
     await page.core.submit(CreateChannel(channel_id="hall", name="Hall"))
-    browser = page.browser()
+    browser = page.browser_of("hall")
     async with browser.follow() as events:
         first = await anext(events)
-        assert set(first) == {"me", "chat", "contacts", "invitations", "homes", "acknowledged", "sync", "error"}
+        topics = {"me", "chat", "messages", "contacts", "invitations", "homes", "acknowledged", "sync", "error"}
+        assert set(first) == topics
         assert first["me"] == {"author": "ada", "authority": page.core.authority}
         await page.core.submit(SendMessage(channel_id="hall", text="hello"))
         second = await anext(events)
-    assert second["chat"] == to_document(page.core.read(CHAT_SIGNAL))
+    assert chat_in(second) == shown_by(page.core, "hall")
     # Only what changed, as a patch of what was there: nobody sends the whole twice.
-    assert list(browser.bases[1]) == ["chat"]
+    assert list(browser.bases[1]) == ["chat", "messages"]
     assert browser.bases[1]["chat"][0] is not None
+    assert browser.bases[1]["messages"][0] is not None
+
+
+async def test_a_page_is_sent_the_messages_of_the_channel_it_shows_and_of_no_other(page: Page) -> None:
+    for channel_id in ("hall", "porch"):
+        await page.core.submit(CreateChannel(channel_id=channel_id, name=channel_id))
+        for number in range(3):
+            await page.core.submit(SendMessage(channel_id=channel_id, text=f"said in the {channel_id} {number}"))
+    browser = page.browser()
+    async with browser.follow() as events:
+        assert "messages" not in (first := await anext(events))
+        assert "said in the hall 0" not in str(first), "a list shows the last message alone"
+    # Who looks at a channel goes on from there with the rest.
+    for channel_id in ("hall", "porch", "hall"):
+        browser.path = page.browser_of(channel_id).path + f"&last={browser.last_id}"
+        browser.last_id, browser.bases = None, []
+        async with browser.follow() as events:
+            assert chat_in(await anext(events)) == shown_by(page.core, channel_id)
+            assert browser.bases == [{"messages": [None]}]
+            await page.core.submit(SendMessage(channel_id=channel_id, text="and more"))
+            assert chat_in(await anext(events)) == shown_by(page.core, channel_id)
+    await page.core.submit(SendMessage(channel_id="porch", text="elsewhere"))
+    async with browser.follow() as events:
+        assert chat_in(await anext(events)) == shown_by(page.core, "hall")
+        assert list(browser.bases[-1]) == ["chat"]
+
+
+@pytest.mark.parametrize("shown", ["", "hall", "[1,2]", '["a"]', '["a","b","c"]', '{"a":"b","c":"d"}', "[", "\0"])
+async def test_what_names_no_channel_is_refused(page: Page, shown: str) -> None:
+    answer = await page.client.get("/events", params={"shown": shown})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "validation")
+
+
+async def test_parts_that_nobody_follows_any_more_are_dropped_and_begin_anew() -> None:
+    hub = SignalHub()
+    hub.register(COUNT, 0, external=True)
+    made = LiveSignal(hub, COUNT)
+    feed = Feed(hub, {"count": COUNT}, run="ab", part=lambda name: made.map(lambda number: f"{name} {number}"))
+    before = len(hub.statistics())
+    with feed.read(part="first") as reader:
+        await reader.next(timeout_s=1)
+        cursor = str(reader.cursor)
+        for number in range(PARTS_KEPT * 2):
+            with feed.read(part=f"other {number}"):
+                pass
+        assert len(hub.statistics()) <= before + PARTS_KEPT + 1
+        hub.emit(COUNT, 1)
+        event = await reader.next(timeout_s=1)
+        assert event is not None
+        assert b"first 1" in event.data
+    for number in range(PARTS_KEPT * 2):
+        with feed.read(part=f"other {number}"):
+            pass
+    hub.emit(COUNT, 0)
+    hub.emit(COUNT, 1)
+    with feed.read(cursor, part="first") as reader:
+        event = await reader.next(timeout_s=1)
+        assert event is not None
+        assert b'"base":null' in event.data, "its versions are not those of the part that went"
+    feed.close()
+    assert len(hub.statistics()) == before
 
 
 async def test_a_broken_connection_goes_on_where_it_broke_off(page: Page) -> None:
     await page.core.submit(CreateChannel(channel_id="hall", name="Hall"))
-    browser = page.browser()
+    browser = page.browser_of("hall")
     async with browser.follow() as events:
         await anext(events)
     for number in range(5):
         await page.core.submit(SendMessage(channel_id="hall", text=f"while you were away {number}"))
     async with browser.follow() as events:
         after = await anext(events)
-    assert after["chat"] == to_document(page.core.read(CHAT_SIGNAL))
+    assert chat_in(after) == shown_by(page.core, "hall")
     assert None not in browser.bases[1]["chat"]
+    assert None not in browser.bases[1]["messages"]
 
 
 async def test_whoever_was_away_for_long_gets_the_whole(page: Page) -> None:
@@ -275,11 +352,13 @@ async def test_pages_follow_a_core_that_gets_its_runtime_later(tmp_path: Path) -
 
 
 async def test_the_inspector_shows_facts_windows_and_why_a_view_ran(page: Page) -> None:
+    await page.core.submit(CreateChannel(channel_id="hall", name="Hall"))
     browser = page.browser("/events?feed=inspector")
     async with browser.follow() as events:
-        assert (await anext(events))["inspector"]["windows"] == []
-        await page.core.submit(CreateChannel(channel_id="hall", name="Hall"))
+        earlier = (await anext(events))["inspector"]["windows"]
+        assert [fact["kind"] for fact in earlier[0]["facts"]] == ["chat.channel_created"], "from before it was opened"
+        await page.core.submit(SendMessage(channel_id="hall", text="hello"))
         window = (await anext(events))["inspector"]["windows"][0]
-    assert "chat.channel_created" in [fact["kind"] for fact in window["facts"]]
+    assert "chat.message_sent" in [fact["kind"] for fact in window["facts"]]
     assert {"signals:chat"} <= {run["view_id"] for run in window["runs"]}
     assert all(run["why"] for run in window["runs"])
