@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from antiphon.app.blocking import BlockingJournal as BlockingJournal
     from antiphon.app.core import AppCore as AppCore
     from antiphon.app.history import HistoryError as HistoryError
     from antiphon.app.history import open_history as open_history
@@ -53,6 +54,7 @@ __all__ = [
     "AntiphonError",
     "AppCore",
     "BatchReceipt",
+    "BlockingJournal",
     "Fact",
     "FactError",
     "FormatTooNew",
@@ -80,6 +82,7 @@ __all__ = [
 ]
 
 _NAMES_IN = {
+    "antiphon.app.blocking": "BlockingJournal",
     "antiphon.app.core": "AppCore",
     "antiphon.app.history": "HistoryError open_history",
     "antiphon.app.journal": "BatchReceipt Journal Receipt",
