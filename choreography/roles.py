@@ -10,7 +10,7 @@ from typing import NamedTuple
 from . import ast
 from .ast import Block, Choreography, RoleRef, Statement
 from .dsl.diagnostics import did_you_mean, problem
-from .dsl.surface import all_blocks, roles_named, statements_of
+from .dsl.surface import all_statements, roles_named
 from .errors import Problem
 
 INSTANCES_MAX = 1_024
@@ -29,8 +29,7 @@ def has_families(tree: Choreography) -> bool:
     """Whether any role is a family, or any loop counts to a symbol."""
     return any(role.size is not None for role in tree.roles) or any(
         isinstance(item, ast.Loop) and isinstance(item.condition, ast.Count) and isinstance(item.condition.times, str)
-        for block in all_blocks(tree)
-        for item in statements_of(block)
+        for item in all_statements(tree)
     )
 
 
@@ -47,16 +46,15 @@ def bindable_names(tree: Choreography) -> BindableNames:
     counts = {role.name for role in families}
     counts |= {role.size.name for role in families if isinstance(role.size, ast.Symbol)}
     indices: set[str] = set()
-    for block in all_blocks(tree):
-        for item in statements_of(block):
-            if isinstance(item, ast.Loop) and isinstance(item.condition, ast.Count):
-                counts |= {item.condition.times} if isinstance(item.condition.times, str) else set()
-            for reference in roles_named(item):
-                match reference.index:
-                    case ast.Symbol(name=name):
-                        indices.add(name)
-                    case ast.Range(low=low, high=high):
-                        indices |= {bound for bound in (low, high) if isinstance(bound, str)}
+    for item in all_statements(tree):
+        if isinstance(item, ast.Loop) and isinstance(item.condition, ast.Count):
+            counts |= {item.condition.times} if isinstance(item.condition.times, str) else set()
+        for reference in roles_named(item):
+            match reference.index:
+                case ast.Symbol(name=name):
+                    indices.add(name)
+                case ast.Range(low=low, high=high):
+                    indices |= {bound for bound in (low, high) if isinstance(bound, str)}
     return BindableNames(frozenset(counts), frozenset(indices - counts))
 
 
@@ -85,21 +83,20 @@ def unbound_problems(tree: Choreography) -> tuple[Problem, ...]:
         elif isinstance(role.size, ast.Symbol):
             found.append(problem("unbound_symbolic", role.span, name=role.size.name, family=role.name))
     open_families = {role.name for role in tree.roles if isinstance(role.size, ast.Runtime | ast.Symbol)}
-    for block in all_blocks(tree):
-        for statement in statements_of(block):
-            for reference in roles_named(statement):
-                index = reference.index
-                if isinstance(index, ast.Symbol):
-                    found.append(problem("unbound_symbolic", reference.span, name=index.name, family=reference.name))
-                elif isinstance(index, ast.Range) and not (isinstance(index.low, int) and isinstance(index.high, int)):
-                    found.append(problem("range_projection", reference.span, family=reference.name))
-                elif isinstance(index, ast.Wildcard) and reference.name in open_families:
-                    found.append(problem("wildcard_projection", reference.span, family=reference.name))
-                elif isinstance(index, ast.Range) and reference.name in open_families:
-                    found.append(problem("range_projection", reference.span, family=reference.name))
-            match statement:
-                case ast.Loop(condition=ast.Count(times=str() as times)):
-                    found.append(problem("unbound_symbol", statement.span, name=times))
+    for statement in all_statements(tree):
+        for reference in roles_named(statement):
+            index = reference.index
+            if isinstance(index, ast.Symbol):
+                found.append(problem("unbound_symbolic", reference.span, name=index.name, family=reference.name))
+            elif isinstance(index, ast.Range) and not (isinstance(index.low, int) and isinstance(index.high, int)):
+                found.append(problem("range_projection", reference.span, family=reference.name))
+            elif isinstance(index, ast.Wildcard) and reference.name in open_families:
+                found.append(problem("wildcard_projection", reference.span, family=reference.name))
+            elif isinstance(index, ast.Range) and reference.name in open_families:
+                found.append(problem("range_projection", reference.span, family=reference.name))
+        match statement:
+            case ast.Loop(condition=ast.Count(times=str() as times)):
+                found.append(problem("unbound_symbol", statement.span, name=times))
     return tuple(found)
 
 
@@ -169,10 +166,9 @@ class _Binder:
     def _check_known(self) -> None:
         known = {role.name for role in self._tree.roles if role.size is not None}
         known |= {role.size.name for role in self._tree.roles if isinstance(role.size, ast.Symbol)}
-        for block in all_blocks(self._tree):
-            for item in statements_of(block):
-                if isinstance(item, ast.Loop) and isinstance(item.condition, ast.Count):
-                    known.add(str(item.condition.times))
+        for item in all_statements(self._tree):
+            if isinstance(item, ast.Loop) and isinstance(item.condition, ast.Count):
+                known.add(str(item.condition.times))
         for name in self._counts:
             if name not in known:
                 advice = did_you_mean(name, known, otherwise="declare it, or leave it out")

@@ -12,7 +12,7 @@ from .annotations import read_annotations
 from .ast import Choreography, Statement
 from .dsl.diagnostics import did_you_mean, problem
 from .dsl.format import format_expression
-from .dsl.surface import all_blocks, roles_named, statements_of
+from .dsl.surface import all_statements, roles_named, statements_of
 from .errors import Problem
 from .lower import inline, is_boolean, lower
 from .node import Node, Span, walk
@@ -83,8 +83,7 @@ def tier_of(tree: Choreography) -> TierResult:
     if any(isinstance(item, ast.Operation | ast.GuestRuntime) for item in tree.declarations):
         name = next(item for item in tree.declarations if isinstance(item, ast.Operation | ast.GuestRuntime))
         return TierResult("protocol_machine_executable", (problem("unsupported_agreement", name.span, name=name.name),))
-    statements = (item for block in all_blocks(tree) for item in statements_of(block))
-    extension = next((item for item in statements if isinstance(item, ast.Extension)), None)
+    extension = next((item for item in all_statements(tree) if isinstance(item, ast.Extension)), None)
     if extension is not None:
         advice = "run it where the extension has a handler"
         feature = f"extension `{extension.keyword}`"
@@ -100,7 +99,7 @@ class _Validator:
     def __init__(self, tree: Choreography, modules: frozenset[str]) -> None:
         self._tree = tree
         self._modules = modules
-        self._statements: list[Statement] = [item for block in all_blocks(tree) for item in statements_of(block)]
+        self._statements = list(all_statements(tree))
         self._interfaces = _first_of(tree, ast.EffectInterface)
         self._operations = _first_of(tree, ast.Operation)
 
@@ -306,20 +305,19 @@ def _example_bindings(tree: Choreography) -> Iterator[tuple[dict[str, int], dict
     counts: dict[str, int] = {}
     indices: dict[str, int] = {}
     alone: dict[str, None] = {}
-    for block in all_blocks(tree):
-        for item in statements_of(block):
-            match item:
-                case ast.Loop(condition=ast.Count(times=str() as symbol)):
-                    counts[symbol] = 1
-            for reference in roles_named(item):
-                index = reference.index
-                if isinstance(index, ast.Symbol):
-                    indices.setdefault(index.name, 0)
-                    alone.setdefault(index.name)
-                elif isinstance(index, ast.Range):
-                    indices.update({bound: 0 for bound in (index.low,) if isinstance(bound, str)})
-                    low = index.low if isinstance(index.low, int) else 0
-                    indices.update({bound: low + 1 for bound in (index.high,) if isinstance(bound, str)})
+    for item in all_statements(tree):
+        match item:
+            case ast.Loop(condition=ast.Count(times=str() as symbol)):
+                counts[symbol] = 1
+        for reference in roles_named(item):
+            index = reference.index
+            if isinstance(index, ast.Symbol):
+                indices.setdefault(index.name, 0)
+                alone.setdefault(index.name)
+            elif isinstance(index, ast.Range):
+                indices.update({bound: 0 for bound in (index.low,) if isinstance(bound, str)})
+                low = index.low if isinstance(index.low, int) else 0
+                indices.update({bound: low + 1 for bound in (index.high,) if isinstance(bound, str)})
     largest = max([2, *(number + 1 for number in indices.values()), *_written_indices(tree)])
     sizes = [role.size.count for role in tree.roles if isinstance(role.size, ast.Static)]
     room = min([max(largest, 1 + len(alone)), *sizes, INSTANCES_MAX])
@@ -333,13 +331,12 @@ def _example_bindings(tree: Choreography) -> Iterator[tuple[dict[str, int], dict
 
 
 def _written_indices(tree: Choreography) -> Iterator[int]:
-    for block in all_blocks(tree):
-        for item in statements_of(block):
-            for reference in roles_named(item):
-                if isinstance(reference.index, ast.Concrete):
-                    yield reference.index.number + 1
-                elif isinstance(reference.index, ast.Range) and isinstance(reference.index.high, int):
-                    yield reference.index.high
+    for item in all_statements(tree):
+        for reference in roles_named(item):
+            if isinstance(reference.index, ast.Concrete):
+                yield reference.index.number + 1
+            elif isinstance(reference.index, ast.Range) and isinstance(reference.index.high, int):
+                yield reference.index.high
 
 
 def _repeated(parts: Iterable[ast.Constructor | ast.EffectOperation], what: str, noun: str) -> Iterator[Problem]:

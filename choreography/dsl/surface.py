@@ -30,14 +30,14 @@ def check_surface(tree: Choreography, *, is_whole: bool = True) -> list[Problem]
     ]
 
 
-def all_blocks(tree: Choreography) -> Iterator[Block]:
-    """The outermost blocks: the body, the local protocols', the operations'."""
-    yield tree.body
+def all_statements(tree: Choreography) -> Iterator[Statement]:
+    """Every statement of the body, of the local protocols and of the operations."""
+    yield from statements_of(tree.body)
     for local in tree.local_protocols:
-        yield local.body
+        yield from statements_of(local.body)
     for declaration in tree.declarations:
         if isinstance(declaration, ast.Operation):
-            yield declaration.body
+            yield from statements_of(declaration.body)
 
 
 def statements_of(block: Block) -> Iterator[Statement]:
@@ -113,9 +113,8 @@ def _check_references(tree: Choreography) -> Iterator[Problem]:
 
 
 def _references(tree: Choreography) -> Iterator[RoleRef]:
-    for block in all_blocks(tree):
-        for statement in statements_of(block):
-            yield from roles_named(statement)
+    for statement in all_statements(tree):
+        yield from roles_named(statement)
     for declaration in tree.declarations:
         if isinstance(declaration, ast.Operation):
             yield declaration.owner
@@ -214,17 +213,16 @@ _BINDERS = {"Ok": "(value)", "Err": "(error)", "Just": "(value)", "Nothing": ""}
 
 
 def _check_cases(tree: Choreography, *, is_whole: bool) -> Iterator[Problem]:
-    for block in all_blocks(tree):
-        for statement in statements_of(block):
-            if not isinstance(statement, ast.Case):
-                continue
-            covered: set[str] = set()
-            for branch in statement.branches:
-                if branch.constructor in covered:
-                    yield problem("case_duplicate", branch.span, name=branch.constructor)
-                covered.add(branch.constructor)
-            for constructor in sorted(covered & set(_PARTNERS)):
-                missing = _PARTNERS[constructor]
-                if missing not in covered and is_whole:
-                    place = statement.expression.span
-                    yield problem("case_not_exhaustive", place, missing=missing, binder=_BINDERS[missing])
+    for statement in all_statements(tree):
+        if not isinstance(statement, ast.Case):
+            continue
+        covered: set[str] = set()
+        for branch in statement.branches:
+            if branch.constructor in covered:
+                yield problem("case_duplicate", branch.span, name=branch.constructor)
+            covered.add(branch.constructor)
+        for constructor in sorted(covered & set(_PARTNERS)):
+            missing = _PARTNERS[constructor]
+            if missing not in covered and is_whole:
+                place = statement.expression.span
+                yield problem("case_not_exhaustive", place, missing=missing, binder=_BINDERS[missing])
