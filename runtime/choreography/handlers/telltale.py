@@ -172,7 +172,7 @@ class TelltaleEndpoint:
         """Told here, since a machine in the wrong place would be none, and every operation would pass."""
         role: object = self.role
         if not role or not isinstance(role, str):
-            seen = f"{role!r:.40}"
+            seen = repr(role) if isinstance(role, str) else f"an object of {type(role).__name__}"
             raise LocalViolation(f"a role is a name, and {seen} is none; write TelltaleEndpoint(role, machine)")
         whose = self.role if self.machine is None else getattr(self.machine, "role", None)
         if whose != self.role:

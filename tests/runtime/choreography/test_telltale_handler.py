@@ -175,7 +175,7 @@ ASK = compile_choreography(
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ((ASK.fsm["Ada"],), "a role is a name, and StateMachine"),
+        ((ASK.fsm["Ada"],), "a role is a name, and an object of StateMachine is none"),
         (("",), "a role is a name"),
         (("Bob", ASK.fsm["Ada"]), r"Bob needs its own machine, and got that of Ada; take protocol.fsm\['Bob'\]"),
         (("Bob", "Ada"), "got 'Ada', which is none"),
