@@ -13,8 +13,12 @@ import typer
 from .screen import JournalOption, JsonOption, clean, counted, opening_bar, write, write_json, write_table
 
 if TYPE_CHECKING:
-    from antiphon.app.journal import Receipt
+    from antiphon.app.journal import Journal, Receipt
     from antiphon.journal import DeliveryPolicy
+
+
+# As much of an id as ``log`` shows, or more.
+_BEGINNING = re.compile("[0-9a-f]{12,63}")
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +28,9 @@ def register(app: typer.Typer) -> None:
 
 
 def erase(
-    fact_ids: Annotated[list[str], typer.Argument(metavar="FACT_ID…", help="Facts by their 64 hex digits; see log.")],
+    fact_ids: Annotated[
+        list[str], typer.Argument(metavar="FACT_ID…", help="Facts by their ids, or the first 12 digits that log shows.")
+    ],
     journal: JournalOption,
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why, for people; replicated with the erasure.")] = "",
     as_json: JsonOption = False,
@@ -34,11 +40,11 @@ def erase(
     Their ids stay, so that all chains still verify. Only the author of a fact may, and the owner of the home it was
     said in. JSON: one object: erased [fact ids], erasures [fact ids of the erasures].
     """
-    receipts = asyncio.run(_erase(journal, fact_ids, reason))
+    erased, receipts = asyncio.run(_erase(journal, fact_ids, reason))
     if as_json:
-        write_json({"erased": fact_ids, "erasures": [receipt.fact_id for receipt in receipts]})
+        write_json({"erased": erased, "erasures": [receipt.fact_id for receipt in receipts]})
     else:
-        write(f"erased {counted(len(set(fact_ids)), 'fact')}; replicas follow when they sync")
+        write(f"erased {counted(len(set(erased)), 'fact')}; replicas follow when they sync")
 
 
 def compact(
@@ -122,8 +128,21 @@ def _policy_of(text: str) -> tuple[str, DeliveryPolicy]:
         raise typer.BadParameter(str(problem)) from problem
 
 
-async def _erase(folder: Path, fact_ids: list[str], reason: str) -> tuple[Receipt, ...]:
+async def _erase(folder: Path, fact_ids: list[str], reason: str) -> tuple[list[str], tuple[Receipt, ...]]:
     from antiphon import Journal
 
     async with Journal.open(folder, may_create=False, on_opening=opening_bar()) as journal:
-        return await journal.erase(*fact_ids, reason=reason)
+        whole = [await _whole_id(journal, fact_id) for fact_id in fact_ids]
+        return whole, await journal.erase(*whole, reason=reason)
+
+
+async def _whole_id(journal: Journal, text: str) -> str:
+    """The id that begins with what ``log`` shows of it; what is no such beginning is left to those who refuse it."""
+    if not _BEGINNING.fullmatch(text):
+        return text
+    query = "SELECT fact_id FROM history WHERE starts_with(fact_id, $text)"
+    found = (await journal.sql(query, {"text": text})).fetchall()
+    if len(found) != 1:
+        count = counted(len(found), "fact")
+        raise typer.BadParameter(f"{count} of this journal has an id that begins with {text}; see antiphon log --json")
+    return str(found[0][0])

@@ -173,7 +173,22 @@ def log(
         chosen = deque(_choose(open_offline(journal), judge, choice, only_hidden=hidden), maxlen=limit or None)
     for line in chosen:
         _write_fact(line, as_json=as_json)
+    if not chosen:
+        _tell_kinds(offline, kind)
     _tell_damages(offline)
+
+
+def _tell_kinds(offline: OfflineJournal, pattern: str) -> None:
+    """Tell somebody who mistook a kind which ones there are; nothing when the pattern names one."""
+    from difflib import get_close_matches
+    from fnmatch import fnmatchcase
+
+    known = sorted({kind for kind, _ in offline.registrations})
+    if any(fnmatchcase(kind, pattern) for kind in known):
+        return
+    near = [kind for kind in known if kind.startswith(f"{pattern}.")] or get_close_matches(pattern, known)
+    advice = f"did you mean {' or '.join(near)}?" if near else "antiphon stats lists the kinds that are there"
+    say(f"no kind here goes by {pattern!r}; {advice}")
 
 
 def _list_evidence(journal: Path, choice: Choice, limit: int, *, as_json: bool) -> None:

@@ -69,6 +69,8 @@ def parse(
     """
     found: list[Problem] = []
     source = text if isinstance(text, str) else _decode(text, found)
+    if found:  # nobody can tell what the other bytes meant
+        return ParseResult(None, tuple(found), source, file)
     is_brace = looks_like_brace_dialect(source)
     chosen = _dialect(dialect, file, is_brace=is_brace)
     if chosen == "layout" and is_brace:

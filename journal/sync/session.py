@@ -549,6 +549,8 @@ class SyncSession:
                 return self._end_pulling()
             case Error():
                 text = f"the peer ended the session ({message.code.name.lower()}): {printable(message.text)}"
+                if message.code is ErrorCode.UNAUTHORIZED:
+                    text += "; who may sync is decided there: ask for a token, and show it (token=…, --token)"
                 return self._finish(Outcome.REFUSED_BY_PEER, text)
 
     def _hear_hello(self, hello: Hello) -> list[Action]:

@@ -44,6 +44,18 @@ def test_erase_takes_a_payload_back_and_the_log_says_so(tmp_path: Path) -> None:
     assert run("erase", "0" * 64, "--journal", folder)[0] == 2
 
 
+def test_erase_takes_as_much_of_an_id_as_log_shows(tmp_path: Path) -> None:
+    folder = str(tmp_path / "journal")
+    ids = make_journal(tmp_path / "journal")
+    shown = next(line.split()[2] for line in run("log", "--journal", folder)[1].splitlines() if '"two"' in line)
+    assert (len(shown), ids[1][:12]) == (12, shown)
+    code, out = run("erase", shown, "--journal", folder, "--json")
+    assert (code, json.loads(out)["erased"]) == (0, [ids[1]])
+    refused = CliRunner().invoke(app, ["erase", "0" * 12, "--journal", folder])
+    assert refused.exit_code == 2
+    assert "0 facts of this journal" in refused.stderr
+
+
 def test_compact_says_what_it_would_win_and_then_wins_it(tmp_path: Path) -> None:
     folder = str(tmp_path / "journal")
     make_journal(tmp_path / "journal")

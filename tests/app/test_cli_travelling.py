@@ -108,6 +108,21 @@ def test_log_and_tail_choose_by_kind_author_and_time(journal: Path) -> None:
     assert "is no time" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("chat", "did you mean chat."),
+        ("chat.mesage_sent", "chat.message_sent"),
+        ("zzz", "antiphon stats lists the kinds"),
+    ],
+)
+def test_a_kind_that_is_none_is_told_with_those_near_it(journal: Path, kind: str, says: str) -> None:
+    told = run("log", "--journal", journal, "--kind", kind)
+    assert (told.exit_code, told.stdout) == (0, "")
+    assert says in told.stderr
+    assert run("log", "--journal", journal, "--kind", "chat.*", "--author", "nobody").stderr == ""
+
+
 # --- other times ----------------------------------------------------------------------------------------------------
 
 

@@ -517,7 +517,11 @@ def test_a_suffix_decides_the_dialect(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_not_utf8_are_a_problem() -> None:
-    assert "not_utf8" in [item.code for item in parse(b"protocol P =\n  roles A, B\n  A -> B : \xff\n").errors]
+    assert [item.code for item in parse(b"protocol P =\n  roles A, B\n  A -> B : \xff\n").errors] == ["not_utf8"]
+
+
+def test_a_text_in_another_encoding_is_one_problem_and_not_one_a_letter() -> None:
+    assert [item.code for item in parse("protocol P =\n".encode("utf-16")).errors] == ["not_utf8"]
 
 
 def test_every_row_of_the_table_has_a_message() -> None:
