@@ -48,6 +48,7 @@ async def test_the_signal_tells_a_failure_and_why(tmp_path: Path) -> None:
         status = ada.read(SYNC_STATUS_SIGNAL)
         assert status.state == "failed"
         assert "unauthorized" in status.reason
+        assert "ask for a token" in status.reason
 
 
 @pytest.mark.asyncio
