@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from antiphon.journal.lattice import Join
     from antiphon.journal.retention import RetentionPlan
     from antiphon.journal.snapshot import LatticeFold
+    from antiphon.journal.stores.tables import Parameters
     from antiphon.journal.supersession import Supersession
     from antiphon.reactive import View
     from antiphon.runtime.engine import EngineStatistics, JournalEngine
@@ -509,9 +510,10 @@ class Journal:
 
     # History
 
-    async def sql(self, query: str, parameters: Sequence[object] | None = None) -> Result:
+    async def sql(self, query: str, parameters: Parameters = None) -> Result:
         """Ask this journal's own history in SQL; waits until DuckDB holds what was committed before. Read-only.
 
+        *parameters* are given by position (``?``, ``$1``) or by name (``$name``).
         Types that were registered since the last window are written down first, so that their fields are columns.
         """
         from .history import query_owner
