@@ -228,12 +228,16 @@ async def sync_with_peers(
 
     What fails with one disturbs no other. By their ``PeerBook``, peers that are backing off, that are not trusted
     enough or that were met within ``min_interval_s`` are skipped; the better score goes first.
+
+    What is no peer's fault but a mistake here (an ``open_connection`` that raises something else than an
+    ``AntiphonError`` or ``OSError``) is raised as an ``ExceptionGroup``, once the other syncs have ended.
     """
     now = {id(each): each.clock.now_ms() for each in peers}
     waiting = [each for each in peers if _may_meet(each, config, now[id(each)])]
     ranked = sorted(waiting, key=_standing)
     room = asyncio.Semaphore(config.concurrent_max)
     found: dict[int, AntiEntropyResult] = {}
+    mistakes: list[Exception] = []
 
     async def meet(effects: AntiEntropyEffects) -> None:
         async with room:
@@ -242,10 +246,14 @@ async def sync_with_peers(
                 found[id(effects)], _ = await execute_as_requester(authority_id, config, effects, nothing)
             except AntiphonError as problem:
                 found[id(effects)] = AntiEntropyResult(effects.peer, DigestStatus.UNKNOWN, error=problem)
+            except Exception as problem:  # raised below: the others must not be cut for it
+                mistakes.append(problem)
 
     async with asyncio.TaskGroup() as group:
         for each in ranked:
             group.create_task(meet(each))
+    if mistakes:
+        raise ExceptionGroup("syncing with a peer failed by a mistake on this side", mistakes)
     result = ManyPeersResult(
         tuple(found[id(each)] for each in waiting),
         tuple(each.peer for each in peers if each not in waiting),
@@ -359,7 +367,7 @@ class _Run:
         except TimeoutError as problem:
             text = f"{effects.peer} did not answer within {config.connect_timeout_s:g} s"
             raise sync_failure(SyncErrorCode.PEER_UNREACHABLE, text) from problem
-        except PeerUnreachable as problem:
+        except (PeerUnreachable, OSError) as problem:  # an application's own way of connecting may raise the latter
             raise sync_failure(SyncErrorCode.PEER_UNREACHABLE, str(problem)) from problem
         except PeerLost as problem:
             raise sync_failure(SyncErrorCode.NETWORK, str(problem)) from problem

@@ -614,6 +614,42 @@ def test_one_dead_peer_of_three_disturbs_no_other() -> None:
     assert set(ben.index.roots()) == set(eve.index.roots()) == {DEFAULT_NAMESPACE}
 
 
+def test_a_dial_that_fails_in_its_own_way_disturbs_no_other() -> None:
+    ada, ben = replica(1, 2), replica(2, 3)
+
+    async def main() -> None:
+        async def resets() -> Connection:
+            raise ConnectionResetError("reset by peer")
+
+        async def mistaken() -> Connection:
+            raise ZeroDivisionError("a mistake")
+
+        async with asyncio.TaskGroup() as group:
+
+            async def slowly() -> Connection:
+                await virtual_time.pass_time(2)
+                ends = memory_pair()
+                there = virtual(AntiEntropyEffects.over(ben, ends[1]))
+                group.create_task(execute_as_responder(BEN, CONFIG, there, nothing(BEN)))
+                return ends[0]
+
+            def peer(name: str, dial: Callable[[], Any]) -> AntiEntropyEffects:
+                return virtual(AntiEntropyEffects(journal=ada, peer=name, open_connection=dial))
+
+            result = await sync_with_peers(ADA, CONFIG, [peer("r", resets), peer("s", slowly)])
+            assert [(each.peer, each.error_code) for each in result.failed] == [
+                ("r", SyncErrorCode.MAX_RETRIES_EXCEEDED)
+            ]
+            assert ada.index.fingerprint() == ben.index.fingerprint()
+            ben.commit_texts(["more"])
+            with pytest.raises(ExceptionGroup) as raised:
+                await sync_with_peers(ADA, CONFIG, [peer("m", mistaken), peer("s", slowly)])
+            assert [type(each) for each in raised.value.exceptions] == [ZeroDivisionError]
+            assert ada.index.fingerprint() == ben.index.fingerprint()
+
+    virtual_time.run(main())
+
+
 def test_no_more_than_five_are_met_at_once() -> None:
     active = most = 0
 
