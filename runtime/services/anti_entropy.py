@@ -237,7 +237,6 @@ async def sync_with_peers(
     ranked = sorted(waiting, key=_standing)
     room = asyncio.Semaphore(config.concurrent_max)
     found: dict[int, AntiEntropyResult] = {}
-    mistakes: list[Exception] = []
 
     async def meet(effects: AntiEntropyEffects) -> None:
         async with room:
@@ -246,12 +245,10 @@ async def sync_with_peers(
                 found[id(effects)], _ = await execute_as_requester(authority_id, config, effects, nothing)
             except AntiphonError as problem:
                 found[id(effects)] = AntiEntropyResult(effects.peer, DigestStatus.UNKNOWN, error=problem)
-            except Exception as problem:  # raised below: the others must not be cut for it
-                mistakes.append(problem)
 
-    async with asyncio.TaskGroup() as group:
-        for each in ranked:
-            group.create_task(meet(each))
+    # No task group: a mistake in dialling one must not cut the others.
+    ended = await asyncio.gather(*(meet(each) for each in ranked), return_exceptions=True)
+    mistakes = [each for each in ended if isinstance(each, Exception)]
     if mistakes:
         raise ExceptionGroup("syncing with a peer failed by a mistake on this side", mistakes)
     result = ManyPeersResult(
