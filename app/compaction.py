@@ -128,7 +128,7 @@ def plan_compaction(
             shares.extend(_shares_of(contents.frames))
             path.unlink()
     bases = plan_collapse(offline.index.chains(), partial(read_run_bytes, folder)) if is_collapsing else []
-    collapsed = sum(base.seal.to_seq - base.collapsed_from + 1 for base in bases)
+    collapsed = sum(base.seal.to_seq - base.seal.from_seq for base in bases)
     trimmed = trimmed_of(_superseded(folder, clock)) if is_trimming else ()
     return Compaction(False, tuple(files), _sum_up(shares), tuple(damaged), retention.kinds, trimmed, collapsed)
 

@@ -366,7 +366,7 @@ class Journal:
         from antiphon.runtime.services.snapshots import collapse_chains
 
         self._check_open()
-        return len(await collapse_chains(self._engine))
+        return len({base.info.chain for base in await collapse_chains(self._engine)})
 
     # Values out
 

@@ -28,7 +28,7 @@ from antiphon.journal import (
     is_seal_valid,
     read_run_bytes,
 )
-from antiphon.journal.bases import base_of_note
+from antiphon.journal.bases import bases_of
 from antiphon.journal.replay import admit_run
 from antiphon.journal.stores.folder import LOCK_FILE, closed_at, doubtful_at, journal_id_of
 from antiphon.journal.stores.log import LOG_FOLDER, file_path, part_numbers, part_paths
@@ -81,8 +81,7 @@ class OfflineJournal:
             for info in item.chains:
                 self.index.introduce(info)
             admitted = item._replace(runs=tuple(self._admit(item)))
-            for base in filter(None, map(base_of_note, item.notes)):
-                self.index.set_base(base)
+            self.index.take_bases(bases_of(item.notes))
             yield admitted
 
     def has_grown(self) -> bool:

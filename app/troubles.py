@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from antiphon.facts import ChainId, ChainInfo
 from antiphon.journal import LogDamaged, RunRow, StoreUnavailable, parse_run, read_run_bytes
-from antiphon.journal.forks import CausalFact, causal_facts, judge_runs
+from antiphon.journal.forks import CausalFact, causal_base, causal_facts, judge_runs
 from antiphon.runtime.witness import Quarantined
 
 from .offline import OfflineJournal
@@ -84,7 +84,7 @@ def find_troubles(journal: OfflineJournal) -> Troubles:
     index = journal.index
     holes = (HoleFound(_info(journal, hole.chain), hole.from_seq, hole.to_seq) for hole in index.holes())
     forks = (ForkFound(_info(journal, chain), seq) for chain, seq in sorted(index.forked().items()))
-    bases = (BaseFound(state.info, state.base.seal.to_seq) for state in index.chains() if state.base is not None)
+    bases = (BaseFound(state.info, state.collapsed[-1].last_seq) for state in index.chains() if state.collapsed)
     return Troubles(tuple(holes), tuple(forks), len(find_void(journal)), tuple(journal.evidence), tuple(bases))
 
 
@@ -95,6 +95,7 @@ def find_void(journal: OfflineJournal) -> Mapping[bytes, str]:
         runs = []
         for state in journal.index.chains(namespace):
             runs += [run for row in state.runs if state.is_member(row) for run in _read(journal, state.info, row)]
+            runs += [[causal_base(state.info, base)] for base in state.member_bases()]
         found |= judge_runs(journal.index.forked(namespace), runs).void
     return found
 

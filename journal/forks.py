@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from antiphon.facts import ChainId, ChainInfo, FactId, FactRecord, Namespace
 
+from .bases import ChainBase
 from .chain import Seal, is_seal_valid, make_chain_info
 from .errors import UnsealedBytes
 
@@ -174,6 +175,13 @@ def causal_facts(previous_id: bytes, records: Sequence[FactRecord]) -> list[Caus
     return found
 
 
+def causal_base(info: ChainInfo, base: ChainBase) -> CausalFact:
+    """What is left of a collapsed run as the rule needs it: nothing in it grants rights or names causes. *info* as the
+    chain's opening tells it."""
+    seal = base.seal
+    return CausalFact(seal.to_id, info.chain, info.authority or info.text, seal.to_seq, "", (seal.from_id[:16],))
+
+
 def judge_runs(forks: Mapping[ChainId, int], runs: Iterable[Sequence[CausalFact]]) -> VoidBook:
     """The rule over members in any order, each run behind those that it builds on; O(facts) and no reading back."""
     book = VoidBook(forks)
@@ -206,8 +214,9 @@ class _Branches:
         self._told: set[tuple[bytes, str]] = set()
 
     def add(self, fact: CausalFact) -> None:
+        # The one before has the number before, but for what a base leaves out.
         previous = (each for each in fact.parents if each in self._facts and self._facts[each][0].chain == fact.chain)
-        before = next((each for each in previous if self._facts[each][0].seq == fact.seq - 1), None)
+        before = max(previous, key=lambda each: self._facts[each][0].seq, default=None)
         self._facts[fact.fact_id[:16]] = (fact, before)
 
     def back_from(self, tip: bytes, witness: str) -> Iterable[bytes]:

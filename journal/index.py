@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from hashlib import sha256
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from antiphon.facts import AfterLink, ChainId, ChainInfo, FactId, FactRecord, InvalidLine, Namespace, parse_line
@@ -82,9 +83,10 @@ class ChainState:
     fork_seq: int = 0
     last_seq: int = 0
     """The highest number that any held run has, be it behind a hole."""
-    base: ChainBase | None = None
-    """Where the chain goes on when what came before was collapsed; None when nothing was. Runs below it may be held
-    (its opening is), and are neither heads nor waited for."""
+    collapsed: list[RunRow] = field(default_factory=list)
+    """Runs of which only their bases are left, here or at whoever told of them: members as any other, in order too."""
+    bases: dict[tuple[bytes, bytes], ChainBase] = field(default_factory=dict)
+    """Those bases, by the fact that the run continued and the one it ended in."""
     _ends: dict[bytes, RunRow] = field(default_factory=dict)
     _twins: dict[bytes, list[RunRow]] = field(default_factory=dict)
     _waiting: dict[bytes, list[RunRow]] = field(default_factory=dict)
@@ -107,11 +109,6 @@ class ChainState:
         """Whether facts are missing before others that are held."""
         return bool(self._waiting)
 
-    @property
-    def start(self) -> Head:
-        """What the chain's first run behind its base continues."""
-        return self.base.head if self.base is not None else CHAIN_START
-
     def holes(self) -> list[Hole]:
         """What is missing before runs that are held, in order."""
         found = []
@@ -119,19 +116,27 @@ class ChainState:
             if self.holds_end(FactId(fact_id)):
                 continue
             first = runs[0].first_seq
-            place = bisect_left(self.runs, first, key=_first_seq)
-            before = [run.last_seq for run in self.runs[max(0, place - 8) : place] if run.last_seq < first]
-            from_seq = max([self.start.seq, *before]) + 1
+            before = [
+                run.last_seq
+                for rows in (self.runs, self.collapsed)
+                for place in (bisect_left(rows, first, key=_first_seq),)
+                for run in rows[max(0, place - 8) : place]
+                if run.last_seq < first
+            ]
+            from_seq = max(before, default=0) + 1
             found.append(Hole(self.info.chain, min(from_seq, first - 1), first - 1, FactId(fact_id)))
         return sorted(found, key=lambda hole: (hole.to_seq, hole.to_id))
 
     def has_sealed(self, seq: int, fact_id: bytes) -> bool:
         """Whether the seal of a member ends in this fact; *fact_id* in full or cut. O(log runs), plus the branches."""
-        if seq <= self.start.seq:
-            return (seq, fact_id) == (0, NO_FACT[: len(fact_id)]) if self.base is None else True
+        if not seq:
+            return fact_id == NO_FACT[: len(fact_id)]
+        return any(self._has_sealed(rows, seq, fact_id) for rows in (self.runs, self.collapsed))
+
+    def _has_sealed(self, rows: Sequence[RunRow], seq: int, fact_id: bytes) -> bool:
         width = len(fact_id)
-        for place in range(bisect_right(self.runs, seq, key=_first_seq) - 1, -1, -1):
-            run = self.runs[place]
+        for place in range(bisect_right(rows, seq, key=_first_seq) - 1, -1, -1):
+            run = rows[place]
             if run.last_seq == seq and run.last_id[:width] == fact_id:
                 return run.last_id not in self._loose
             if run.first_seq <= seq - RUN_FACTS_MAX or not self.is_forked:
@@ -150,6 +155,11 @@ class ChainState:
                 break
         return found
 
+    def member_bases(self) -> Iterator[ChainBase]:
+        """What is left of the collapsed runs that hang together with the chain's start, in order."""
+        found = ((run, self.base_of(run)) for run in self.collapsed)
+        return (base for run, base in found if base is not None and self.is_member(run))
+
     def _holds(self, run: RunRow) -> bool:
         held = self._ends.get(run.last_id)
         if held is None:
@@ -160,14 +170,18 @@ class ChainState:
 
     def _knows(self, seq: int, fact_id: bytes) -> bool:
         """Whether a run may continue this fact."""
-        if (seq, fact_id) == self.start[:2]:
+        if (seq, fact_id) == (0, NO_FACT):
             return True
         held = self._ends.get(fact_id)
         return held is not None and held.last_seq == seq
 
     def holds_end(self, fact_id: bytes) -> bool:
         """Whether a held seal ends in this fact, be it behind a hole."""
-        return fact_id in self._ends or fact_id == self.start.fact_id
+        return fact_id in self._ends or fact_id == NO_FACT
+
+    def base_of(self, run: RunRow) -> ChainBase | None:
+        """What is left of a run that was collapsed; None of one that is held, or not known."""
+        return self.bases.get((run.first_previous_id, run.last_id))
 
     def is_member(self, run: RunRow) -> bool:
         """Whether a held run hangs together with the chain's start, so that others can take it in."""
@@ -187,17 +201,14 @@ class ChainState:
         """The chain of these runs, of which those that end in *stranded* wait for facts that they name."""
         state = ChainState(self.info, links=self.links)
         state._lost, state._stranded = {*self._lost}, stranded
-        if self.base is not None:
-            state._begin_at(self.base)
-        for run in runs:
+        state.bases = self.bases
+        for run in [*self.collapsed, *runs]:
             state._insert(run, self.heads[run.last_id].hlc if run.last_id in self.heads else 0)
         return state
 
     def _is_continued(self, fact_id: bytes) -> bool:
         if fact_id == NO_FACT:
             return bool(self.runs) and self.runs[0].first_previous_id == fact_id
-        if fact_id == self.start.fact_id:
-            return fact_id not in self.heads
         is_inside = fact_id in self._ends and fact_id not in self.heads and fact_id not in self._loose
         return fact_id in self._waiting or is_inside
 
@@ -205,10 +216,6 @@ class ChainState:
         """Hold a run; the runs that hang together with the chain's start from now on are returned."""
         previous_id = run.first_previous_id
         self.last_seq = max(self.last_seq, run.last_seq)
-        if run.last_seq <= self.start.seq:
-            insort(self.runs, run, key=_first_seq)
-            self._ends.setdefault(run.last_id, run)
-            return []
         if self._is_continued(previous_id):
             self.fork_seq = min(self.fork_seq or run.first_seq, run.first_seq)
         is_loose = (
@@ -217,10 +224,11 @@ class ChainState:
             or run.last_id in self._stranded
         )
         is_twin = run.last_id in self._ends
-        if not self.runs or run.first_seq > self.runs[-1].first_seq:
-            self.runs.append(run)
+        rows = self.collapsed if self.base_of(run) else self.runs
+        if not rows or run.first_seq > rows[-1].first_seq:
+            rows.append(run)
         else:
-            insort(self.runs, run, key=_first_seq)
+            insort(rows, run, key=_first_seq)
         if is_twin:
             self._twins.setdefault(run.last_id, []).append(run)
         else:
@@ -240,23 +248,26 @@ class ChainState:
         else:
             self.head = max(self.heads.values(), key=lambda head: (head.seq, head.fact_id))
 
-    def _begin_at(self, base: ChainBase) -> list[RunRow]:
-        """Let what comes before *base* be known without being held; the runs that are members from now on."""
-        head, self.base = base.head, base
-        was_member = head.fact_id in self._ends and head.fact_id not in self._loose
-        for fact_id, runs in list(self._waiting.items()):
-            kept = [run for run in runs if run.last_seq > head.seq]
-            self._loose.difference_update(run.last_id for run in runs if run.last_seq <= head.seq)
-            del self._waiting[fact_id]
-            if kept:
-                self._waiting[fact_id] = kept
-        if was_member:
+    def _let_go(self, gone: Sequence[ChainBase]) -> list[RunRow]:
+        """Hold no longer the facts of runs that were collapsed here: they stay members; those that were held are
+        returned. O(runs of the chain)."""
+        keys = {(base.seal.from_id, base.seal.to_id): base for base in gone}
+        dropped = [run for run in self.runs if (run.first_previous_id, run.last_id) in keys]
+        if not dropped:
             return []
-        self.heads = {each: at for each, at in self.heads.items() if at.seq > head.seq}
-        self.heads[head.fact_id] = head
-        joined = [run for each in self._waiting.pop(head.fact_id, ()) for run in self._join(each, 0, is_twin=True)]
-        self._choose_head()
-        return joined
+        left = {(run.first_previous_id, run.last_id) for run in dropped}
+        self.bases.update((key, keys[key]) for key in left)
+        self.runs = [run for run in self.runs if (run.first_previous_id, run.last_id) not in left]
+        self.collapsed = sorted([*self.collapsed, *(keys[key].row for key in left)], key=_first_seq)
+        for places in (self._twins, self._waiting):
+            for fact_id, runs in places.items():
+                places[fact_id] = [self._as_left(run) for run in runs]
+        self._ends.update((run.last_id, self._as_left(self._ends[run.last_id])) for run in dropped)
+        return dropped
+
+    def _as_left(self, run: RunRow) -> RunRow:
+        base = self.base_of(run)
+        return base.row if base is not None else run
 
     def _join(self, run: RunRow, hlc: int, *, is_twin: bool) -> list[RunRow]:
         """Make members of a run that continues one, and of all that waited for it."""
@@ -325,45 +336,49 @@ class JournalIndex:
             state.info = info
         return state
 
-    def set_base(self, base: ChainBase) -> ChainState:
-        """Let a chain go on from *base*, whether its facts are held or not; one that lies further back changes nothing.
-
-        Runs below it stay where they are held; they are offered to nobody as a difference any more. Where this replica
-        collapsed the chain itself they are not held from now on, and counted in ``collapsed_count``.
+    def take_bases(self, bases: Iterable[ChainBase]) -> None:
+        """Take what is left of collapsed runs: of one that is not held it becomes a member in the run's place; of one
+        that is held nothing changes, unless this replica collapsed it itself. Then its facts are held no longer, and
+        counted in ``collapsed_count``. ~20 µs each, and O(runs of a chain that was collapsed here).
         """
-        state = self.introduce(base.info)
-        self._drop(state, base)
-        if base.seal.to_seq <= state.start.seq:
-            return state
-        joined = state._begin_at(base)
-        if not state.has_hole and not state.is_forked:
-            self._broken.discard(state.info.chain)
-        self._roots.pop(state.info.namespace, None)
-        sketch = self._sketches.get(state.info.namespace)
-        if sketch is not None:
-            for run in state.runs:
-                if run.last_seq > state.start.seq:
-                    break
-                sketch.remove(run_item(run))
-            for run in joined:
-                sketch.add(run_item(run), run)
-        self.hlc_seen = max(self.hlc_seen, base.hlc)
-        if self._missed:
+        chains: dict[ChainId, list[ChainBase]] = {}
+        for base in bases:
+            self.introduce(base.info)
+            chains.setdefault(base.info.chain, []).append(base)
+        for chain, each in chains.items():
+            self._take_bases(self._chains[chain], each)
+        if chains and self._missed:
             self.settle_causes()
-        return state
 
-    def _drop(self, state: ChainState, base: ChainBase) -> None:
-        """Hold nothing any more of what this replica collapsed; O(runs of the chain)."""
-        dropped = collapsed_runs(state, base)
-        if not dropped:
-            return
-        if state.start.seq <= base.seal.to_seq:
-            state.base = base
-        gone = set(dropped)
+    def _take_bases(self, state: ChainState, bases: Sequence[ChainBase]) -> None:
+        sketch = self._sketches.get(state.info.namespace)
+        dropped = state._let_go([base for base in bases if base.is_own])
         count = sum(run.last_seq - run.first_seq + 1 for run in dropped)
-        self._become(state, state._again([run for run in state.runs if run not in gone], state._stranded))
         self.fact_count -= count
         self.collapsed_count += count
+        for run in dropped:
+            if sketch is not None and run_item(run) in sketch.runs:
+                sketch.runs[run_item(run)] = state._as_left(run)
+        for base in bases:
+            row = base.row
+            if state._holds(row):
+                continue
+            state.bases[row.first_previous_id, row.last_id] = base
+            joined = state._insert(row, base.hlc)
+            self.hlc_seen = max(self.hlc_seen, base.hlc)
+            if sketch is not None:
+                for run in joined:
+                    sketch.add(run_item(run), run)
+        if state.has_hole or state.is_forked:
+            self._broken.add(state.info.chain)
+        else:
+            self._broken.discard(state.info.chain)
+        self._roots.pop(state.info.namespace, None)
+
+    def base_of(self, run: RunRow) -> ChainBase | None:
+        """What is left of a run that was collapsed; None of one that is held, or not known. O(1)."""
+        state = self._chains.get(ChainId(run.chain))
+        return state.base_of(run) if state is not None else None
 
     @property
     def position(self) -> int:
@@ -380,8 +395,6 @@ class JournalIndex:
             return Continuation.NEXT if is_start else Continuation.GAP
         if state._holds(run):
             return Continuation.KNOWN
-        if run.last_seq <= state.start.seq:
-            return Continuation.KNOWN  # collapsed here, and not to come back from whoever holds it still
         if not state._knows(run.first_seq - 1, run.first_previous_id):
             return Continuation.GAP
         return Continuation.FORK if state._is_continued(FactId(run.first_previous_id)) else Continuation.NEXT
@@ -468,7 +481,7 @@ class JournalIndex:
             return set()
         stranded = set()
         for run in state.runs:
-            if run.last_seq <= state.start.seq or not state.is_member(run):
+            if not state.is_member(run):
                 continue
             missing = [link.chain for link in self._links_of(run) if not self.has(link)]
             if missing:
@@ -480,7 +493,7 @@ class JournalIndex:
         state = self._chains.get(chain)
         if state is None or state.has_hole or state.is_forked:
             return True
-        return seq > max(state.last_seq, state.start.seq)
+        return seq > state.last_seq
 
     def _links_of(self, run: RunRow) -> tuple[AfterLink, ...]:
         """The facts of other chains that a run's facts name; none when its bytes cannot be read."""
@@ -548,12 +561,11 @@ class JournalIndex:
         state = self._chains.get(chain)
         if state is None or not state.is_forked:
             return None
-        place = bisect_left(state.runs, state.fork_seq, key=_first_seq)
         after: dict[bytes, list[RunRow]] = {}
-        for run in state.runs[place:]:
-            if run.first_seq != state.fork_seq:
-                break
-            after.setdefault(run.first_previous_id, []).append(run)
+        for rows in (state.runs, state.collapsed):
+            place = bisect_left(rows, state.fork_seq, key=_first_seq)
+            for run in takewhile(lambda run: run.first_seq == state.fork_seq, islice(rows, place, None)):
+                after.setdefault(run.first_previous_id, []).append(run)
         twins = min(
             sorted(runs, key=lambda run: (run.last_id, run.last_seq))[:2] for runs in after.values() if len(runs) > 1
         )
@@ -579,7 +591,7 @@ class JournalIndex:
 
         O(1) for what continues a chain, else O(runs within a thousand numbers)."""
         state = self._chains.get(ChainId(run.chain))
-        if state is None or run.first_seq > state.last_seq or run.last_seq <= state.start.seq:
+        if state is None or run.first_seq > state.last_seq:
             return False
         first = bisect_right(state.runs, run.first_seq - RUN_FACTS_MAX, key=_first_seq)
         last = bisect_right(state.runs, run.last_seq, key=_first_seq)
@@ -623,12 +635,15 @@ class JournalIndex:
             return CHAIN_START if (run.first_seq, run.first_previous_id) == (1, NO_FACT) else None
         if not state._knows(run.first_seq - 1, run.first_previous_id):
             return None
-        if (run.first_seq - 1, run.first_previous_id) == state.start[:2]:
-            return state.start
+        if run.first_previous_id == NO_FACT:
+            return CHAIN_START
         head = state.heads.get(run.first_previous_id)
         if head is not None and head.hlc:
             return head
         held = state._ends[run.first_previous_id]
+        base = state.base_of(held)
+        if base is not None:
+            return base.head
         return Head(held.last_seq, FactId(held.last_id), parse_line(self._read_lines(held)[-1]).header.hlc)
 
     def has(self, link: AfterLink) -> bool:
@@ -664,39 +679,29 @@ class JournalIndex:
             digest.update(len(name).to_bytes(2, "big") + name + root)
         return digest.hexdigest()
 
-    def sketch(self, namespace: Namespace, bases: Mapping[ChainId, int] | None = None) -> RunSketch:
-        """The coded symbols over the runs of *namespace*; built when first asked for (~2 µs a run), kept from then on.
-
-        Runs that lie below a base are left out, a peer's *bases* included: the peer cannot tell them apart. That costs
-        a copy of the table of runs, and 10 µs for each that is left out.
-        """
+    def sketch(self, namespace: Namespace) -> RunSketch:
+        """The coded symbols over the runs of *namespace*, collapsed or not; built when first asked for (~2 µs a run),
+        kept from then on."""
         sketch = self._sketches.get(namespace)
         if sketch is None:
             runs = [
                 run
                 for state in self.chains(namespace)
-                for run in state.runs
-                if state.is_member(run) and run.last_seq > state.start.seq
+                for run in (*state.runs, *state.collapsed)
+                if state.is_member(run)
             ]
             sketch = self._sketches[namespace] = RunSketch.over({run_item(run): run for run in runs})
-        left_out = [run_item(run) for chain, seq in (bases or {}).items() for run in self._below(namespace, chain, seq)]
-        return sketch.without(left_out) if left_out else sketch
-
-    def _below(self, namespace: Namespace, chain: ChainId, seq: int) -> Iterator[RunRow]:
-        state = self._chains.get(chain)
-        if state is not None and state.info.namespace == namespace:
-            place = bisect_right(state.runs, seq, key=_first_seq)
-            yield from (run for run in state.runs[:place] if state.start.seq < run.last_seq <= seq)
+        return sketch
 
     def runs_after(self, chain: ChainId, seq: int) -> list[RunRow]:
-        """The member runs that hold facts after *seq*, of every branch, in order; O(log runs) plus the answer."""
+        """The member runs that hold facts after *seq*, of every branch and collapsed or not, in order; O(log runs) plus
+        the answer."""
         state = self._chains.get(chain)
         if state is None:
             return []
-        # A run spans at most so many numbers, so none that begins further back reaches behind seq.
-        first = bisect_right(state.runs, seq - RUN_FACTS_MAX, key=_first_seq)
-        last = bisect_right(state.runs, seq, key=_first_seq)
-        found = [run for run in state.runs[first:last] if run.last_seq > seq] + state.runs[last:]
+        found = _rows_after(state.runs, seq)
+        if state.collapsed:
+            found = sorted([*_rows_after(state.collapsed, seq), *found], key=_first_seq)
         return [run for run in found if state.is_member(run)] if state.has_hole else found
 
     def head_of(self, chain: ChainId) -> Head:
@@ -738,11 +743,12 @@ class JournalIndex:
         return lines
 
 
-def collapsed_runs(state: ChainState, base: ChainBase) -> list[RunRow]:
-    """The held runs that lie in what *base* says this replica collapsed; none for a peer's base."""
-    if not base.collapsed_from:
-        return []
-    return [run for run in state.runs if run.first_seq >= base.collapsed_from and run.last_seq <= base.seal.to_seq]
+def _rows_after(rows: Sequence[RunRow], seq: int) -> list[RunRow]:
+    """The runs among *rows* that hold numbers after *seq*."""
+    # A run spans at most so many numbers, so none that begins further back reaches behind seq.
+    first = bisect_right(rows, seq - RUN_FACTS_MAX, key=_first_seq)
+    last = bisect_right(rows, seq, key=_first_seq)
+    return [*(run for run in rows[first:last] if run.last_seq > seq), *rows[last:]]
 
 
 def _root_of(chain: ChainId, state: ChainState) -> Iterator[bytes]:

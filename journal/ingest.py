@@ -4,8 +4,8 @@ By header, links and seal alone, against the index and what this batch admitted 
 hiding what views must not show is the registry's and the reducers' business. A run becomes a member when the fact that
 it continues and all that its facts name in ``after`` are members, each by number and id; until then it is parked. A
 link that names a fact that nobody ever sealed therefore ends its chain there, for everyone and without a decision.
-Both branches of a fork are members. A base lets a chain go on behind facts that nobody sends any more (``bases.py``);
-its chain's opening must be a member before it.
+Both branches of a fork are members. A base is a run of which the sender has only the end left (``bases.py``): a member
+under the same rule, wherever a run would be.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ class _Fresh:
     continued: set[bytes] = field(default_factory=set)
     ids: set[bytes] = field(default_factory=set)
     is_forked: bool = False
-    base_seq: int = 0
 
 
 class Ingest:
@@ -83,7 +82,6 @@ class Ingest:
         self.bases: list[ChainBase] = []
         self.evidence: list[Evidence] = []
         self._infos: dict[ChainId, ChainInfo] = {}
-        self._woken: list[ParkedRun] = []
 
     def take(self, runs: Iterable[IncomingRun]) -> IngestResult:
         """Decide each run in order, and after each whatever was parked for want of it."""
@@ -91,8 +89,6 @@ class Ingest:
             queue = deque([ParkedRun(run, self._peer, NOTHING)])
             while queue:
                 queue.extend(self._parking.wake(self._take(queue.popleft())))
-                queue.extend(self._woken)
-                self._woken.clear()
         return IngestResult(self._admitted, self._known, len(self._parking), tuple(self._refusals))
 
     def erase(self) -> None:
@@ -128,7 +124,7 @@ class Ingest:
             self._refuse(run, text, is_sender_at_fault=False, is_evidence=False)
             return []
         if run.is_base:
-            return self._take_base(run)
+            return self._take_base(run, waiting.peer)
         seal = parse_seal_line(run.seal_line)
         row = _row_of(run, seal)
         if self._is_known(row):
@@ -143,35 +139,26 @@ class Ingest:
             return []
         return self._admit_or_park(run, row, previous, waiting.peer)
 
-    def _take_base(self, run: IncomingRun) -> list[Missing]:
-        chain = run.info.chain
+    def _take_base(self, run: IncomingRun, peer: str) -> list[Missing]:
         base = read_base(run.info, run.first_previous_id, run.lines[0], run.seal_line)
-        if base.seal.to_seq != run.first_seq:
+        head, row, seal = base.head, base.row, base.seal
+        if seal.to_seq != run.first_seq:
             raise UnsealedBytes(f"a base of chain {run.info.text[:8]} at {run.first_seq} does not fit its seal")
-        head, state, fresh = base.head, self._index.chain(chain), self._fresh.setdefault(chain, _Fresh())
-        held = max(state.start.seq if state else 0, fresh.base_seq)
-        if head.seq <= held or head.fact_id in fresh.ends or (state and state.has_sealed(head.seq, head.fact_id)):
+        if self._is_known(row):
             self._known += 1
             return []
-        if fresh.is_forked or (state is not None and state.is_forked):
-            # Heads of another branch lie below it, and must not be forgotten.
-            text = "a chain with two stories cannot begin behind a base; sync with a peer that holds it whole"
-            self._refuse(run, text, is_sender_at_fault=False, is_evidence=False)
+        previous = self._head_before(row)
+        if previous is None:
+            self._parking.park(run, seal.to_id, peer, sealed_fact(run.info.chain, seal.from_id))
             return []
-        is_opened = chain in self._infos or (state is not None and bool(state.runs) and state.runs[0].first_seq == 1)
-        if not is_opened:
-            raise UnsealedBytes(f"a base of chain {run.info.text[:8]} without its opening, which says whose it is")
-        fresh.ends[head.fact_id] = head
-        fresh.points.add((head.seq, head.fact_id[:16]))
-        fresh.base_seq = head.seq
+        if head.hlc <= previous.hlc:
+            raise SealedViolation(f"chain {run.info.text[:8]} lets its clock stand or fall before {seal.to_seq}")
+        self._note_member(row, head)
         self.bases.append(base)
-        self._woken.extend(self._parking.wake_chain(chain))
-        return []
+        return [sealed_fact(run.info.chain, row.last_id)]
 
     def _is_known(self, row: RunRow) -> bool:
         fresh = self._fresh.get(ChainId(row.chain))
-        if fresh is not None and row.last_seq <= fresh.base_seq:
-            return True
         if fresh is not None and (row.first_previous_id, row.last_id) in fresh.held:
             return True
         return self._index.classify(row) is Continuation.KNOWN
@@ -219,12 +206,16 @@ class Ingest:
         chain = verified.info.chain
         fresh = self._fresh.setdefault(chain, _Fresh())
         repeated = self._find_repeated(verified, row, fresh)
-        fresh.ends.setdefault(row.last_id, verified.head)
+        self._note_member(row, verified.head)
+        self._admitted += len(verified.records) - len(repeated)
+        self.runs.append(_sealed(verified.records, verified.seal_line, verified.seal, repeated))
+
+    def _note_member(self, row: RunRow, head: Head) -> None:
+        fresh = self._fresh.setdefault(ChainId(row.chain), _Fresh())
+        fresh.ends.setdefault(row.last_id, head)
         fresh.points.add((row.last_seq, row.last_id[:16]))
         fresh.held.add((row.first_previous_id, row.last_id))
         fresh.continued.add(row.first_previous_id)
-        self._admitted += len(verified.records) - len(repeated)
-        self.runs.append(_sealed(verified.records, verified.seal_line, verified.seal, repeated))
 
     def _find_repeated(self, verified: VerifiedRun, row: RunRow, fresh: _Fresh) -> frozenset[int]:
         """The places of facts that are held under another seal, or were before their bytes were damaged. Nothing is
@@ -257,7 +248,7 @@ class Ingest:
 
     def _has(self, link: AfterLink) -> bool:
         fresh = self._fresh.get(link.chain)
-        is_fresh = fresh is not None and (link.seq <= fresh.base_seq or (link.seq, link.short_id) in fresh.points)
+        is_fresh = fresh is not None and (link.seq, link.short_id) in fresh.points
         return is_fresh or self._index.has(link)
 
     def _refuse(self, run: IncomingRun, reason: str, *, is_sender_at_fault: bool, is_evidence: bool = True) -> None:

@@ -87,10 +87,6 @@ class Parking:
             return []
         return [self._take(key) for each in present if each in self._waiting for key in list(self._waiting[each])]
 
-    def wake_chain(self, chain: ChainId) -> list[ParkedRun]:
-        """Take out whatever waits for any fact of *chain*; one pass over what is waited for."""
-        return self.wake([missing for missing in self._waiting if missing[0] == chain])
-
     def _drop(self, key: tuple[bytes, bytes, bytes]) -> None:
         self._take(key)
         self.dropped_runs += 1

@@ -117,27 +117,15 @@ class RunSketch:
         """Take in one more run; ~10 µs."""
         if item not in self.runs:
             self.runs[item] = run
-            self._toggle(item, 1)
+            self._toggle(item)
 
-    def remove(self, item: bytes) -> None:
-        """Take a run out; ~10 µs."""
-        if self.runs.pop(item, None) is not None:
-            self._toggle(item, -1)
-
-    def without(self, items: Iterable[bytes]) -> RunSketch:
-        """A copy that leaves these out."""
-        rest = RunSketch(list(self._cells), dict(self.runs))
-        for item in items:
-            rest.remove(item)
-        return rest
-
-    def _toggle(self, item: bytes, step: int) -> None:
+    def _toggle(self, item: bytes) -> None:
         check, seed = hash_item(item, b"")
         number = int.from_bytes(item, "big")
         cells = self._cells
         for index in indices(seed, KEPT_CELLS):
             items, checks, count = cells[index]
-            cells[index] = Cell(items ^ number, checks ^ check, count + step)
+            cells[index] = Cell(items ^ number, checks ^ check, count + 1)
 
     def cells(self, start: int, stop: int) -> list[Cell]:
         """Kept symbols *start* up to *stop*."""

@@ -65,13 +65,13 @@ from antiphon.journal import (
     seal_run,
     with_links,
 )
-from antiphon.journal.bases import ChainBase
+from antiphon.journal.bases import ChainBase, notes_of
 from antiphon.journal.chain import RUN_FACTS_MAX, parse_seal_line
 from antiphon.journal.erasure import ERASURE_KIND, ErasureBook, ErasureClaim
 from antiphon.journal.forks import ForkProof
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.guard_book import GuardBook
-from antiphon.journal.index import Hole, collapsed_runs
+from antiphon.journal.index import Hole
 from antiphon.journal.ingest import Ingest
 from antiphon.journal.parking import Parking
 from antiphon.journal.retention import RetentionItem, RetentionPlan
@@ -86,7 +86,7 @@ from .fact_sinks import FactSinks
 from .follower import FollowerService, FollowerStatistics
 from .fork_judge import VOID_CODE, ForkJudge
 from .group_commit import PENDING_FRAMES_MAX, GroupCommit, Outgoing, Written
-from .keeper import Erasing, Keeper
+from .keeper import Collapsed, Erasing, Keeper
 from .lull import Lull
 from .problems import ProblemBook
 from .recall import MemberReader
@@ -376,6 +376,7 @@ class JournalEngine:
             erasures=self.erasures,
             chains=lambda: [state.info for state in self.index.chains()],
             collapsed=self._collapsed,
+            is_collapsed=lambda row: self.index.base_of(row) is not None,
             on_problem=self.note_problem,
             file_number=self._writer.synced.file_number,
             journal_id=self.folder.journal_id,
@@ -555,9 +556,10 @@ class JournalEngine:
             holes = self.index.holes() if ingest.runs and not ingest.bases else []
             durable = await self._write_foreign(ingest) if ingest.runs or ingest.bases else []
             self._tell_repaired(holes, peer)
-        if ingest.runs:
+        if ingest.runs or ingest.bases:
             self._witness.note(each for each in durable if isinstance(each, Fact))
-            await self._witness.look({run.seal.chain for run in ingest.runs})
+            chains = {run.seal.chain for run in ingest.runs} | {base.info.chain for base in ingest.bases}
+            await self._witness.look(chains)
             await self.judge.settle()
         # Only now, when they are durable; and only to whoever sent them, which a parked run of another peer is not.
         if self.acks is None or not durable:
@@ -642,8 +644,9 @@ class JournalEngine:
     # Runs out: peers and links
 
     def read_run(self, row: RunRow) -> bytes:
-        """The bytes of a durable run, as they were sealed."""
-        return read_run_bytes(self.folder.path, row, segments=self.keeper.segments)
+        """The bytes of a durable run, as they were sealed; of one that was collapsed, its base."""
+        base = self.index.base_of(row)
+        return base.encode() if base else read_run_bytes(self.folder.path, row, segments=self.keeper.segments)
 
     def take_acks(self, acks: Acks) -> None:
         """Keep what a peer acknowledged, if an account is kept."""
@@ -993,18 +996,18 @@ class JournalEngine:
                 own = self._own.get(last.chain.namespace)
                 if own is not None and own.info.chain != last.chain.chain:
                     own.fresh.add(last.chain.chain)
+        self.index.take_bases(cargo.bases)
         for base in cargo.bases:
-            self.index.set_base(base)
             own = self._own.get(base.info.namespace)
-            if own is not None and not base.collapsed_from:
+            if own is not None and not base.is_own:
                 own.fresh.add(base.info.chain)
-        if any(base.collapsed_from for base in cargo.bases):
+        if any(base.is_own for base in cargo.bases):
             self.views.fold_waking_anew()  # what was kept of them was counted with what is gone
         for commit, committed in cargo.commits:
             commit.take(committed)
         if cargo.done is not None and not cargo.done.done():
             cargo.done.set_result(None)
-        self.judge.take(cargo.runs)
+        self.judge.take(cargo.runs, cargo.bases)
         if self.erasures.retired and not cargo.is_foreign:
             # Older than the horizon by its own time, though it was said only now: folded again it would not be there.
             retired = self.erasures.retired
@@ -1090,20 +1093,27 @@ class JournalEngine:
         self._check_open()
         async with self._ingesting:
             bases = tuple(await find())
-            states = [state for base in bases if (state := self.index.chain(base.info.chain)) is not None]
-            runs = [run for base, state in zip(bases, states, strict=True) for run in collapsed_runs(state, base)]
+            gone = {(base.info.chain, base.seal.from_id, base.seal.to_id) for base in bases}
+            runs = [run for chain in {base.info.chain for base in bases} for run in self._runs_among(chain, gone)]
             if bases:
                 done = asyncio.get_running_loop().create_future()
-                notes = tuple(base.note() for base in bases)
-                self._submit(Cargo((), (), [], {}, notes=notes, bases=bases, done=done))
+                self._submit(Cargo((), (), [], {}, notes=notes_of(bases), bases=bases, done=done))
                 await done
         await asyncio.shield(self.keeper.drop_collapsed({run.file_number for run in runs}))
         return bases
 
-    def _collapsed(self) -> dict[ChainId, tuple[int, int]]:
-        """By chain, the numbers that this journal collapsed."""
-        bases = ((state.info.chain, state.base) for state in self.index.chains())
-        return {chain: (base.collapsed_from, base.seal.to_seq) for chain, base in bases if base and base.collapsed_from}
+    def _runs_among(self, chain: ChainId, keys: Collection[tuple[ChainId, bytes, bytes]]) -> list[RunRow]:
+        state = self.index.chain(chain)
+        held = state.runs if state is not None else []
+        return [run for run in held if (chain, run.first_previous_id, run.last_id) in keys]
+
+    def _collapsed(self) -> frozenset[Collapsed]:
+        """Where the runs end of which this journal holds bases only."""
+        return frozenset(
+            (state.info.chain, run.last_seq, run.last_id[:16])
+            for state in self.index.chains()
+            for run in state.collapsed
+        )
 
     def forget_retired(self, items: Iterable[RetentionItem]) -> None:
         """Begin to forget what was let go because of its age."""
@@ -1224,7 +1234,7 @@ class JournalEngine:
                 tuple(batch.introduced),
                 [],
                 is_foreign=True,
-                notes=tuple(base.note() for base in batch.bases),
+                notes=notes_of(batch.bases),
                 bases=tuple(batch.bases),
                 done=done,
             )
@@ -1468,7 +1478,7 @@ def _row_of(run: IncomingRun) -> RunRow | None:
         run.last_seq,
     ):
         return None
-    return RunRow(seal.chain, run.first_seq, run.last_seq, run.first_previous_id, seal.to_id, 0, 0, 0)
+    return RunRow(seal.chain, seal.from_seq + 1, seal.to_seq, seal.from_id, seal.to_id, 0, 0, 0)
 
 
 def _row_if_sealed(run: IncomingRun, public_key: bytes) -> RunRow | None:

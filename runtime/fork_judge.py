@@ -13,7 +13,8 @@ from contextlib import suppress
 
 from antiphon.facts import ChainId, FactRecord, Namespace
 from antiphon.journal import JournalIndex, LogDamaged, PlacedRun, RunRow, SealedRun, StoreUnavailable, parse_run
-from antiphon.journal.forks import CausalFact, VoidBook, causal_facts, judge_runs
+from antiphon.journal.bases import ChainBase
+from antiphon.journal.forks import CausalFact, VoidBook, causal_base, causal_facts, judge_runs
 
 from .tasks import OwnedTasks
 
@@ -46,11 +47,15 @@ class ForkJudge:
         """Whether a member binds nobody, as far as it was judged."""
         return bool(self._all) and record.fact_id in self._all
 
-    def take(self, runs: Sequence[SealedRun]) -> None:
-        """Judge runs that became members, and what they change."""
+    def take(self, runs: Sequence[SealedRun], bases: Sequence[ChainBase] = ()) -> None:
+        """Judge runs that became members, and what they change; those of which only *bases* came, anew with all."""
         forked = self._index.forked()
         if not forked:
             return
+        for name in {base.info.namespace for base in bases if not base.is_own}:
+            if self._forks_of(name):
+                self._books.pop(name, None)
+                self._rebuild(name)
         by_namespace: dict[Namespace, list[SealedRun]] = {}
         for run in runs:
             by_namespace.setdefault(run.records[0].chain.namespace, []).append(run)
@@ -96,11 +101,22 @@ class ForkJudge:
             if state.is_member(row)
         ]
         placed.sort(key=lambda run: (run.row.file_number, run.row.offset))
-        self._jobs.start(self._judge(namespace, forks, placed))
+        left = [
+            causal_base(state.info, base) for state in self._index.chains(namespace) for base in state.member_bases()
+        ]
+        self._jobs.start(self._judge(namespace, forks, placed, left))
 
-    async def _judge(self, namespace: Namespace, forks: Mapping[ChainId, int], placed: Sequence[PlacedRun]) -> None:
+    async def _judge(
+        self,
+        namespace: Namespace,
+        forks: Mapping[ChainId, int],
+        placed: Sequence[PlacedRun],
+        left: Sequence[CausalFact],
+    ) -> None:
         try:
-            book = await asyncio.to_thread(lambda: judge_runs(forks, self._causal(placed)))
+            book = await asyncio.to_thread(
+                lambda: judge_runs(forks, [*([fact] for fact in left), *self._causal(placed)])
+            )
         finally:
             missed = self._missed.pop(namespace)
         if book.forks == self._forks_of(namespace):

@@ -75,6 +75,8 @@ class Erasing(NamedTuple):
 
 CopyForward = Callable[[Sequence[Registration], Sequence[LocalNote]], "asyncio.Future[None]"]
 Chore = Generator["asyncio.Future[Any]", Any, None]
+Collapsed = tuple[ChainId, int, bytes]
+"""Where a run ends that was collapsed: its chain, and its last fact's number and the first half of its id."""
 """A piece of work in steps: it yields what it waits for, and is sent what came of it."""
 
 
@@ -118,7 +120,8 @@ class Keeper:
         erase_rows: Callable[[Sequence[bytes]], asyncio.Future[None]],
         erasures: ErasureBook,
         chains: Callable[[], list[ChainInfo]],
-        collapsed: Callable[[], Mapping[ChainId, tuple[int, int]]],
+        collapsed: Callable[[], frozenset[Collapsed]],
+        is_collapsed: Callable[[RunRow], bool],
         on_problem: Callable[[str], None],
         file_number: int,
         runs_of: Callable[[int], list[PlacedRun]],
@@ -139,6 +142,7 @@ class Keeper:
         self._erasures = erasures
         self._chains = chains
         self._collapsed = collapsed
+        self._is_collapsed = is_collapsed
         self._on_problem = on_problem
         self._loop = asyncio.get_running_loop()
         self._executor: Executor | None = None
@@ -358,7 +362,7 @@ class Keeper:
             return  # what a peer still brings may explain it
         if mended.registrations or mended.notes:
             yield self._copy_forward(mended.registrations, mended.notes)
-        yield self._in_thread(partial(self._replace, number, mended, self._collapsed(), is_log=is_log))
+        yield self._in_thread(partial(self._replace, number, mended, is_log=is_log))
         self._damaged.discard(number)
         self._given_up.discard(number)
         self._told = {damage for damage in self._told if damage.file_number != number}
@@ -446,7 +450,7 @@ class Keeper:
         if number in log_files(self._folder):
             yield from self._seal_file(number)
         else:
-            yield self._in_thread(partial(self._rewrite, number, self._chains(), self._collapsed()))
+            yield self._in_thread(partial(self._rewrite, number, self._chains()))
 
     def _seal_file(self, number: int, *, is_asked: bool = True) -> Chore:
         chains, journal = self._chains(), self._journal_id
@@ -459,7 +463,7 @@ class Keeper:
             return
         if contents.registrations or contents.notes:
             yield self._copy_forward(contents.registrations, contents.notes)
-        self._sealed.append((yield self._in_thread(partial(self._write, number, contents, self._collapsed()))))
+        self._sealed.append((yield self._in_thread(partial(self._write, number, contents))))
 
     def _closed(self) -> list[int]:
         return [number for number in log_files(self._folder) if number < self._file_number]
@@ -477,9 +481,9 @@ class Keeper:
 
     # On the keeper's thread
 
-    def _write(self, number: int, contents: ClosedFile, collapsed: Mapping[ChainId, tuple[int, int]]) -> SealedFile:
+    def _write(self, number: int, contents: ClosedFile) -> SealedFile:
         size = file_path(self._folder, number).stat().st_size
-        frames = _without(contents.frames, collapsed)
+        frames = self._without_collapsed(contents.frames)
         self._stage(number, frames, contents.description)
         self._pause()
         put_segment(self.segments, number, disk=self._disk)
@@ -487,10 +491,8 @@ class Keeper:
         count = sum(frame.fact_count for frame in frames)
         return SealedFile(number, count, size, segment_path(self._folder, number).stat().st_size)
 
-    def _replace(
-        self, number: int, mended: Mended, collapsed: Mapping[ChainId, tuple[int, int]], *, is_log: bool
-    ) -> None:
-        self._stage(number, _without(mended.frames, collapsed), mended.description)
+    def _replace(self, number: int, mended: Mended, *, is_log: bool) -> None:
+        self._stage(number, self._without_collapsed(mended.frames), mended.description)
         if mended.unexplained:
             keep_aside((file_path if is_log else segment_path)(self._folder, number), disk=self._disk)
         put_segment(self.segments, number, disk=self._disk)
@@ -552,20 +554,17 @@ class Keeper:
                 numbers.add(row.file_number)
         return sorted(numbers)
 
-    def _holding_collapsed(self, collapsed: Mapping[ChainId, tuple[int, int]]) -> set[int]:
+    def _holding_collapsed(self, collapsed: frozenset[Collapsed]) -> set[int]:
         """The segments that still hold facts that were collapsed."""
         numbers: set[int] = set()
         for number in segment_files(self._folder):
             self._pause()
             with suppress(LogDamaged):
-                for chain, seq in self.segments.run_ends(number):
-                    first, last = collapsed.get(chain, (0, 0))
-                    if first <= seq <= last:
-                        numbers.add(number)
-                        break
+                if not collapsed.isdisjoint(self.segments.run_ends(number)):
+                    numbers.add(number)
         return numbers
 
-    def _rewrite(self, number: int, chains: list[ChainInfo], collapsed: Mapping[ChainId, tuple[int, int]]) -> None:
+    def _rewrite(self, number: int, chains: list[ChainInfo]) -> None:
         """Write a segment again without the payloads that were erased and what was collapsed, and put it in the place
         of the old one. *chains* say whose each chain is, which a segment without its opening does not."""
         info = self.segments.info(number)
@@ -574,7 +573,7 @@ class Keeper:
             if isinstance(item, LogDamage):
                 raise LogDamaged(f"segment {number} is damaged, so that nothing can be erased from it: {item.reason}")
             frames.append(item)
-        self._stage(number, _without(frames, collapsed), info)
+        self._stage(number, self._without_collapsed(frames), info)
         put_segment(self.segments, number, disk=self._disk)
 
     def _stage(self, number: int, frames: Sequence[LogFrame], description: SegmentInfo) -> None:
@@ -583,22 +582,16 @@ class Keeper:
             self.segments, number, frames, description=description, disk=self._disk, keep=keep, on_frame=self._pause
         )
 
+    def _without_collapsed(self, frames: Iterable[LogFrame]) -> list[LogFrame]:
+        """*frames* without the runs that were collapsed."""
+        return [
+            frame._replace(runs=tuple(run for run in frame.runs if not self._is_collapsed(run.row))) for frame in frames
+        ]
+
     def _pause(self) -> None:
         """Let others have the interpreter, and stop here when the journal closes."""
         if self._stop.wait(PAUSE_S):
             raise Stopped("the journal is closing")
-
-
-def _without(frames: Iterable[LogFrame], collapsed: Mapping[ChainId, tuple[int, int]]) -> list[LogFrame]:
-    """*frames* without the runs that were collapsed."""
-    if not collapsed:
-        return list(frames)
-
-    def is_kept(row: RunRow) -> bool:
-        first, last = collapsed.get(ChainId(row.chain), (0, 0))
-        return not (first and first <= row.first_seq and row.last_seq <= last)
-
-    return [frame._replace(runs=tuple(run for run in frame.runs if is_kept(run.row))) for frame in frames]
 
 
 def choose_scrub(sizes: Mapping[int, int], *, at_s: float) -> tuple[int, float]:

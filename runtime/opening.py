@@ -43,7 +43,7 @@ from antiphon.journal import (
     read_run_bytes,
     sync_existing,
 )
-from antiphon.journal.bases import base_of_note
+from antiphon.journal.bases import bases_of
 from antiphon.journal.erasure import DEFAULT_RIGHT, ERASURE_KIND, ErasureBook, ErasureRight
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.replay import admit_run
@@ -400,8 +400,7 @@ def _load_index(database: DuckdbFollower) -> JournalIndex:
     for row in database.load_runs():
         if index.classify(row) is not Continuation.KNOWN:
             index.admit(row, hlc=0)
-    for base in database.load_bases():
-        index.set_base(base)
+    index.take_bases(database.load_bases())
     index.collapsed_count = database.collapsed_count
     for chain in stored:
         index.introduce(chain.info)
@@ -490,8 +489,7 @@ def _admit(index: JournalIndex, frame: LogFrame) -> LogFrame:
     for info in frame.chains:
         index.introduce(info)
     admitted = tuple(run for run in (admit_run(index, each) for each in frame.runs) if run is not None)
-    for base in filter(None, map(base_of_note, frame.notes)):
-        index.set_base(base)
+    index.take_bases(bases_of(frame.notes))
     return frame._replace(runs=admitted)
 
 

@@ -131,8 +131,9 @@ class MemoryReplica:
         self.index.admit(row, hlc=records[-1].hlc, records=records)
 
     def read_run(self, row: RunRow, /) -> bytes:
-        """The bytes of a run, as they were sealed."""
-        return self._bytes[row.offset]
+        """The bytes of a run, as they were sealed; of one that was collapsed, its base."""
+        base = self.index.base_of(row)
+        return base.encode() if base else self._bytes[row.offset]
 
     async def ingest(self, runs: Sequence[IncomingRun], /, *, peer: str = "") -> IngestResult:
         """Verify runs and make members of the good ones."""
@@ -153,8 +154,8 @@ class MemoryReplica:
                 own.fresh.add(info.chain)
         if ingest.runs:
             self._publish(ingest.runs)
+        self.index.take_bases(ingest.bases)
         for base in ingest.bases:
-            self.index.set_base(base)
             own = self._own.get(base.info.namespace)
             if own is not None:
                 own.fresh.add(base.info.chain)

@@ -201,7 +201,7 @@ def _unheld_runs(number: int, segments: SegmentStore, find_runs: FindRuns) -> li
         ends = segments.run_ends(number)
     except LogDamaged as problem:
         return [LogDamage(number, 0, 0, f"what it held cannot be read: {problem}")]
-    missing = [(chain, seq) for chain, seq in ends if all(row.last_seq != seq for row in find_runs(chain, seq))]
+    missing = [(chain, seq) for chain, seq, _ in ends if all(row.last_seq != seq for row in find_runs(chain, seq))]
     return [LogDamage(number, 0, 0, f"facts up to {seq} of chain {chain.hex()[:8]}") for chain, seq in missing]
 
 

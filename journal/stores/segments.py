@@ -265,16 +265,19 @@ class SegmentStore:
                 gathered = []
                 is_torn = False
 
-    def run_ends(self, number: int) -> list[tuple[ChainId, int]]:
-        """The chain and the last number of each run, from two columns; ~5 ms. Raises ``SegmentDamaged``."""
+    def run_ends(self, number: int) -> list[tuple[ChainId, int, bytes]]:
+        """Each run's chain, and its last fact's number and the first half of its id, from three columns; ~5 ms. Raises
+        ``SegmentDamaged``."""
         info = self.info(number)
         path = quote_text(str(segment_path(self.folder, number)))
         rows = self._fetch(
-            f"SELECT chain_number, seq FROM read_parquet({path}) WHERE run_start IS NOT NULL", (), number
+            f"SELECT chain_number, seq, fact_id_half::BLOB FROM read_parquet({path}) WHERE run_start IS NOT NULL",
+            (),
+            number,
         )
-        if any(not isinstance(chain, int) or not 1 <= chain <= len(info.chains) for chain, _ in rows):
+        if any(not isinstance(chain, int) or not 1 <= chain <= len(info.chains) for chain, *_ in rows):
             raise SegmentDamaged(f"segment {number}: a run's chain is not what was written")
-        return [(info.chains[chain - 1].chain, seq) for chain, seq in rows]  # type: ignore[operator,misc]  # checked
+        return [(info.chains[chain - 1].chain, seq, half) for chain, seq, half in rows]  # type: ignore[operator,misc]  # checked
 
     def read_whole(self, info: SegmentInfo) -> list[PlacedFrame] | None:
         """Everything in a segment, in columns, when all of it is what was written; else None, and nothing is decided.

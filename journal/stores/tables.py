@@ -31,9 +31,9 @@ from antiphon.facts import (
 )
 from antiphon.facts.encoding import SALT_TEXT_BYTES
 
-from ..bases import ChainBase
+from ..bases import ChainBase, bases_of
 from ..frame import LocalNote
-from .accounts import apply_notes, collapses_of
+from .accounts import apply_notes
 from .log import segment_path
 from .logged_run import Columns, LoggedRun
 from .position import LOG_START, LogPosition, RunRow
@@ -301,7 +301,7 @@ class FactTables:
         try:
             yield before
             apply_notes(self._connection, notes)
-            kept_count = fact_count - self._collapse(collapses_of(notes), before)
+            kept_count = fact_count - self._collapse([base for base in bases_of(notes) if base.is_own], before)
             self._execute(
                 "UPDATE internal.applied SET file_number = ?, frame_end = ?, frame_hash = ?, fact_count = ?",
                 [*position],
@@ -461,21 +461,37 @@ class FactTables:
         return int(str(rows[0][0])) if rows else 0
 
     def _collapse(self, bases: Sequence[ChainBase], before: int) -> int:
-        """Take out the skeletons before *bases*, within a transaction; how many of them had come after fact *before*.
+        """Take out the runs of which *bases* are what is left, within a transaction; how many of their facts had come
+        after fact *before*. Other stories under the same numbers stay.
 
         The kept states of views go as well: they were counted with these facts.
         """
-        count = fresh_count = 0
-        for base in bases:
-            place = [self._numbers.get(base.info.chain), base.collapsed_from, base.seal.to_seq]
-            gone = self._rows(
-                "DELETE FROM internal.facts WHERE chain_number = ? AND seq >= ? AND seq <= ? RETURNING position", place
+        if not bases:
+            return 0
+        rows = [base.row for base in bases]
+        sizes = {row.last_id.hex(): row.last_seq - row.first_seq + 1 for row in rows}
+        if self._rows("SELECT 1 FROM internal.runs LIMIT 1"):  # a history keeps facts only
+            given = [
+                [self._numbers.get(ChainId(row.chain)), row.first_previous_id.hex(), row.last_id.hex()] for row in rows
+            ]
+            held = self._rows(
+                "DELETE FROM internal.runs USING "
+                "(SELECT unnest(from_json(?::JSON, '[\"JSON\"]')) AS r) AS given WHERE chain_number = (r->>0)::INTEGER "
+                "AND first_previous_id = unhex(r->>1) AND last_id = unhex(r->>2) RETURNING lower(hex(last_id))",
+                [_json(given)],
             )
-            self._execute(
-                "DELETE FROM internal.runs WHERE chain_number = ? AND first_seq >= ? AND last_seq <= ?", place
-            )
-            count += len(gone)
-            fresh_count += sum(int(str(position)) > before for (position,) in gone)
+            sizes = {str(last_id): sizes[str(last_id)] for (last_id,) in held}
+        ends = self._rows(
+            f"SELECT position, lower(hex(fact_id)) FROM internal.facts WHERE fact_id IN ({_IDS})", [_json(list(sizes))]
+        )
+        # A run's facts came together, so they have consecutive places.
+        places = [int(str(end)) - back for end, last_id in ends for back in range(sizes[str(last_id)])]
+        self._execute(
+            "DELETE FROM internal.facts WHERE position IN (SELECT unnest(from_json(?::JSON, '[\"BIGINT\"]')))",
+            [_json(places)],
+        )
+        count = len(places)
+        fresh_count = sum(place > before for place in places)
         if not count:
             return 0
         total = self.collapsed_count + count

@@ -41,7 +41,7 @@ from ..forks import PROOF_BYTES
 from ..sketch import BUCKET_COUNT, CELLS_MAX, CHECK_BYTES, ITEM_BYTES, Bucket, Cell, expected_count
 
 WIRE_VERSION = 1
-PROTOCOL_NUMBER = 1
+PROTOCOL_NUMBER = 2
 # Four of the largest ordinary FACTS frames: room for a run that holds one oversized line, and no more.
 FRAME_BYTES_MAX = 1024 * 1024
 LENGTH_BYTES = 4
@@ -70,7 +70,6 @@ BASES_COUNT_MAX = 64
 WANT_ITEMS_MAX = 4_096
 
 _FRONTIER_ENTRY = struct.Struct(">32s16sQ32s")
-_FRONTIER_BASE = struct.Struct(">16sQ")
 _NEED_RANGE = struct.Struct(">16sQQ")
 _RUN_HEAD = struct.Struct(">32s16sQ32sI")
 _ROOT = struct.Struct(">32sIQ")
@@ -169,21 +168,13 @@ class FrontierEntry(NamedTuple):
     head_id: bytes
 
 
-class FrontierBase(NamedTuple):
-    """A chain whose facts up to ``seq`` were collapsed."""
-
-    chain: ChainId
-    seq: int
-
-
 @dataclass(frozen=True, slots=True)
 class Frontier:
-    """The heads of one namespace, and where chains were collapsed; ``is_last`` closes the namespace's list."""
+    """The heads of one namespace; ``is_last`` closes the namespace's list."""
 
     namespace: Namespace
     entries: tuple[FrontierEntry, ...]
     is_last: bool = True
-    bases: tuple[FrontierBase, ...] = ()
     kind: ClassVar[int] = 4
 
 
@@ -225,10 +216,8 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Where chains of one namespace go on behind what I have collapsed of what you asked for (see ``journal.bases``).
-
-    Each run holds one fact without its payload, and a seal that ends in it.
-    """
+    """Runs of one namespace of which I have only the ends left (see ``journal.bases``): each holds the run's last fact,
+    without its payload, and the seal that ends in it."""
 
     namespace: Namespace
     runs: tuple[WireRun, ...]
@@ -481,9 +470,8 @@ def _write_body(message: Message) -> Sequence[bytes]:
             return (_list_head(message.is_last, len(message.roots)), *pairs)
         case Frontier():
             entries = [_FRONTIER_ENTRY.pack(*entry) for entry in message.entries]
-            bases = [_FRONTIER_BASE.pack(*base) for base in message.bases]
             head = _list_head(message.is_last, len(entries))
-            return (_text(message.namespace), head, *entries, len(bases).to_bytes(2, "big"), *bases)
+            return (_text(message.namespace), head, *entries)
         case Need():
             ranges = [_NEED_RANGE.pack(*one) for one in message.ranges]
             return (_list_head(message.is_last, len(ranges)), *ranges)
@@ -650,12 +638,9 @@ def _read_frontier(body: _Body) -> Frontier:
     count = body.count(item_bytes_min=_FRONTIER_ENTRY.size, count_max=FRONTIER_ENTRIES_MAX)
     raw = body.take(count * _FRONTIER_ENTRY.size)
     entries = tuple(FrontierEntry(*fields) for fields in _FRONTIER_ENTRY.iter_unpack(raw))
-    count = body.count(item_bytes_min=_FRONTIER_BASE.size, count_max=FRONTIER_ENTRIES_MAX)
-    raw = body.take(count * _FRONTIER_BASE.size)
-    bases = tuple(FrontierBase(ChainId(chain), seq) for chain, seq in _FRONTIER_BASE.iter_unpack(raw))
-    for seq in (*(entry.seq for entry in entries), *(base.seq for base in bases)):
-        _check_seq(seq)
-    return Frontier(namespace, entries, is_last, bases)
+    for entry in entries:
+        _check_seq(entry.seq)
+    return Frontier(namespace, entries, is_last)
 
 
 def _read_need(body: _Body) -> Need:

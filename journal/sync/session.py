@@ -14,9 +14,9 @@ that cannot be enough (a chain forks, both frontiers are equal, or a namespace's
 round, or differ for the third time: a fast path with always something to resend must not starve the thorough one), the
 namespace is repaired in the same round: the side with the smaller nonce asks for coded symbols (``repair.py``), asks
 for the runs it lacks and sends those that the other lacks. Both sides come to these decisions from words that both
-know. What is asked for and was collapsed is answered with a BASE between the runs before and behind it; what lies
-below a base of either side is left out of the symbols. A round with repairs that leaves both roots as they were ends a
-one-shot session as ``DIVERGED``; a live one goes on pushing and can be asked to ``recheck``.
+know. Of what is asked for and was collapsed the BASEs are sent, which stand for runs wherever runs are compared. A
+round with repairs that leaves both roots as they were ends a one-shot session as ``DIVERGED``; a live one goes on
+pushing and can be asked to ``recheck``.
 
 Only what was asked for, or continues a known head in a live session, is handed on for verification. A peer is closed
 with an ERROR that names the reason when it breaks the order of words, sends bytes that are no message, has
@@ -40,7 +40,7 @@ from ..chain import CHAIN_START, Seal, parse_seal_line
 from ..errors import UnsealedBytes
 from ..forks import ForkProof, read_proof
 from ..index import Continuation, JournalIndex
-from ..sketch import Cell, Difference, RunSketch, run_item
+from ..sketch import Cell, Difference, run_item
 from ..stores.position import RunRow
 from .messages import (
     BASES_COUNT_MAX,
@@ -63,7 +63,6 @@ from .messages import (
     Facts,
     Fork,
     Frontier,
-    FrontierBase,
     FrontierEntry,
     Hello,
     IncomingRun,
@@ -321,7 +320,6 @@ class SyncSession:
         self._is_thorough = False
         self._local_heads: dict[Namespace, _Heads] = {}
         self._remote_heads: dict[Namespace, _Heads] = {}
-        self._remote_bases: dict[Namespace, dict[ChainId, int]] = {}
         self._unexplored: set[Namespace] = set()
         self._peer_chain_count = 0
         # What we lack and asked for, and what is on its way in.
@@ -601,7 +599,6 @@ class SyncSession:
         self._peer_chain_count = 0
         self._local_heads = {name: _heads_of(self._index, name) for name in differing}
         self._remote_heads = {name: {} for name in differing}
-        self._remote_bases = {name: {} for name in differing}
         words: list[Action] = []
         for name in differing:
             words.extend(self._tell_forks(name))
@@ -611,13 +608,12 @@ class SyncSession:
     def _hear_frontier(self, message: Frontier) -> list[Action]:
         if message.namespace not in self._unexplored:
             raise _Breach(ErrorCode.UNEXPECTED, "a FRONTIER of a namespace that does not differ or was told already")
-        self._progress += bool(message.entries or message.bases) or message.is_last
-        self._peer_chain_count += len(message.entries) + len(message.bases)
+        self._progress += bool(message.entries) or message.is_last
+        self._peer_chain_count += len(message.entries)
         if self._peer_chain_count > CHAINS_MAX:
             raise _Breach(ErrorCode.OVERSPENT, f"frontiers of more than {CHAINS_MAX} chains")
         for entry in message.entries:
             self._explore(message.namespace, entry)
-        self._remote_bases[message.namespace].update(message.bases)
         if not message.is_last:
             return []
         self._unexplored.discard(message.namespace)
@@ -635,24 +631,14 @@ class SyncSession:
         return [*self._serve(asked), Send(Served())]
 
     def _serve(self, asked: Sequence[NeedRange]) -> list[Action]:
-        """The runs asked for; of a chain that was collapsed those before its base, the base, and those behind it."""
-        before: dict[bytes, RunRow] = {}
-        behind: dict[bytes, RunRow] = {}
-        bases: dict[ChainId, ChainBase] = {}
-        for one in asked:
-            state = self._index.chain(one.chain)
-            base = state.base if state is not None else None
-            if base is not None and one.first_seq <= base.seal.to_seq:
-                bases[one.chain] = base
-            for row in self._index.runs_after(one.chain, one.first_seq - 1):
-                if row.first_seq <= one.last_seq:
-                    is_below = base is not None and row.last_seq <= base.seal.to_seq
-                    (before if is_below else behind)[run_item(row)] = row
-        return [
-            *self._plan(before.values(), is_asked=True),
-            *_build_bases(bases.values()),
-            *self._plan(behind.values(), is_asked=True),
-        ]
+        """The runs asked for; of those that were collapsed the bases."""
+        rows = {
+            run_item(row): row
+            for one in asked
+            for row in self._index.runs_after(one.chain, one.first_seq - 1)
+            if row.first_seq <= one.last_seq
+        }
+        return self._plan(rows.values(), is_asked=True)
 
     def _hear_facts(self, message: Facts | Base) -> list[Action]:
         accepted: list[IncomingRun] = []
@@ -756,7 +742,7 @@ class SyncSession:
         if state is not None and state.holds_end(entry.head_id):
             return
         # What lies between runs that are held is asked for as a hole.
-        seq = max(self._head(chain)[0], state.runs[-1].last_seq if state is not None and state.runs else 0)
+        seq = max(self._head(chain)[0], state.last_seq if state is not None else 0)
         if entry.seq > seq:
             known = self._needs.get(chain)
             self._needs[chain] = NeedRange(chain, seq + 1, max(entry.seq, known.last_seq if known else 0))
@@ -811,7 +797,7 @@ class SyncSession:
             name = probe.namespace
             telling = self._tellings.get(name)
             if telling is None:
-                telling = self._tellings[name] = Telling(name, self._sketch(name))
+                telling = self._tellings[name] = Telling(name, self._index.sketch(name))
             answer = telling.answer(probe)
             if answer is None or telling.answers > PROBES_MAX:
                 raise _Breach(ErrorCode.OVERSPENT, "a PROBE beyond what a repair may ask")
@@ -824,13 +810,9 @@ class SyncSession:
             if repair is None:
                 assert self._peer is not None, "no repair before HELLO"
                 salt = sha256(self._hello.nonce + self._peer.nonce).digest()[:16]
-                begun = self._repairs[name] = Repair(name, self._sketch(name), salt)
+                begun = self._repairs[name] = Repair(name, self._index.sketch(name), salt)
                 actions.append(Send(begun.begin()))
         return actions
-
-    def _sketch(self, namespace: Namespace) -> RunSketch:
-        """Symbols of what both sides could hold."""
-        return self._index.sketch(namespace, self._remote_bases.get(namespace))
 
     def _hear_told(self, message: Sketch | Buckets | Items) -> list[Action]:
         repair = self._repairs.get(message.namespace)
@@ -934,16 +916,10 @@ class SyncSession:
             for head in state.heads.values()
             if head.seq
         ]
-        bases = [
-            FrontierBase(state.info.chain, state.base.seal.to_seq)
-            for state in self._index.chains(namespace)
-            if state.base is not None
-        ]
         step = FRONTIER_ENTRIES_MAX
-        last = max(len(entries), len(bases), 1) - 1
+        last = max(len(entries), 1) - 1
         return [
-            Frontier(namespace, tuple(entries[at : at + step]), at + step > last, tuple(bases[at : at + step]))
-            for at in range(0, last + 1, step)
+            Frontier(namespace, tuple(entries[at : at + step]), at + step > last) for at in range(0, last + 1, step)
         ]
 
     # Facts in
@@ -968,10 +944,8 @@ class SyncSession:
             self._satisfy(chain, run.last_seq)
             return False
         span = self._asked_for.get(chain)
-        is_asked = is_wanted or (span is not None and span.first_seq <= run.last_seq and run.first_seq <= span.last_seq)
-        if run.is_base:
-            is_asked = span is not None  # it may lie behind what was asked for, when that was collapsed
-        if is_asked or (run.info.namespace in self._repairs and not run.is_base):
+        is_asked = is_wanted or (span is not None and span.first_seq <= row.last_seq and row.first_seq <= span.last_seq)
+        if is_asked or run.info.namespace in self._repairs:
             return True
         if not self._is_live or run.is_base:
             self._refuse_unasked(run)
@@ -1046,8 +1020,22 @@ class SyncSession:
         return state.is_forked or self._peer_seq.get(ChainId(row.chain), 0) < row.last_seq
 
     def _plan(self, rows: Iterable[RunRow], *, is_asked: bool) -> list[Action]:
-        """Lay runs out in messages, namespace by namespace, in log order."""
-        runs = [PlannedRun(self._info(row), row) for row in rows]
+        """Lay runs out in messages, namespace by namespace, in log order; bases behind the openings that they need."""
+        bases: list[ChainBase] = []
+        openings: list[PlannedRun] = []
+        runs: list[PlannedRun] = []
+        for row in rows:
+            base = self._index.base_of(row)
+            if base is not None:
+                bases.append(base)
+            else:
+                (openings if row.first_seq == 1 else runs).append(PlannedRun(self._info(row), row))
+        if not bases:
+            return self._lay_out([*openings, *runs], is_asked=is_asked)
+        before = self._lay_out(openings, is_asked=is_asked)
+        return [*before, *_build_bases(bases), *self._lay_out(runs, is_asked=is_asked)]
+
+    def _lay_out(self, runs: list[PlannedRun], *, is_asked: bool) -> list[Action]:
         runs.sort(key=lambda run: (run.info.namespace, run.row.file_number, run.row.offset))
         if is_asked:
             self._serving.update(run.info.chain for run in runs)
@@ -1136,6 +1124,8 @@ def _must_fork(ours: set[tuple[int, bytes]], theirs: set[tuple[int, bytes]]) -> 
 
 
 def _row_of(run: IncomingRun, seal: Seal) -> RunRow:
+    if run.is_base:
+        return RunRow(run.info.chain, seal.from_seq + 1, seal.to_seq, seal.from_id, seal.to_id, 0, 0, 0)
     return RunRow(run.info.chain, run.first_seq, run.last_seq, run.first_previous_id, seal.to_id, 0, 0, 0)
 
 
@@ -1170,7 +1160,7 @@ def _build_needs(ranges: Sequence[NeedRange]) -> list[Action]:
 
 
 def _build_bases(bases: Iterable[ChainBase]) -> list[Action]:
-    ordered = sorted(bases, key=lambda base: (base.info.namespace, base.info.chain))
+    ordered = sorted(bases, key=lambda base: (base.info.namespace, base.info.chain, base.seal.to_seq))
     return [
         Send(Base(namespace, tuple(map(_wire_base, group[at : at + BASES_COUNT_MAX]))))
         for namespace, each in groupby(ordered, key=lambda base: base.info.namespace)

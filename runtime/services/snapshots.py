@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 from antiphon.facts import ChainId, Fact, FactRecord, Namespace, SnapshotBase, SnapshotTaken
@@ -73,8 +74,8 @@ async def take_cut(engine: JournalEngine, fold: LatticeFold[S], *, namespace: Na
 
 
 async def collapse_chains(engine: JournalEngine) -> tuple[ChainBase, ...]:
-    """Let every chain begin behind the skeletons that lie between its opening run and its first fact that still counts;
-    done when they are gone from files and tables.
+    """Let go of the skeletons that lie between each chain's opening run and its first fact that still counts, but for
+    the last of each run under its seal; done when they are gone from files and tables.
 
     A run counts when a fact of it has its payload, names causes (others' rights may be judged by them) or is of a kind
     that others hang on. Chains with two stories or a hole are left alone. ~3 µs a collapsed fact, in a thread.
@@ -137,37 +138,26 @@ def _item_of(record: FactRecord) -> RetentionItem:
 
 
 def plan_collapse(chains: Iterable[ChainState], read: Callable[[RunRow], bytes]) -> list[ChainBase]:
-    """Where chains may begin; what lies between the opening run and there may go. Changes nothing."""
-    found = (_base_of(state, read) for state in chains if not state.is_forked and not state.has_hole)
-    return [base for base in found if base is not None]
+    """What would be left of the runs that may go. Changes nothing."""
+    return [base for state in chains if not state.is_forked and not state.has_hole for base in _bases_of(state, read)]
 
 
-def _base_of(state: ChainState, read: Callable[[RunRow], bytes]) -> ChainBase | None:
-    """Where a chain may begin, when anything may go; runs that lie on each other or behind a gap end the search."""
-    if not state.runs:
-        return None
-    gone: list[tuple[RunRow, bytes, tuple[FactRecord, ...]]] = []
-    reached = state.runs[0].last_seq
-    for row in state.runs[1:]:
-        if row.first_seq - 1 not in (reached, state.start.seq or reached):
-            break
+def _bases_of(state: ChainState, read: Callable[[RunRow], bytes]) -> Iterator[ChainBase]:
+    """The bases of a chain's first runs behind its opening, as far as nothing in them counts; runs that lie on each
+    other end the search."""
+    rows = sorted([*state.runs, *state.collapsed], key=lambda row: row.first_seq)
+    for before, row in pairwise(rows):
+        if before.last_seq + 1 != row.first_seq:
+            return
+        if state.base_of(row) is not None:
+            continue
         data = read(row)
         records = parse_run(state.info, row, data)
         if any(each.payload is not None or each.after or is_protected(each.kind) for each in records):
-            break
-        gone.append((row, data, records))
-        reached = row.last_seq
-    if not gone:
-        return None
-    first = state.runs[0].last_seq + 1
-    if state.base is not None and reached <= state.start.seq:
-        below = sum(row.last_seq <= state.start.seq for row in state.runs[1:])
-        return state.base._replace(collapsed_from=first) if len(gone) == below else None
-    row, data, records = gone[-1]
-    seal = parse_seal_line(data.rstrip(b"\n").rpartition(b"\n")[2])
-    previous_id = records[-2].fact_id if len(records) > 1 else row.first_previous_id
-    base = build_base(state.info, previous_id=previous_id, line=records[-1].line, seal=seal)
-    return base._replace(collapsed_from=first)
+            return
+        seal = parse_seal_line(data.rstrip(b"\n").rpartition(b"\n")[2])
+        previous_id = records[-2].fact_id if len(records) > 1 else row.first_previous_id
+        yield build_base(state.info, previous_id=previous_id, line=records[-1].line, seal=seal)._replace(is_own=True)
 
 
 async def _members(engine: JournalEngine, kind: str, namespace: Namespace) -> tuple[list[Fact], list[FactRecord]]:
@@ -230,7 +220,7 @@ def _are_all_held(
     for base in snapshot.bases:
         chain = ChainId(bytes.fromhex(base.chain))
         state = engine.index.chain(chain)
-        is_whole = state is not None and state.base is None and not state.has_hole and not state.is_forked
+        is_whole = state is not None and not state.collapsed and not state.has_hole and not state.is_forked
         if not is_whole or base.fact_id not in ids or gone.get(chain, base.seq + 1) <= base.seq:
             return False
     return True

@@ -103,9 +103,9 @@ class GatedIndex:
             return []
         return [hole for hole in self._index.holes(namespace) if self.shows(hole.chain)]
 
-    def sketch(self, namespace: Namespace, bases: Mapping[ChainId, int] | None = None) -> RunSketch:
+    def sketch(self, namespace: Namespace) -> RunSketch:
         """The sketch of a context that may be seen; of another, that of nothing."""
-        return self._index.sketch(namespace, bases) if self.may_see(namespace) else RunSketch.over({})
+        return self._index.sketch(namespace) if self.may_see(namespace) else RunSketch.over({})
 
     def classify(self, run: RunRow) -> Continuation:
         """How a run stands to what may be seen; one of a hidden chain leads nowhere."""

@@ -276,14 +276,14 @@ def test_only_a_sealed_fact_can_be_named_and_only_by_its_own_id() -> None:
 
 
 def base_of(run: SealedRun) -> ChainBase:
-    """What remains when everything up to the end of *run* is collapsed."""
+    """What remains of *run* when it is collapsed."""
     last, before = run.records[-1], run.records[-2].fact_id if len(run.records) > 1 else run.seal.from_id
     return build_base(last.chain, previous_id=before, line=last.line, seal=run.seal)
 
 
-@given(order=st.permutations(range(6)), cut=st.integers(1, 4), has_sketch=st.booleans())
-def test_a_chain_goes_on_behind_its_base_whatever_is_held_and_whatever_came_first(
-    *, order: list[int], cut: int, has_sketch: bool
+@given(order=st.permutations(range(6)), left=st.sets(st.integers(1, 5)), has_sketch=st.booleans())
+def test_a_base_stands_for_its_run_whatever_is_held_and_whatever_came_first(
+    *, order: list[int], left: set[int], has_sketch: bool
 ) -> None:
     runs = story("ada", count=6)
     whole, collapsed = JournalIndex(), JournalIndex()
@@ -291,42 +291,57 @@ def test_a_chain_goes_on_behind_its_base_whatever_is_held_and_whatever_came_firs
         collapsed.sketch(DEFAULT_NAMESPACE)
     for run in runs:
         admit(whole, run)
-    held = [runs[place] for place in order if place > cut or place == 0]
-    steps: list[SealedRun | ChainBase] = [*held]
-    steps.insert(order[0], base_of(runs[cut]))
-    for step in steps:
-        if isinstance(step, ChainBase):
-            collapsed.set_base(step)
+    for place in order:
+        if place in left:
+            collapsed.take_bases([base_of(runs[place])])
         else:
-            row = step.row(file_number=1, offset=0)
-            if collapsed.classify(row) is not Continuation.KNOWN:
-                admit(collapsed, step)
+            admit(collapsed, runs[place])
     assert all(collapsed.classify(run.row(file_number=1, offset=0)) is Continuation.KNOWN for run in runs)
     assert collapsed.holes() == []
     assert collapsed.forked() == {}
     assert collapsed.root(DEFAULT_NAMESPACE) == whole.root(DEFAULT_NAMESPACE)
-    head = whole.head_of(runs[0].records[0].chain.chain)
-    assert collapsed.head_of(runs[0].records[0].chain.chain)[:2] == head[:2]
-    bases = {runs[0].records[0].chain.chain: runs[cut].seal.to_seq}
-    assert collapsed.sketch(DEFAULT_NAMESPACE).cells(0, 64) == whole.sketch(DEFAULT_NAMESPACE, bases).cells(0, 64)
+    assert collapsed.head_of(head_chain(runs[0]))[:2] == whole.head_of(head_chain(runs[0]))[:2]
+    assert collapsed.sketch(DEFAULT_NAMESPACE).cells(0, 64) == whole.sketch(DEFAULT_NAMESPACE).cells(0, 64)
+    for run in runs:
+        last = run.records[-1]
+        for seq, half in ((last.seq, last.fact_id[:16]), (last.seq, b"x" * 16), (last.seq - 1, last.fact_id[:16])):
+            link = AfterLink(head_chain(run), seq, half)
+            assert collapsed.has(link) == whole.has(link)
 
 
-def test_a_fork_behind_a_base_is_a_fork() -> None:
+@given(order=st.permutations(range(8)), left=st.sets(st.integers(1, 3)), late=st.sets(st.integers(1, 3)))
+def test_a_fork_below_a_base_is_the_same_fork_in_every_order(
+    *, order: list[int], left: set[int], late: set[int]
+) -> None:
+    """Runs 1 to 3 are collapsed before or after the other story came, by a peer or here, or not at all."""
     writer = ChainWriter("ada")
-    first, second = writer.seal(SAID), writer.seal(SAID, SAID)
-    head = writer.chain.head
-    one = writer.seal(SAID)
+    runs = [writer.seal(SAID, SAID)]
+    for _ in range(5):
+        runs.append(writer.seal(SAID, SAID))
+        if len(runs) == 3:
+            head = writer.chain.head
     writer.chain.head = head
-    other = writer.seal(SAID, SAID)
-    texts = {run.seal.to_id: run.text for run in (first, second, one, other)}
-    index = JournalIndex(lambda row: texts[FactId(row.last_id)])
-    admit(index, first)
-    index.set_base(base_of(second))
-    admit(index, one)
-    assert index.classify(other.row(file_number=1, offset=0)) is Continuation.FORK
-    admit(index, other)
-    assert index.forked() == {head_chain(one): one.seal.from_seq + 1}
-    assert len(index.chain(head_chain(one)).heads) == 2  # type: ignore[union-attr]  # admitted just now
+    runs += [writer.seal(SAID), writer.seal(SAID, SAID)]
+    texts = {run.seal.to_id: run.text for run in runs}
+    whole, collapsed = (JournalIndex(lambda row: texts[FactId(row.last_id)]) for _ in range(2))
+    for run in runs:
+        admit(whole, run)
+    for place in order:
+        if place in left:
+            collapsed.take_bases([base_of(runs[place])])
+        else:
+            admit(collapsed, runs[place])
+    collapsed.take_bases([base_of(runs[place])._replace(is_own=True) for place in late])
+    chain = head_chain(runs[0])
+    assert collapsed.forked() == whole.forked() == {chain: runs[3].seal.from_seq + 1}
+    assert collapsed.root(DEFAULT_NAMESPACE) == whole.root(DEFAULT_NAMESPACE)
+    assert collapsed.sketch(DEFAULT_NAMESPACE).cells(0, 64) == whole.sketch(DEFAULT_NAMESPACE).cells(0, 64)
+    assert [row.last_id for row in collapsed.siblings(chain) or ()] == [
+        row.last_id for row in whole.siblings(chain) or ()
+    ]
+    gone = sum(len(runs[place].records) for place in left | late)
+    assert collapsed.fact_count == whole.fact_count - gone
+    assert collapsed.position == whole.fact_count - sum(len(runs[place].records) for place in left)
 
 
 def head_chain(run: SealedRun) -> ChainId:

@@ -30,10 +30,10 @@ def collapsed_runs(journal: Journal, *, place: int) -> list[IncomingRun]:
     for at, row in enumerate(state.runs):
         data = engine.read_run(row)
         wire = WireRun(state.info.public_key, state.info.nonce, row.first_seq, row.first_previous_id, data)
-        if at == place:
-            wire = wire_base(base_after(journal, place))
-        if at == 0 or at >= place:
-            told.append(take_run_apart(state.info.namespace, wire, is_base=at == place))
+        is_base = 0 < at <= place
+        if is_base:
+            wire = wire_base(base_after(journal, at))
+        told.append(take_run_apart(state.info.namespace, wire, is_base=is_base))
     return told
 
 

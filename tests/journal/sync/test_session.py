@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from antiphon.facts import DEFAULT_NAMESPACE, AfterLink, ChainId, ChainInfo, FactId, Namespace
 from antiphon.journal import RunRow, parse_run
-from antiphon.journal.bases import build_base
+from antiphon.journal.bases import ChainBase, build_base
 from antiphon.journal.chain import parse_seal_line
+from antiphon.journal.errors import UnsealedBytes
 from antiphon.journal.forks import prove_fork
+from antiphon.journal.index import ChainState
 from antiphon.journal.sketch import CELLS_MAX, encode_items
 from antiphon.journal.sync import session as session_module
 from antiphon.journal.sync.messages import (
@@ -585,17 +587,21 @@ def collapse(made: MemoryReplica, place: int) -> MemoryReplica:
     left = MemoryReplica(seed=78)
     for state in made.index.chains():
         left.index.introduce(state.info)
-        rows = state.runs
-        for at, row in enumerate(rows):
-            if at == 0 or at > place:
+        for at, row in enumerate(state.runs):
+            if 0 < at <= place:
+                left.index.take_bases([base_at(made, state, row)])
+            else:
                 left.load(row, made.read_run(row))
-        if 0 < place < len(rows):
-            data = made.read_run(rows[place])
-            records = parse_run(state.info, rows[place], data)
-            before = records[-2].fact_id if len(records) > 1 else rows[place].first_previous_id
-            seal = parse_seal_line(data.split(b"\n")[-2])
-            left.index.set_base(build_base(state.info, previous_id=before, line=records[-1].line, seal=seal))
     return left
+
+
+def base_at(made: MemoryReplica, state: ChainState, row: RunRow) -> ChainBase:
+    """What is left of a run when it is collapsed."""
+    data = made.read_run(row)
+    records = parse_run(state.info, row, data)
+    before = records[-2].fact_id if len(records) > 1 else row.first_previous_id
+    seal = parse_seal_line(data.split(b"\n")[-2])
+    return build_base(state.info, previous_id=before, line=records[-1].line, seal=seal)
 
 
 @pytest.mark.parametrize("place", [1, 3, 4])
@@ -610,7 +616,8 @@ def test_a_new_replica_starts_where_facts_were_collapsed_and_agrees_with_those_t
     assert here.final.outcome is there.final.outcome is Outcome.AGREED
     assert here.final.rounds == 2
     assert there.count(Base) == 1
-    (state,) = (state for state in fresh.index.chains() if state.base)
+    (state,) = (state for state in fresh.index.chains() if state.collapsed)
+    assert len(state.collapsed) == place
     assert state.info.authority, "its opening says whose chain it is"
     assert fresh.index.holes() == []
     for known in (sync(fresh, whole), sync(whole, fresh), sync(collapsed, whole)):
@@ -623,12 +630,12 @@ def test_a_new_replica_starts_where_facts_were_collapsed_and_agrees_with_those_t
     assert another.index.fingerprint() == fresh.index.fingerprint()
 
 
-def test_a_replica_that_holds_a_part_goes_on_from_the_base_and_keeps_its_part() -> None:
+def test_a_replica_that_holds_a_part_takes_bases_for_the_rest_and_keeps_its_part() -> None:
     whole = replica(1, 2, 2, 2, 2, 2)
     part, collapsed = lose(whole, {2, 3, 4}), collapse(whole, 3)
     assert sync(part, collapsed)[0].final.is_success
     assert part.index.fingerprint() == whole.index.fingerprint()
-    assert [len(state.runs) for state in part.index.chains()] == [3]
+    assert [(len(state.runs), len(state.collapsed)) for state in part.index.chains()] == [(3, 2)]
 
 
 def test_a_hole_below_a_base_ends_when_nobody_else_can_fill_it() -> None:
@@ -640,7 +647,7 @@ def test_a_hole_below_a_base_ends_when_nobody_else_can_fill_it() -> None:
 
 
 def test_a_repair_with_a_collapsed_replica_moves_only_what_differs() -> None:
-    """The symbols are made of what lies behind the base; everything below would come as a difference otherwise."""
+    """The symbols are made of runs, collapsed or not; what was collapsed would come as a difference otherwise."""
     story, other_story = forked_pair()
     friend = replica(9, *[1] * 40)
     for each in (story, other_story):
@@ -652,11 +659,8 @@ def test_a_repair_with_a_collapsed_replica_moves_only_what_differs() -> None:
         for at, row in enumerate(state.runs):
             if at == 0 or at > 30 or state.info.chain not in chains:
                 collapsed.load(row, other_story.read_run(row))
-            elif at == 30:
-                data = other_story.read_run(row)
-                seal, last = parse_seal_line(data.split(b"\n")[-2]), parse_run(state.info, row, data)[-1]
-                base = build_base(state.info, previous_id=row.first_previous_id, line=last.line, seal=seal)
-                collapsed.index.set_base(base)
+            else:
+                collapsed.index.take_bases([base_at(other_story, state, row)])
     for one, other in ((story, collapsed), (collapsed, story)):
         here, there = sync(one, other)
         assert here.final.is_success
@@ -666,19 +670,17 @@ def test_a_repair_with_a_collapsed_replica_moves_only_what_differs() -> None:
 
 def test_a_base_that_nobody_asked_for_is_refused() -> None:
     whole, victim = replica(1, 2, 2, 2), replica(2, 1)
-    base = next(state.base for state in collapse(whole, 1).index.chains())
-    assert base is not None
+    (base,) = next(collapse(whole, 1).index.chains()).bases.values()
     run = WireRun(base.info.public_key, base.info.nonce, base.seal.to_seq, base.previous_id, base.encode())
     side = tell(Side(victim, 1), hello(), Root(bytes(32), 1, 9), Base(DEFAULT_NAMESPACE, (run,)))
     assert side.session.statistics().refusals == 1
     assert not side.waiting
 
 
-@pytest.mark.parametrize("change", ["payload", "previous", "seal", "seq", "opening", "lines"])
+@pytest.mark.parametrize("change", ["payload", "previous", "seal", "seq", "lines"])
 def test_a_base_that_is_not_what_was_sealed_never_enters(change: str) -> None:
     whole, victim = replica(1, 2, 2, 2), replica(2, 1)
-    base = next(state.base for state in collapse(whole, 1).index.chains())
-    assert base is not None
+    (base,) = next(collapse(whole, 1).index.chains()).bases.values()
     rows = next(whole.index.chains()).runs
     opening = take_run_apart(DEFAULT_NAMESPACE, _wire_of(whole, base.info, rows[0]))
     run = IncomingRun(
@@ -695,14 +697,34 @@ def test_a_base_that_is_not_what_was_sealed_never_enters(change: str) -> None:
         "previous": run._replace(first_previous_id=FactId(bytes(32))),
         "seal": run._replace(seal_line=opening.seal_line),
         "seq": run._replace(first_seq=run.first_seq + 1),
-        "opening": run,
         "lines": run._replace(lines=(base.line.replace(b'"e":"', b'"e":"0', 1),)),
     }[change]
-    before = victim.index.fingerprint()
-    result = victim.ingest_nowait([changed] if change == "opening" else [opening, changed])
+    result = victim.ingest_nowait([opening, changed])
     assert [refusal.is_sender_at_fault for refusal in result.refused] == [True]
-    assert all(state.base is None for state in victim.index.chains())
-    assert (victim.index.fingerprint() == before) is (change == "opening")
+    assert all(not state.collapsed for state in victim.index.chains())
+    (state,) = (state for state in victim.index.chains() if state.info.chain == base.info.chain)
+    assert state.head.seq == opening.last_seq
+
+
+def test_a_base_waits_for_the_run_that_its_seal_continues_and_the_opening_is_never_one() -> None:
+    whole, victim = replica(1, 2, 2, 2), replica(2, 1)
+    state = next(whole.index.chains())
+    first, *rest = (
+        take_run_apart(DEFAULT_NAMESPACE, _wire_base(base_at(whole, state, row)), is_base=True)
+        for row in state.runs[1:]
+    )
+    before = victim.index.fingerprint()
+    result = victim.ingest_nowait([*rest, first])
+    assert (result.refused, result.parked_runs) == ((), 2)
+    assert victim.index.fingerprint() == before, "nobody has said whose chain it is"
+    victim.ingest_nowait([take_run_apart(DEFAULT_NAMESPACE, _wire_of(whole, state.info, state.runs[0]))])
+    assert victim.index.chain(state.info.chain).head[:2] == state.head[:2]  # type: ignore[union-attr]  # just taken in
+    with pytest.raises(UnsealedBytes, match="never collapsed"):
+        base_at(whole, state, state.runs[0])
+
+
+def _wire_base(base: ChainBase) -> WireRun:
+    return WireRun(base.info.public_key, base.info.nonce, base.seal.to_seq, base.previous_id, base.encode())
 
 
 def _wire_of(made: MemoryReplica, info: ChainInfo, row: RunRow) -> WireRun:
@@ -985,7 +1007,7 @@ def test_a_peer_that_grants_few_ranges_is_asked_over_several_rounds() -> None:
 @pytest.mark.parametrize(
     ("word", "code", "reason"),
     [
-        (Hello(bytes(16), bytes(16), protocol=2), ErrorCode.UNSUPPORTED, "protocol 2"),
+        (Hello(bytes(16), bytes(16), protocol=9), ErrorCode.UNSUPPORTED, "protocol 9"),
         (Hello(bytes(16), (1).to_bytes(16, "big")), ErrorCode.REFLECTED, "my own HELLO"),
         (Hello(bytes(16), bytes(16), limits=Limits(frame_bytes=1_000)), ErrorCode.UNSUPPORTED, "limits"),
     ],
@@ -1192,3 +1214,119 @@ def test_a_reserved_session_says_nothing_of_itself_before_it_knows_the_peer() ->
     assert [type(action.message) for action in session.start() if isinstance(action, Send)] == [Hello]
     heard = session.receive(Hello(b"2" * 16, b"2" * 16))
     assert [type(action.message) for action in heard if isinstance(action, Send)] == [Root]
+
+
+# --- forks below what was collapsed ---------------------------------------------------------------------------------
+
+
+def collapse_some(made: MemoryReplica, chain: ChainId, place: int) -> None:
+    """Let *made* collapse its runs of *chain* up to *place*, as a replica does: not of a forked chain, nor causes."""
+    state = made.index.chain(chain)
+    if state is None or state.is_forked or state.has_hole:
+        return
+    left = []
+    for row in sorted([*state.runs, *state.collapsed], key=lambda row: row.first_seq)[1 : place + 1]:
+        if state.base_of(row) is None:
+            if any(record.after for record in parse_run(state.info, row, made.read_run(row))):
+                break
+            left.append(base_at(made, state, row)._replace(is_own=True))
+    made.index.take_bases(left)
+
+
+def two_stories(place: int, *tails: int) -> list[MemoryReplica]:
+    """One writer, rolled back to its run at *place*: a replica for each story, of that many runs behind it."""
+    made = []
+    for number, tail in enumerate(tails):
+        story = replica(1, *[1] * (place + 1))
+        for more in range(tail):
+            story.commit_texts([f"story {number}, {more}"])
+        made.append(story)
+    return made
+
+
+@pytest.mark.parametrize("tail", [1, 2, 7])
+@pytest.mark.parametrize("holds_both", [True, False])
+def test_a_fork_below_what_one_replica_collapsed_divides_nobody(tail: int, holds_both: bool) -> None:
+    """The other story ends below the base, or beyond it; the collapsed middle is held by somebody, or by nobody.
+
+    Before bases were kept run by run, both sides said ``diverged`` for ever, and no later fact of either passed."""
+    first, second = two_stories(1, 4, tail)
+    chain = next(first.index.chains()).info.chain
+    xena, yann = replica(2, 1), replica(3, 1)
+    sync(xena, first)
+    collapse_some(xena, chain, 4)
+    if holds_both:
+        sync(yann, first)
+    assert sync(yann, second)[0].final.is_success
+    xena.commit_texts(["of xena"])
+    yann.commit_texts(["of yann"])
+    assert sync(xena, yann)[0].final.outcome is Outcome.AGREED
+    assert xena.index.forked() == yann.index.forked() == {chain: 4}
+    assert xena.index.fingerprint() == yann.index.fingerprint()
+    xena.commit_texts(["later"])
+    assert sync(yann, xena)[0].final.outcome is Outcome.AGREED
+    others = [{fact.fact_id for fact in each.facts() if fact.chain.chain != chain} for each in (xena, yann)]
+    assert others[0] == others[1]
+    told = [
+        {fact.line for fact in each.facts() if fact.chain.chain == chain and fact.seq > 3 and b"story 1" in fact.line}
+        for each in (xena, yann)
+    ]
+    assert told[0] == told[1]
+    assert len(told[0]) == tail
+    assert xena.proofs.keys() | yann.proofs.keys() == {chain}
+
+
+def test_what_is_named_below_a_base_must_be_what_was_sealed_there() -> None:
+    """A writer that names a fact nobody sealed is judged alike by who collapsed that chain and who did not."""
+    ada, eve = replica(1, 1, 1, 1, 1), replica(2, 1)
+    chain = next(ada.index.chains()).info.chain
+    xena, yann = replica(3, 1), replica(4, 1)
+    for each in (eve, xena, yann):
+        sync(each, ada)
+    collapse_some(xena, chain, 3)
+    sync(xena, yann)
+    eve.commit_linked("bad", AfterLink(chain, 3, b"x" * 16))
+    for each in (xena, yann):
+        assert sync(eve, each)[0].final.outcome is Outcome.DIVERGED
+    assert sync(xena, yann)[0].final.outcome is Outcome.AGREED
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_whoever_collapses_forks_and_meets_in_whatever_order_all_agree_in_the_end(data: st.DataObject) -> None:
+    stories = two_stories(data.draw(st.integers(0, 3)), *data.draw(st.lists(st.integers(0, 5), min_size=2, max_size=3)))
+    chain = next(stories[0].index.chains()).info.chain
+    others = [replica(number, 1) for number in (5, 6, 7)]
+    everybody = [*stories, *others]
+    step = st.one_of(
+        st.tuples(st.just("meet"), st.integers(0, 5), st.integers(0, 5)),
+        st.tuples(st.just("collapse"), st.integers(0, 5), st.integers(1, 6)),
+        st.tuples(st.just("say"), st.integers(0, 5), st.just(0)),
+    )
+    for word, one, other in data.draw(st.lists(step, max_size=14)):
+        who = everybody[one % len(everybody)]
+        if word == "meet" and other % len(everybody) != one % len(everybody):
+            sync(who, everybody[other % len(everybody)], seed=one)
+        elif word == "collapse":
+            collapse_some(who, chain, other)
+        elif word == "say":
+            who.commit_texts(["more"])
+    owed = {
+        (row.first_previous_id, row.last_id)
+        for each in everybody
+        for state in each.index.chains()
+        for row in (*state.runs, *state.collapsed)
+    }
+    hub, *rest = everybody
+    for _ in range(2):
+        for each in rest:
+            assert sync(hub, each)[0].final.outcome is Outcome.AGREED
+    assert len({each.index.fingerprint() for each in everybody}) == 1
+    for each in everybody:
+        assert each.index.holes() == []
+        assert each.index.forked() == hub.index.forked()
+        assert owed <= {
+            (row.first_previous_id, row.last_id)
+            for state in each.index.chains()
+            for row in (*state.runs, *state.collapsed)
+        }
