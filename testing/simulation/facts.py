@@ -1,4 +1,5 @@
-"""What the simulated authors say, and the view that shows it: plain facts, dated ones, and ones of another context."""
+"""What the simulated authors say, and the view that shows it: plain facts, dated ones, ones of another context, and
+ones that no view shows."""
 
 from __future__ import annotations
 
@@ -26,7 +27,14 @@ class Roomed(Fact, kind="sim.roomed", version=1, context="room"):
     room: str
 
 
-SIMULATED_TYPES: tuple[type[Fact], ...] = (Said, Dated, Roomed)
+class Hushed(Fact, kind="sim.hushed", version=1):
+    """A word that no view shows and nobody asks for, so that any replica may collapse it."""
+
+    text: str
+
+
+HUSHED_KIND = Hushed.fact_type.kind
+SIMULATED_TYPES: tuple[type[Fact], ...] = (Said, Dated, Roomed, Hushed)
 
 
 @view(Said, Dated, Roomed, initial=(), name="sim.lines", version=1)

@@ -13,16 +13,19 @@ from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
-from antiphon.facts import AntiphonError, FactId, FactRecord
+from antiphon.facts import AntiphonError, FactId, FactRecord, parse_line
+from antiphon.facts.encoding import build_erased_line
 from antiphon.journal import JournalFolder, PlacedRun, RunRow, StoreUnavailable, read_members
+from antiphon.journal.bases import ChainBase
 from antiphon.reactive.errors import ReactiveError
 from antiphon.runtime.engine import JournalEngine
 from antiphon.runtime.opening import open_engine
+from antiphon.runtime.services.snapshots import plan_collapse
 from antiphon.runtime.services.sync import SyncSettings, link, serve, sync_address
 from antiphon.views import FoldView
 
 from .disk import Image, Platter, Rot, VirtualDisk
-from .facts import SIMULATED_TYPES, late_lines, lines
+from .facts import HUSHED_KIND, SIMULATED_TYPES, late_lines, lines
 from .loop import Process, VirtualLoop, settle
 from .network import VirtualNetwork
 from .threads import InlineThreads
@@ -240,6 +243,19 @@ class Node:
             return type(problem).__name__
         return f"{report.outcome.value} +{report.received} -{report.sent}"
 
+    async def collapse(self) -> int:
+        """Let go of the runs that hold nothing but hushed words, behind each chain's opening; how many."""
+        engine = self.engine
+        assert engine is not None, "it is open"
+
+        def read(row: RunRow) -> bytes:
+            return b"\n".join(map(_hushed, engine.read_run(row).split(b"\n")))
+
+        async def find() -> list[ChainBase]:
+            return plan_collapse(list(engine.index.chains()), read)
+
+        return len(await engine.collapse(find))
+
     async def _live(self, process: Process, opened: asyncio.Event) -> None:
         try:
             await self._open_and_serve(opened)
@@ -354,7 +370,7 @@ class Node:
 def read_all(
     engine: JournalEngine, cache: RunCache | None = None, *, with_loose: bool = False
 ) -> dict[FactId, FactRecord]:
-    """Every member by id, read back from the log; with *cache* a run is parsed once, wherever it lies.
+    """Every member by id but hushed ones, read back from the log; with *cache* a run is parsed once, wherever it lies.
 
     *with_loose* also what is held behind a hole.
     """
@@ -370,8 +386,16 @@ def read_all(
             records = tuple(read_members([placed], read, on_damage=lambda _: None))
             if cache is not None:
                 cache[key] = records
-        held.update((record.fact_id, record) for record in records)
+        held.update((record.fact_id, record) for record in records if record.kind != HUSHED_KIND)
     return held
+
+
+def _hushed(line: bytes) -> bytes:
+    """A hushed word's line as it is when it was let go of; any other as it is."""
+    if b'"k":"sim.hushed"' not in line:
+        return line
+    parsed = parse_line(line)
+    return build_erased_line(parsed.header.raw, parsed.digest)
 
 
 def no_database(folder: JournalFolder, now_ms: int) -> NoReturn:

@@ -15,10 +15,18 @@ from pkgutil import resolve_name
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from antiphon.facts import FactId, hlc_ms, parse_line
+from antiphon.facts import ChainId, FactId, hlc_ms, parse_line
 from antiphon.facts.fact import get_record
 from antiphon.facts.time import SKEW_MS_MAX
-from antiphon.journal import JournalFolder, JournalIndex, LogDamage, LogWriter, StoreUnavailable
+from antiphon.journal import (
+    Continuation,
+    JournalFolder,
+    JournalIndex,
+    LogDamage,
+    LogWriter,
+    RunRow,
+    StoreUnavailable,
+)
 from antiphon.journal import chain as chain_module
 from antiphon.journal import ingest as ingest_module
 from antiphon.journal.chain import OPENING_KIND, VerifiedRun, build_records, describe_chain, link_ids, parse_seal_line
@@ -293,6 +301,19 @@ def _hash_not_checked() -> Patches:
 )
 def _lost_causes_forgotten() -> Patches:
     return [patch.object(JournalIndex, "settle_causes", lambda _: frozenset())]
+
+
+@_bug("what has the numbers of something collapsed is taken for it", seed=135, switches=DEFAULT_SWITCHES)
+def _collapsed_by_number() -> Patches:
+    classify = JournalIndex.classify
+
+    def mutant(self: JournalIndex, run: RunRow) -> Continuation:
+        state = self.chain(ChainId(run.chain))
+        if state is not None and state.collapsed and run.last_seq <= state.collapsed[-1].last_seq:
+            return Continuation.KNOWN
+        return classify(self, run)
+
+    return [patch.object(JournalIndex, "classify", mutant)]
 
 
 # Sessions

@@ -7,7 +7,7 @@ hide the bugs that need a quiet neighbourhood (Groce et al., "Swarm Testing", 20
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from .disk import DiskFaults
@@ -39,7 +39,10 @@ OPTIONAL: Mapping[str, tuple[tuple[float, Mapping[str, int]], ...]] = {
 }
 
 # What makes an honest chain tell two stories.
-FORKING = frozenset({"equivocate", "roll_back", "relive_unnoticed"})
+FORKING = frozenset({"equivocate", "roll_back", "relive_unnoticed", "relive_collapsed"})
+
+# Drawn last of all, so that it shifts nothing; it writes real Parquet as well, and is as rare.
+COLLAPSING = 0.12
 
 # Most runs are short: a bug that needs few steps is found sooner, and a short failure is read sooner.
 LENGTHS = (4, 6, 8, 10, 12, 16, 20, 30, 60)
@@ -57,6 +60,8 @@ class Switches:
     """Backups that are put back."""
     adversary: bool = True
     """Peers that forge, and strangers."""
+    collapse: bool = True
+    """Replicas that let go of what nobody asks for."""
 
 
 DEFAULT_SWITCHES = Switches()
@@ -89,7 +94,7 @@ def draw_swarm(random: Random, switches: Switches = DEFAULT_SWITCHES) -> Swarm:
         if random.random() < chance:
             weights.update(commands)
     node_count = random.choice((2, 2, 3, 3, 4))
-    return Swarm(
+    swarm = Swarm(
         node_count=node_count,
         step_count=random.choice(LENGTHS),
         pause_s=random.choice((0.001, 0.004, 0.02, 0.2, 3.0)),
@@ -101,6 +106,10 @@ def draw_swarm(random: Random, switches: Switches = DEFAULT_SWITCHES) -> Swarm:
         work_jitter_s=random.choice((0.0, 0.001, 0.01)),
         log_file_bytes=random.choice((2_000, 30_000, 8 * 1024 * 1024)),
     )
+    if random.random() >= COLLAPSING or not switches.collapse:
+        return swarm
+    hushing = {"hush": 20, "collapse": 6} | ({"relive_collapsed": 6} if switches.forks else {})
+    return replace(swarm, weights=weights | hushing)
 
 
 def _draw_quality(random: Random) -> Quality:

@@ -21,14 +21,14 @@ from random import Random
 from typing import NamedTuple
 from unittest.mock import patch
 
-from antiphon.facts import AntiphonError, Fact, FactId, FactRecord, hlc_ms
+from antiphon.facts import AfterLink, AntiphonError, Fact, FactId, FactRecord, hlc_ms
 from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.runtime.services.sync import SyncSettings, sync_once
 
 from ..replica import MemoryReplica
 from .adversary import FORGED_TEXT, Equivocator, Forger
 from .disk import DiskFaults
-from .facts import Dated, Roomed, Said
+from .facts import HUSHED_KIND, Dated, Hushed, Roomed, Said
 from .loop import Process, VirtualLoop, describe_waiting, settle
 from .network import VirtualNetwork
 from .node import EPOCH_MS, Node, RunCache
@@ -323,6 +323,18 @@ class World:
         if node is not None:
             self._do(node, self._seal(node), "seal")
 
+    async def hush(self) -> None:
+        """Somebody says a few words that nobody will ask for."""
+        node = self._pick_up()
+        if node is not None:
+            self._do(node, self._hush(node, self.random.choice((1, 2, 4))), "hush")
+
+    async def collapse(self) -> None:
+        """Somebody lets go of such words."""
+        node = self._pick_up()
+        if node is not None:
+            self._do(node, self._collapse(node), "collapse")
+
     async def restart(self) -> None:
         """A dead machine comes back."""
         node = self._pick_down()
@@ -390,6 +402,10 @@ class World:
         """The same with a volume's image; nothing in the folder tells."""
         await self._relive(in_place=True)
 
+    async def relive_collapsed(self) -> None:
+        """The same, and who learned it has let go of it meanwhile."""
+        await self._relive(in_place=True, is_collapsed=True)
+
     async def roll_back(self) -> None:
         """A volume goes back to an older image of itself; nothing in the folder tells."""
         await self._put_back(in_place=True)
@@ -437,9 +453,10 @@ class World:
             self.say(f"{node.name} commit {words[0]} refused: {type(problem).__name__}")
             return
         for word, record in zip(words, result.records, strict=True):
-            self.acknowledged[record.fact_id] = node.name
             self.times[word] = record.at
-            node.acknowledged.add(record.fact_id)
+            if record.kind != HUSHED_KIND:
+                self.acknowledged[record.fact_id] = node.name
+                node.acknowledged.add(record.fact_id)
         self.say(f"{node.name} said {words[0]}{f' +{len(words) - 1}' if len(words) > 1 else ''}")
         await engine.views.settle()
         if node.engine is engine:
@@ -453,6 +470,18 @@ class World:
             self.say(f"{node.name} seals nothing: {type(problem).__name__}")
         else:
             self.say(f"{node.name} sealed {len(sealed)} files")
+
+    async def _hush(self, node: Node, count: int) -> None:
+        for _ in range(count):
+            await self._commit(node, [Hushed(text=self._draw_word(node.name))])
+
+    async def _collapse(self, node: Node) -> None:
+        try:
+            count = await node.collapse()
+        except AntiphonError as problem:
+            self.say(f"{node.name} collapses nothing: {type(problem).__name__}")
+        else:
+            self.say(f"{node.name} collapsed {count} runs")
 
     async def _sync(self, node: Node, peer: Node) -> None:
         told = await node.sync(peer.address)
@@ -491,24 +520,35 @@ class World:
         node.platter.put_back(self.random.choice(node.images), in_place=in_place)
         node.is_damaged = True
 
-    async def _relive(self, *, in_place: bool) -> None:
+    async def _relive(self, *, in_place: bool, is_collapsed: bool = False) -> None:
         node = self._pick_up()
         if node is None or node.engine is None:
             return
         peer = self.random.choice([other for other in self.nodes if other is not node])
         node.images.append(node.platter.take_image())
-        work = node.spawn(self._commit_and_sync(node, peer), name="last words")
+        last = self._hush_and_sync(node, peer) if is_collapsed else self._commit_and_sync(node, peer)
+        work = node.spawn(last, name="last words")
         if await settle([work], timeout_s=COMMANDS_S_MAX) or not node.is_up:
             return
+        if is_collapsed and peer.is_up:
+            await settle([peer.spawn(self._collapse(peer), name="collapse")], timeout_s=COMMANDS_S_MAX)
+            if not node.is_up:
+                return
         node.die(is_power=False)
         self.say(f"{node.name} goes back to {'an image' if in_place else 'a backup'} of a moment ago")
         node.platter.put_back(node.images[-1], in_place=in_place)
         node.is_damaged = True
         node.start()
         await node.wait_open()
+        if is_collapsed and node.is_up:
+            self._do(node, self._commit(node, self._draw_facts(node, 1)), "first words")
 
     async def _commit_and_sync(self, node: Node, peer: Node) -> None:
         await self._commit(node, self._draw_facts(node, 2))
+        await self._sync(node, peer)
+
+    async def _hush_and_sync(self, node: Node, peer: Node) -> None:
+        await self._hush(node, 3)
         await self._sync(node, peer)
 
     # The oracle
@@ -518,7 +558,9 @@ class World:
         shown = frozenset(node.value)
         horizon = node.clock.now_ms() + SKEW_MS_MAX
         missing = [
-            word for word, record in zip(words, records, strict=True) if record.at <= horizon and word not in shown
+            word
+            for word, record in zip(words, records, strict=True)
+            if record.at <= horizon and word not in shown and record.kind != HUSHED_KIND
         ]
         if missing and not node.clock.offset_ms:
             raise Violation(f"{node.name} does not read its own words {missing[:3]}")
@@ -573,12 +615,18 @@ class World:
         for record in held.values():
             for link in record.after:
                 cause = sealed.get((link.chain, link.seq, link.short_id))
+                if cause is None and self._is_hushed(link):
+                    continue
                 if cause is None:
                     raise Violation(f"{record.kind} #{record.seq} is held without its cause")
                 if "jump" not in self.swarm.weights and cause.hlc >= record.hlc:
                     raise Violation(
                         f"{record.kind} #{record.seq} is stamped before its cause {cause.kind} #{cause.seq}"
                     )
+
+    def _is_hushed(self, link: AfterLink) -> bool:
+        """Whether a fact is a member everywhere, though no longer a line that one could read."""
+        return all(node.engine is not None and node.engine.index.has(link) for node in self.nodes)
 
     async def _judge_views(self) -> None:
         """Every view shows the words of the set in stamp order, what its own disk kept behind a hole, and no more."""
@@ -651,6 +699,8 @@ class World:
 
     def _draw_fact(self, node: Node) -> Fact:
         word = self._draw_word(node.name)
+        if "hush" in self.swarm.weights and self.random.random() < 0.4:
+            return Hushed(text=word)
         chance = self.random.random()
         if chance < 0.6:
             return Said(text=word)
@@ -686,6 +736,8 @@ COMMANDS = {
         "stop",
         "look",
         "seal",
+        "hush",
+        "collapse",
         "restart",
         "partition",
         "cut",
@@ -698,6 +750,7 @@ COMMANDS = {
         "roll_back",
         "relive",
         "relive_unnoticed",
+        "relive_collapsed",
         "forge",
         "stray",
         "equivocate",
