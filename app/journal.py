@@ -356,9 +356,9 @@ class Journal:
         return await trim_superseded(self._engine, SUPERSESSIONS if rules is None else rules, levels=levels)
 
     async def collapse(self) -> int:
-        """Let chains begin behind facts of which only ids are left, and return how many chains do that did not: the ids
-        go from log files, segments and DuckDB, ``fact_count`` falls, and the fingerprint stays. Peers that ask for
-        these facts are told one base instead.
+        """Let go of facts at the beginning of chains of which only ids are left, but for the last of each run; returns
+        of how many chains. The ids go from log files, segments and DuckDB, ``fact_count`` falls, and the fingerprint
+        stays. Peers that ask for these runs are told their ends instead.
 
         What names causes, and kinds that others hang on, is never passed over; nor are chains with two stories or a
         hole.

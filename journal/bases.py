@@ -14,8 +14,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from antiphon.facts import ChainId, ChainInfo, FactId, InvalidLine, parse_line
-from antiphon.facts.encoding import build_erased_line, compute_fact_id
+from antiphon.facts import ChainInfo, FactId, InvalidLine, parse_line
+from antiphon.facts.encoding import build_erased_line, compute_fact_id, parse_header
 
 from .chain import (
     RUN_FACTS_MAX,
@@ -29,12 +29,11 @@ from .chain import (
 )
 from .errors import UnsealedBytes
 from .frame import LocalNote
-from .stores.position import RunRow
 
 BASE_NOTE = "base"
-# A header with 64 causal links takes 6 KiB, a seal half a KiB.
+# A header without causal links and a seal take a KiB at most.
 BASE_BYTES_MAX = 8 * 1024
-# Bases of one chain in one local line: a quarter of a MiB at most, mostly signatures.
+# Bases of one chain in one local line: some 150 KiB.
 NOTE_BASES_MAX = 1_000
 
 
@@ -54,12 +53,6 @@ class ChainBase(NamedTuple):
         """The fact that the chain goes on from."""
         return Head(self.seal.to_seq, self.seal.to_id, self.hlc)
 
-    @property
-    def row(self) -> RunRow:
-        """The run that was collapsed, which lies nowhere."""
-        _, from_seq, from_id, to_seq, to_id, _ = self.seal
-        return RunRow(self.info.chain, from_seq + 1, to_seq, from_id, to_id, 0, 0, 0)
-
     def encode(self) -> bytes:
         """The line and its seal, each ended by a newline."""
         return self.line + b"\n" + build_seal_line(self.seal) + b"\n"
@@ -74,21 +67,25 @@ def build_base(info: ChainInfo, *, previous_id: bytes, line: bytes, seal: Seal) 
 def read_base(info: ChainInfo, previous_id: bytes, line: bytes, seal_line: bytes) -> ChainBase:
     """Check a base from its bytes; ~70 µs. ``UnsealedBytes`` when no seal of the chain's key ends in that fact,
     ``SealedViolation`` when the writer broke a rule under it."""
-    base = _read(info, previous_id, line, seal_line)
+    try:
+        seal = parse_seal_line(seal_line)
+    except InvalidLine as problem:
+        raise UnsealedBytes(f"a base of chain {info.text[:8]} is malformed: {problem}") from problem
+    base = _check(info, previous_id, line, seal)
     if not is_seal_valid(base.seal, info.public_key):
         raise UnsealedBytes(f"no valid seal of chain {info.text[:8]} ends in the base that was sent for it")
     return base
 
 
-def _read(info: ChainInfo, previous_id: bytes, line: bytes, seal_line: bytes) -> ChainBase:
+def _check(info: ChainInfo, previous_id: bytes, line: bytes, seal: Seal) -> ChainBase:
     """Everything but the signature."""
     try:
-        seal, parsed = parse_seal_line(seal_line), parse_line(line)
+        parsed = parse_line(line)
     except InvalidLine as problem:
         raise UnsealedBytes(f"a base of chain {info.text[:8]} is malformed: {problem}") from problem
     if parsed.header.after:
         raise UnsealedBytes(f"a base of chain {info.text[:8]} names causes; such runs are never collapsed")
-    if parsed.payload is not None or len(line) + len(seal_line) + 2 > BASE_BYTES_MAX:
+    if parsed.payload is not None or len(line) > BASE_BYTES_MAX // 2:
         raise UnsealedBytes(f"a base of chain {info.text[:8]} carries a payload, or {len(line)} bytes")
     found = compute_fact_id(FactId(previous_id), parsed.header.raw, parsed.digest)
     is_first = seal.to_seq == seal.from_seq + 1
@@ -103,48 +100,93 @@ def _read(info: ChainInfo, previous_id: bytes, line: bytes, seal_line: bytes) ->
 
 
 def notes_of(bases: Iterable[ChainBase]) -> tuple[LocalNote, ...]:
-    """What a log keeps of them: a line for each chain and thousand bases, ~0.3 KB a base."""
-    chains: dict[tuple[ChainId, bool], list[ChainBase]] = {}
-    for base in bases:
-        chains.setdefault((base.info.chain, base.is_own), []).append(base)
-    size = NOTE_BASES_MAX
-    return tuple(_note_of(each[at : at + size]) for each in chains.values() for at in range(0, len(each), size))
+    """What a log keeps of them: a line for each stretch of a chain, ~0.15 KB a base of which most is its signature."""
+    stretches: list[list[ChainBase]] = []
+    for base in sorted(bases, key=lambda base: (base.info.chain, base.seal.to_seq)):
+        last = stretches[-1] if stretches else []
+        if last and len(last) < NOTE_BASES_MAX and _follows(last[-1], base):
+            last.append(base)
+        else:
+            stretches.append([base])
+    return tuple(map(_note_of, stretches))
+
+
+def _follows(one: ChainBase, other: ChainBase) -> bool:
+    is_next = one.seal[3:5] == other.seal[1:3]
+    return is_next and (one.info.chain, one.is_own) == (other.info.chain, other.is_own)
 
 
 def _note_of(bases: Sequence[ChainBase]) -> LocalNote:
-    info, is_own = bases[0].info, bases[0].is_own
-    text = b"".join(base.previous_id.hex().encode() + b"\n" + base.encode() for base in bases)
+    """Ids are left out where they follow: a base's from the one before, its end from its header and digest."""
+    info, first, last = bases[0].info, bases[0].seal, bases[-1].seal
+    parsed = [parse_line(base.line) for base in bases]
+    inner = [base.previous_id for base in bases if base.seal.to_seq != base.seal.from_seq + 1]
     value: dict[str, object] = {
-        "bases": b64encode(zlib.compress(text)).decode(),
-        "is_own": is_own,
+        "digests": _text_of(b"".join(line.digest for line in parsed)),
+        "from": [first.from_seq, first.from_id.hex()],
+        "headers": _text_of(zlib.compress(b"\n".join(line.header.raw for line in parsed))),
+        "is_own": bases[0].is_own,
         "namespace": info.namespace,
         "nonce": info.nonce.hex(),
+        "previous": _text_of(b"".join(inner)),
         "public_key": info.public_key.hex(),
+        "signatures": _text_of(b"".join(base.seal.signature for base in bases)),
+        "to": [last.to_seq, last.to_id.hex()],
     }
     return LocalNote(BASE_NOTE, value)
 
 
 def bases_of_note(note: LocalNote) -> list[ChainBase]:
     """The bases that a local line keeps; none when it is about something else. They were verified before they were
-    written, so signatures are not looked at again: ~15 µs each. Raises ``UnsealedBytes``."""
+    written, so one signature is looked at again, for where they begin: ~15 µs each. Raises ``UnsealedBytes``."""
     if note.kind != BASE_NOTE:
         return []
     try:
-        value = {name: str(each) for name, each in note.value.items()}
+        told = {name: str(each) for name, each in note.value.items()}
         info = make_chain_info(
-            public_key=bytes.fromhex(value["public_key"]),
-            nonce=bytes.fromhex(value["nonce"]),
-            namespace=value["namespace"],
+            public_key=bytes.fromhex(told["public_key"]),
+            nonce=bytes.fromhex(told["nonce"]),
+            namespace=told["namespace"],
         )
-        lines = zlib.decompress(b64decode(value["bases"], validate=True)).split(b"\n")[:-1]
-        is_own = note.value["is_own"] is True
-        told = zip(lines[::3], lines[1::3], lines[2::3], strict=True)
-        return [
-            _read(info, bytes.fromhex(previous.decode()), line, seal)._replace(is_own=is_own)
-            for previous, line, seal in told
-        ]
-    except (KeyError, ValueError, zlib.error) as problem:
+        from_seq, from_id = _end_of(note.value["from"])
+        inner = iter(_pieces(told["previous"], 32))
+        headers = zlib.decompress(_bytes_of(told["headers"])).split(b"\n")
+        found: list[ChainBase] = []
+        parts = zip(headers, _pieces(told["digests"], 32), _pieces(told["signatures"], 64), strict=True)
+        for header, digest, signature in parts:
+            to_seq = parse_header(header).seq
+            previous = from_id if to_seq == from_seq + 1 else FactId(next(inner))
+            to_id = compute_fact_id(previous, header, digest)
+            seal = Seal(info.chain, from_seq, from_id, to_seq, to_id, signature)
+            base = _check(info, previous, build_erased_line(header, digest), seal)
+            found.append(base._replace(is_own=note.value["is_own"] is True))
+            from_seq, from_id = to_seq, to_id
+        if (from_seq, from_id) != _end_of(note.value["to"]):
+            raise ValueError("they do not end where they ended")
+        if not is_seal_valid(found[0].seal, info.public_key):
+            raise ValueError("they do not begin where they began")
+    except (InvalidLine, KeyError, TypeError, ValueError, StopIteration, zlib.error) as problem:
         raise UnsealedBytes(f"a local line that keeps no bases: {problem}") from problem
+    return found
+
+
+def _end_of(told: object) -> tuple[int, FactId]:
+    if not isinstance(told, list | tuple) or len(told) != 2:
+        raise ValueError(f"{told!r} is no number and no id")
+    return int(told[0]), FactId(bytes.fromhex(str(told[1])))
+
+
+def _pieces(text: str, size: int) -> list[bytes]:
+    data = _bytes_of(text)
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def _text_of(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+def _bytes_of(text: str) -> bytes:
+    return b64decode(text, validate=True)
 
 
 def bases_of(notes: Iterable[LocalNote]) -> list[ChainBase]:

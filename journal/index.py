@@ -24,7 +24,7 @@ from .bases import ChainBase
 from .chain import CHAIN_START, RUN_FACTS_MAX, Head, link_ids
 from .errors import LogDamaged, StoreUnavailable
 from .sketch import RunSketch, run_item
-from .stores.position import RunRow
+from .stores.position import RunRow, row_of_seal
 
 ROOT_PREFIX = b"antiphon.root.1"
 FINGERPRINT_PREFIX = b"antiphon.fingerprint.1"
@@ -251,14 +251,14 @@ class ChainState:
     def _let_go(self, gone: Sequence[ChainBase]) -> list[RunRow]:
         """Hold no longer the facts of runs that were collapsed here: they stay members; those that were held are
         returned. O(runs of the chain)."""
-        keys = {(base.seal.from_id, base.seal.to_id): base for base in gone}
+        keys: dict[tuple[bytes, bytes], ChainBase] = {(base.seal.from_id, base.seal.to_id): base for base in gone}
         dropped = [run for run in self.runs if (run.first_previous_id, run.last_id) in keys]
         if not dropped:
             return []
         left = {(run.first_previous_id, run.last_id) for run in dropped}
         self.bases.update((key, keys[key]) for key in left)
         self.runs = [run for run in self.runs if (run.first_previous_id, run.last_id) not in left]
-        self.collapsed = sorted([*self.collapsed, *(keys[key].row for key in left)], key=_first_seq)
+        self.collapsed = sorted([*self.collapsed, *(row_of_seal(keys[key].seal) for key in left)], key=_first_seq)
         for places in (self._twins, self._waiting):
             for fact_id, runs in places.items():
                 places[fact_id] = [self._as_left(run) for run in runs]
@@ -267,7 +267,7 @@ class ChainState:
 
     def _as_left(self, run: RunRow) -> RunRow:
         base = self.base_of(run)
-        return base.row if base is not None else run
+        return row_of_seal(base.seal) if base is not None else run
 
     def _join(self, run: RunRow, hlc: int, *, is_twin: bool) -> list[RunRow]:
         """Make members of a run that continues one, and of all that waited for it."""
@@ -360,7 +360,7 @@ class JournalIndex:
             if sketch is not None and run_item(run) in sketch.runs:
                 sketch.runs[run_item(run)] = state._as_left(run)
         for base in bases:
-            row = base.row
+            row = row_of_seal(base.seal)
             if state._holds(row):
                 continue
             state.bases[row.first_previous_id, row.last_id] = base

@@ -25,7 +25,7 @@ from .frame import line_hash
 from .index import Continuation, JournalIndex
 from .parking import NOTHING, Missing, ParkedRun, Parking, missing_of, sealed_fact
 from .sealing import SealedRun
-from .stores.position import RunRow
+from .stores.position import RunRow, row_of_seal
 from .sync.messages import IncomingRun, IngestResult, Refusal
 
 
@@ -141,7 +141,7 @@ class Ingest:
 
     def _take_base(self, run: IncomingRun, peer: str) -> list[Missing]:
         base = read_base(run.info, run.first_previous_id, run.lines[0], run.seal_line)
-        head, row, seal = base.head, base.row, base.seal
+        head, seal, row = base.head, base.seal, row_of_seal(base.seal)
         if seal.to_seq != run.first_seq:
             raise UnsealedBytes(f"a base of chain {run.info.text[:8]} at {run.first_seq} does not fit its seal")
         if self._is_known(row):

@@ -77,6 +77,7 @@ from antiphon.journal.parking import Parking
 from antiphon.journal.retention import RetentionItem, RetentionPlan
 from antiphon.journal.stores.accounts import GUARD_PREFIX
 from antiphon.journal.stores.duckdb import DuckdbFollower
+from antiphon.journal.stores.position import row_of_seal
 from antiphon.journal.stores.tables import ViewCheckpoint
 from antiphon.journal.sync.messages import Acks, IncomingRun, IngestResult
 from antiphon.reactive import AppError, SchedulerStatistics, SignalHub, SignalStatistics, Window
@@ -1019,8 +1020,9 @@ class JournalEngine:
         if any(record.kind == ERASURE_KIND for record in records):
             self._take_erasures(records)
         self.follower.offer(records, item.position, rows, cargo.registrations, cargo.chains, cargo.hidden, cargo.notes)
+        told = [*rows, *(row_of_seal(base.seal) for base in cargo.bases if not base.is_own)]
         for listener in tuple(self._listeners):
-            listener(rows)
+            listener(told)
         self._lull.note(len(records))
         if self.events.is_heard:
             origin = "peer" if cargo.is_foreign else "own"

@@ -26,10 +26,12 @@ from antiphon.journal import (
     seal_run,
     with_links,
 )
+from antiphon.journal.bases import ChainBase
 from antiphon.journal.chain import RUN_FACTS_MAX, parse_seal_line
 from antiphon.journal.forks import ForkProof
 from antiphon.journal.ingest import Ingest
 from antiphon.journal.parking import Parking
+from antiphon.journal.stores.position import row_of_seal
 from antiphon.journal.sync.messages import Acks, IncomingRun, IngestResult
 
 RunListener = Callable[[Sequence[RunRow]], None]
@@ -152,9 +154,8 @@ class MemoryReplica:
             own = self._own.get(info.namespace)
             if own is not None:
                 own.fresh.add(info.chain)
-        if ingest.runs:
-            self._publish(ingest.runs)
-        self.index.take_bases(ingest.bases)
+        if ingest.runs or ingest.bases:
+            self._publish(ingest.runs, ingest.bases)
         for base in ingest.bases:
             own = self._own.get(base.info.namespace)
             if own is not None:
@@ -220,7 +221,7 @@ class MemoryReplica:
             signer=self._signer,
         )
 
-    def _publish(self, runs: Sequence[SealedRun]) -> None:
+    def _publish(self, runs: Sequence[SealedRun], bases: Sequence[ChainBase] = ()) -> None:
         rows: list[RunRow] = []
         for run in runs:
             row = run.row(file_number=1, offset=self._end)
@@ -228,5 +229,7 @@ class MemoryReplica:
             self._end += len(run.text)
             self.index.admit(row, hlc=run.records[-1].hlc, records=run.records)
             rows.append(row)
+        self.index.take_bases(bases)
+        rows += [row_of_seal(base.seal) for base in bases]
         for listener in tuple(self._listeners):
             listener(rows)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..chain import Seal
+
 NO_FRAME = "0" * 64
 
 
@@ -38,3 +40,8 @@ class RunRow(NamedTuple):
     file_number: int
     offset: int
     length: int
+
+
+def row_of_seal(seal: Seal) -> RunRow:
+    """The run that a seal covers, wherever it lies: nowhere, when it was collapsed."""
+    return RunRow(seal.chain, seal.from_seq + 1, seal.to_seq, seal.from_id, seal.to_id, 0, 0, 0)

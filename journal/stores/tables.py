@@ -36,7 +36,7 @@ from ..frame import LocalNote
 from .accounts import apply_notes
 from .log import segment_path
 from .logged_run import Columns, LoggedRun
-from .position import LOG_START, LogPosition, RunRow
+from .position import LOG_START, LogPosition, RunRow, row_of_seal
 from .typed_views import KnownKind, build_view, quote_name, quote_text, select_kind, sql_names
 
 Parameters = Sequence[object] | Mapping[str, object] | None
@@ -468,7 +468,7 @@ class FactTables:
         """
         if not bases:
             return 0
-        rows = [base.row for base in bases]
+        rows = [row_of_seal(base.seal) for base in bases]
         sizes = {row.last_id.hex(): row.last_seq - row.first_seq + 1 for row in rows}
         if self._rows("SELECT 1 FROM internal.runs LIMIT 1"):  # a history keeps facts only
             given = [

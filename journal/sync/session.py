@@ -41,7 +41,7 @@ from ..errors import UnsealedBytes
 from ..forks import ForkProof, read_proof
 from ..index import Continuation, JournalIndex
 from ..sketch import Cell, Difference, run_item
-from ..stores.position import RunRow
+from ..stores.position import RunRow, row_of_seal
 from .messages import (
     BASES_COUNT_MAX,
     DEFAULT_LIMITS,
@@ -947,11 +947,11 @@ class SyncSession:
         is_asked = is_wanted or (span is not None and span.first_seq <= row.last_seq and row.first_seq <= span.last_seq)
         if is_asked or run.info.namespace in self._repairs:
             return True
-        if not self._is_live or run.is_base:
+        if not self._is_live:
             self._refuse_unasked(run)
             return False
         seq = self._head(chain)[0]
-        if run.first_seq > seq + 1:
+        if row.first_seq > seq + 1:
             self._close_gap(run, seq, answers)
             return False
         return True
@@ -1125,7 +1125,7 @@ def _must_fork(ours: set[tuple[int, bytes]], theirs: set[tuple[int, bytes]]) -> 
 
 def _row_of(run: IncomingRun, seal: Seal) -> RunRow:
     if run.is_base:
-        return RunRow(run.info.chain, seal.from_seq + 1, seal.to_seq, seal.from_id, seal.to_id, 0, 0, 0)
+        return row_of_seal(seal)
     return RunRow(run.info.chain, run.first_seq, run.last_seq, run.first_previous_id, seal.to_id, 0, 0, 0)
 
 

@@ -194,9 +194,11 @@ class Node:
         self._graves.clear()
 
     def members(self, *, is_cached: bool = True) -> dict[FactId, FactRecord]:
-        """Every fact that the open journal holds; read back from its disk, or remembered from another reading."""
+        """Every fact that the open journal holds but hushed ones, which it may let go of; read back from its disk, or
+        remembered from another reading."""
         assert self.engine is not None, "it is open"
-        return read_all(self.engine, self._cache if is_cached else None)
+        held = read_all(self.engine, self._cache if is_cached else None)
+        return {fact_id: record for fact_id, record in held.items() if record.kind != HUSHED_KIND}
 
     def shown_behind_holes(self) -> dict[FactId, FactRecord]:
         """What the open journal shows beyond its members: facts behind others that its disk lost, or that name them."""
@@ -204,7 +206,7 @@ class Node:
         if not any(state.has_hole for state in self.engine.index.chains()):
             return {}
         everything = read_all(self.engine, self._cache, with_loose=True)
-        members = self.members()
+        members = read_all(self.engine, self._cache)
         return {fact_id: record for fact_id, record in everything.items() if fact_id not in members}
 
     @property
@@ -307,7 +309,7 @@ class Node:
     def _note_owed(self) -> None:
         if self.engine is None:
             return
-        held = self.members()
+        held = read_all(self.engine, self._cache)
         missing = self.acknowledged - held.keys()
         if missing:
             self.losses.append(f"{self.name} acknowledged {len(missing)} facts that it does not hold")
@@ -317,7 +319,7 @@ class Node:
 
     def _ask_for_owed(self, engine: JournalEngine) -> None:
         held = read_all(engine, self._cache)
-        missing = self.owed.keys() - held.keys()
+        missing = {each for each, record in self.owed.items() if each not in held and record.kind != HUSHED_KIND}
         if self.is_damaged:
             self.excused |= missing
             missing = set()
@@ -370,7 +372,7 @@ class Node:
 def read_all(
     engine: JournalEngine, cache: RunCache | None = None, *, with_loose: bool = False
 ) -> dict[FactId, FactRecord]:
-    """Every member by id but hushed ones, read back from the log; with *cache* a run is parsed once, wherever it lies.
+    """Every member by id, read back from the log; with *cache* a run is parsed once, wherever it lies.
 
     *with_loose* also what is held behind a hole.
     """
@@ -386,7 +388,7 @@ def read_all(
             records = tuple(read_members([placed], read, on_damage=lambda _: None))
             if cache is not None:
                 cache[key] = records
-        held.update((record.fact_id, record) for record in records if record.kind != HUSHED_KIND)
+        held.update((record.fact_id, record) for record in records)
     return held
 
 

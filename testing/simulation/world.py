@@ -530,11 +530,9 @@ class World:
         work = node.spawn(last, name="last words")
         if await settle([work], timeout_s=COMMANDS_S_MAX) or not node.is_up:
             return
+        node.die(is_power=False)
         if is_collapsed and peer.is_up:
             await settle([peer.spawn(self._collapse(peer), name="collapse")], timeout_s=COMMANDS_S_MAX)
-            if not node.is_up:
-                return
-        node.die(is_power=False)
         self.say(f"{node.name} goes back to {'an image' if in_place else 'a backup'} of a moment ago")
         node.platter.put_back(node.images[-1], in_place=in_place)
         node.is_damaged = True

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from antiphon.facts import DEFAULT_NAMESPACE, AfterLink, AuthorityId, ChainId, FactId, Namespace
 from antiphon.journal import CHAIN_START, Continuation, Draft, Head, JournalIndex, RunRow, SealedRun
-from antiphon.journal.bases import ChainBase, build_base
+from antiphon.journal.bases import BASE_NOTE, ChainBase, bases_of, bases_of_note, build_base, notes_of
 from antiphon.journal.chain import parse_seal_line
+from antiphon.journal.errors import UnsealedBytes
+from antiphon.journal.frame import LocalNote
 from antiphon.journal.index import EMPTY_ROOT, Hole
 from antiphon.journal.sealing import leave_out
 from antiphon.testing.records import ChainWriter
@@ -307,6 +309,19 @@ def test_a_base_stands_for_its_run_whatever_is_held_and_whatever_came_first(
         for seq, half in ((last.seq, last.fact_id[:16]), (last.seq, b"x" * 16), (last.seq - 1, last.fact_id[:16])):
             link = AfterLink(head_chain(run), seq, half)
             assert collapsed.has(link) == whole.has(link)
+
+
+@given(left=st.sets(st.integers(1, 5), min_size=1), own=st.sets(st.integers(1, 5)))
+def test_what_a_log_keeps_of_bases_is_all_of_them(left: set[int], own: set[int]) -> None:
+    runs = story("ada", count=6)
+    bases = [base_of(runs[place])._replace(is_own=place in own) for place in sorted(left)]
+    notes = notes_of(reversed(bases))
+    assert bases_of(notes) == bases
+    for name in ("digests", "headers", "from", "to"):
+        value = notes[0].value[name]
+        spoilt = value[::-1] if isinstance(value, str) else [1, "00" * 32]
+        with pytest.raises(UnsealedBytes):
+            bases_of_note(LocalNote(BASE_NOTE, {**notes[0].value, name: spoilt}))
 
 
 @given(order=st.permutations(range(8)), left=st.sets(st.integers(1, 3)), late=st.sets(st.integers(1, 3)))

@@ -1276,6 +1276,19 @@ def test_a_fork_below_what_one_replica_collapsed_divides_nobody(tail: int, holds
     assert xena.proofs.keys() | yann.proofs.keys() == {chain}
 
 
+def test_bases_are_pushed_to_whoever_is_linked() -> None:
+    """Found by the simulator: they were not, and whoever was linked only through others never heard of them."""
+    whole, middle, end = replica(1, 2, 2, 2, 2), replica(2, 1), replica(3, 1)
+    collapsed = collapse(whole, 2)
+    here, there = Side(middle, 1, is_live=True), Side(end, 2, is_live=True)
+    converse(here, there)
+    converse(Side(collapsed, 3), Side(middle, 4))
+    converse(here, there)
+    assert middle.index.fingerprint() == collapsed.index.fingerprint()
+    assert end.index.fingerprint() == middle.index.fingerprint()
+    assert [len(state.collapsed) for state in end.index.chains() if state.collapsed] == [2]
+
+
 def test_what_is_named_below_a_base_must_be_what_was_sealed_there() -> None:
     """A writer that names a fact nobody sealed is judged alike by who collapsed that chain and who did not."""
     ada, eve = replica(1, 1, 1, 1, 1), replica(2, 1)
