@@ -30,6 +30,7 @@ export class Chat {
     this.drafts = new Map();
     this.marked = new Set(); // ids that were said to be read
     this.older = { key: null, messages: [], isAll: false }; // what was scrolled back to, of one channel, as it was then
+    this.editsNext = false;
     this.channelOf = null;
     this.isAtEnd = true;
     this.wasShown = false;
@@ -61,6 +62,8 @@ export class Chat {
     if (key !== this.chosen) return;
     this.drawMessages();
     this.markRead();
+    if (this.editsNext && $("composer-text").value === "") this.editLast();
+    this.editsNext = false;
     // What was there before it was looked at is no news: nothing of it is read out.
     if ($("messages").ariaLive === "off") setTimeout(() => { $("messages").ariaLive = "polite"; }, 100);
   }
@@ -122,6 +125,7 @@ export class Chat {
     if (this.about?.kind !== "edit") this.drafts.set(this.chosen, $("composer-text").value);
     this.writeAbout(null);
     this.chosen = key;
+    this.editsNext = false;
     $("composer-text").value = this.drafts.get(key) ?? "";
     $("messages").ariaLive = "off";
     this.follow(key);
@@ -283,9 +287,16 @@ export class Chat {
     if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); this.send(); }
     else if (event.key === "Escape") this.writeAbout(null);
     else if (event.key === "ArrowUp" && $("composer-text").value === "" && this.channel) {
-      const last = this.items.findLast((message) => message.is_own && !message.imported_by && message.about?.kind !== "edit");
-      if (last) { event.preventDefault(); this.writeAbout({ kind: "edit", message: last }); }
+      event.preventDefault();
+      // Before the messages of this channel are here, the last own one is changed when they come.
+      this.editsNext = !this.messagesOf.has(this.chosen);
+      this.editLast();
     }
+  }
+
+  editLast() {
+    const last = this.items.findLast((message) => message.is_own && !message.imported_by && message.about?.kind !== "edit");
+    if (last) this.writeAbout({ kind: "edit", message: last });
   }
 
   // Empties the field at once, so that the next thing can be typed while this one is on its way.

@@ -364,6 +364,30 @@ async def test_a_message_whose_answer_was_lost_is_said_once(chromium: Browser) -
         assert [each.content for each in core.read(CHAT_SIGNAL).messages_in("hall")] == ["said", "and then"]
 
 
+async def test_who_looks_at_another_channel_sees_it_live_and_may_change_their_last_word_at_once(
+    chromium: Browser,
+) -> None:
+    async with demo_page(chromium) as (core, _, page):
+        await core.submit(CreateChannel(channel_id="porch", name="Porch"))
+        for channel_id in ("hall", "porch"):
+            await core.submit(SendMessage(channel_id=channel_id, text=f"said in the {channel_id}"))
+        for name in ("Hall", "Porch"):
+            await page.get_by_role("button", name=name, exact=True).click()
+            await expect(page.locator("#messages .said")).to_have_text([f"said in the {name.lower()}"], timeout=20_000)
+        await core.submit(SendMessage(channel_id="hall", text="meanwhile"))
+        async with Gate(page, "**/events*") as gate:
+            await page.reload()
+            await gate.let_through()  # the channels
+            await expect(page.locator("#channel-name")).to_have_text("Hall", timeout=20_000)
+            field = page.get_by_label("Message", exact=True)
+            await field.press("ArrowUp")
+            await expect(page.get_by_text("You are changing a message.")).to_be_hidden()
+            await gate.let_through()  # and the messages
+        await expect(field).to_have_value("meanwhile", timeout=20_000)
+        await expect(page.get_by_text("You are changing a message.")).to_be_visible()
+        await expect(page.locator("#messages .said")).to_have_text(["said in the hall", "meanwhile"])
+
+
 async def test_a_draft_stays_with_its_channel_when_that_closes(chromium: Browser) -> None:
     async with demo_page(chromium) as (core, _, page):
         field = page.get_by_label("Message", exact=True)
