@@ -57,6 +57,8 @@ class ThreadLane:
     def _work(self) -> None:
         while (work := self._inbox.get()) is not None:
             work()
+            # Or what was done last would keep its journal, and DuckDB's connection, alive while this thread waits.
+            del work
 
 
 class SystemThreads:
