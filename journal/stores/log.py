@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,6 +70,9 @@ _INTRODUCTION = re.compile(
 )
 # Small enough to seal, copy and check in one go; large enough that a directory sync is rare.
 FILE_BYTES_MAX = 8 * 1024 * 1024
+# A file that grew so far is being worked on: the disk is asked for the rest of it in one piece. Below, nothing is.
+RESERVE_BYTES_MIN = 256 * 1024
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 
 
 class LogFrame(NamedTuple):
@@ -470,6 +474,21 @@ class Disk:
         else:
             os.fdatasync(descriptor)
 
+    def reserve(self, descriptor: int, size: int) -> None:
+        """Set blocks aside until the file is of *size*, behind its end, where nobody reads them.
+
+        A sync then has fewer blocks to find and lists of them to write. A wish only: where the system knows no such
+        call, or the disk is too full, nothing happens. ~70 µs.
+        """
+        allocate = _find_fallocate()
+        if allocate is not None:
+            allocate(descriptor, _KEEP_SIZE, 0, size)
+
+    def unreserve(self, descriptor: int) -> None:
+        """Give back what was set aside and not written. Not a byte of the file changes."""
+        # Cut to the size that it has, which nobody else changes: whoever opened it holds the folder's lock.
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size)
+
     def sync_folder(self, folder: Path) -> None:
         """Make the folder's entries durable."""
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -491,6 +510,19 @@ class Disk:
         path.replace(target)
 
 
+@cache
+def _find_fallocate() -> Callable[[int, int, int, int], int] | None:
+    """The system's ``fallocate``, which Python has only in the form that makes a file longer."""
+    if sys.platform != "linux" or sys.maxsize < 2**32:
+        return None
+    import ctypes
+
+    found = getattr(ctypes.CDLL(None), "fallocate", None)
+    if found is not None:
+        found.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return found
+
+
 class LogWriter:
     """The one appender of a log. Every call blocks on the disk, so a thread of its own should make them.
 
@@ -510,6 +542,7 @@ class LogWriter:
         self._size = last.offset
         self._descriptor: int | None = None
         self._has_doubtful_bytes = False
+        self._has_reserve = False
         if may_append and last.file_number:
             try:
                 self._descriptor = self._disk.open_existing(file_path(folder, last.file_number))
@@ -539,6 +572,10 @@ class LogWriter:
                 places.append((self._number, at))
                 at += len(frame)
             self._has_doubtful_bytes = True
+            if at >= RESERVE_BYTES_MIN and not self._has_reserve:
+                self._has_reserve = True
+                with suppress(OSError):  # a wish
+                    self._disk.reserve(descriptor, FILE_BYTES_MAX)
             self._disk.write(descriptor, frames[0] if len(frames) == 1 else b"".join(frames))
             self._disk.sync(descriptor)
         except OSError as problem:
@@ -587,7 +624,11 @@ class LogWriter:
 
     def _abandon(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
+        has_reserve, self._has_reserve = self._has_reserve, False
         if descriptor is not None:
+            if has_reserve and self._size < FILE_BYTES_MAX:
+                with suppress(OSError):  # the file is whole, and only larger on the disk than it is long
+                    self._disk.unreserve(descriptor)
             try:
                 self._disk.close(descriptor)
             except OSError:
@@ -601,6 +642,8 @@ def sync_existing(folder: Path, position: LogPosition, disk: Disk) -> None:
         descriptor = disk.open_existing(file_path(folder, position.file_number))
         try:
             disk.sync(descriptor)
+            with suppress(OSError):
+                disk.unreserve(descriptor)
         finally:
             disk.close(descriptor)
     except OSError as problem:

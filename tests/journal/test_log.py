@@ -1,6 +1,8 @@
 """The log: whole frames or nothing, damage named and confined, files never rewritten."""
 
 import errno
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -441,3 +443,70 @@ def test_frames_in_one_append_are_synced_once(tmp_path: Path) -> None:
     before = len(log.disk.calls)
     log.append("two", "three", "four")
     assert [call.operation for call in log.disk.calls[before:]] == ["write", "sync"]
+
+
+class WishfulDisk(FaultyDisk):
+    """A disk that notes what was asked of it ahead, and how much it sets aside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.blocks_bytes_max = 0
+
+    def reserve(self, descriptor: int, size: int) -> None:
+        self.asked.append(f"reserve {size}")
+        super().reserve(descriptor, size)
+        self.blocks_bytes_max = os.fstat(descriptor).st_blocks * 512
+
+    def unreserve(self, descriptor: int) -> None:
+        self.asked.append("unreserve")
+        super().unreserve(descriptor)
+
+
+def test_a_file_that_is_worked_on_has_room_set_aside_once_and_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "FILE_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(log_module, "RESERVE_BYTES_MIN", 2_000)
+    disk = WishfulDisk()
+    log = Log(tmp_path, disk=disk)
+    log.append("one")
+    assert disk.asked == [], "a journal of a few facts takes no more room than they need"
+    texts = ["one", *(str(number) * 500 for number in range(5))]
+    for text in texts[1:]:
+        log.append(text)
+        assert file_path(tmp_path, 1).stat().st_size == log.writer.synced.offset
+        assert read(tmp_path)[0][-1] == text
+    assert disk.asked == [f"reserve {1 << 20}"]
+    whole = file_path(tmp_path, 1).read_bytes()
+    log.writer.close()
+    assert disk.asked[1:] == ["unreserve"]
+    assert file_path(tmp_path, 1).read_bytes() == whole
+    assert file_path(tmp_path, 1).stat().st_blocks * 512 < 65_536
+    assert sys.platform != "linux" or disk.blocks_bytes_max >= 1 << 20
+    assert read(tmp_path) == (texts, [])
+
+
+@pytest.mark.parametrize("call", ["reserve", "unreserve"])
+def test_a_disk_that_sets_nothing_aside_is_as_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def refuse(descriptor: int, *size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not here")
+
+    monkeypatch.setattr(log_module, "RESERVE_BYTES_MIN", 1)
+    log = Log(tmp_path)
+    monkeypatch.setattr(log.disk, call, refuse)
+    log.append("one")
+    log.append("two")
+    log.writer.close()
+    assert read(tmp_path) == (["one", "two"], [])
+
+
+def test_what_a_life_that_was_killed_set_aside_is_given_back_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "RESERVE_BYTES_MIN", 1)
+    log = Log(tmp_path)
+    log.append("one")
+    sync_existing(tmp_path, log.writer.synced, FaultyDisk())
+    assert file_path(tmp_path, 1).stat().st_blocks * 512 < 65_536
+    assert read(tmp_path) == (["one"], [])
