@@ -34,6 +34,8 @@ F_co = TypeVar("F_co", covariant=True)
 RUNGS = ((1_000, 64), (16_000, 1_000))
 # Facts kept in memory beside the state: at the bound the older half goes, and a fact later than that needs the log.
 TAIL_FACTS_MAX = 32_000
+# So many facts that were forgotten go with each that comes: all of them before the tail is full again.
+LEAVING_FACTS_EACH = 4
 # More steps than this would hold up the loop for longer than a window; they are done in a thread instead.
 INLINE_STEPS_MAX = 2_000
 # Reading history in pieces of this size keeps a thread from holding all of it at once.
@@ -241,6 +243,7 @@ class Ladder(Generic[S]):
         self._rungs: list[FoldRung] = [base]
         self._base_stamp = base_stamp
         self._facts: list[Fact] = []
+        self._leaving: list[Fact] = []
         self._thinned_count = 1
         self.state: S = base.state  # type: ignore[assignment]  # a rung holds what this fold returned
         self.steps = 0
@@ -280,6 +283,8 @@ class Ladder(Generic[S]):
         else:
             start = self._make_room(facts)
         self._climb(start)
+        if self._leaving:
+            del self._leaving[-LEAVING_FACTS_EACH * len(facts) :]
         if len(self._facts) > TAIL_FACTS_MAX:
             self._forget_tail()
 
@@ -287,6 +292,11 @@ class Ladder(Generic[S]):
     def tail_count(self) -> int:
         """How many facts are held."""
         return len(self._facts)
+
+    @property
+    def leaving_count(self) -> int:
+        """How many more are on their way out: the tail has forgotten them, and their memory goes with later facts."""
+        return len(self._leaving)
 
     @property
     def rung_count(self) -> int:
@@ -343,6 +353,8 @@ class Ladder(Generic[S]):
         at = next(at for at, rung in enumerate(self._rungs) if rung.fact_count >= floor)
         gone = self._rungs[at].fact_count - self._rungs[0].fact_count
         self._base_stamp = stamp_of(self._facts[gone - 1])
+        # To free 16,000 facts takes 7 ms, which no window should pay alone: a few go with each fact that comes.
+        self._leaving += self._facts[:gone]
         del self._facts[:gone]
         del self._rungs[:at]
         self._thinned_count = len(self._rungs)

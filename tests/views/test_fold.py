@@ -1,5 +1,6 @@
 """``@view``: what is refused when a view is declared, so that nobody learns of it from the first fact."""
 
+import weakref
 from collections.abc import AsyncIterator
 from types import MappingProxyType
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 
 from antiphon import Fact, view
 from antiphon.facts import RegistrationError
+from antiphon.testing.strategies import ADA, commit_by
+from antiphon.views.fold import LEAVING_FACTS_EACH
 
 
 class Said(Fact, kind="test.said", version=1):
@@ -67,3 +70,35 @@ def test_a_first_state_that_is_a_value_is_taken(initial: Any) -> None:
 def test_a_version_that_is_no_integer_is_refused(version: Any) -> None:
     with pytest.raises(RegistrationError, match="version is an integer"):
         view(Said, initial=0, version=version)
+
+
+def test_old_facts_go_a_few_with_each_that_comes_and_are_gone_before_the_tail_is_full_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half the tail was freed in one window, 7 ms that no other window had."""
+    monkeypatch.setattr("antiphon.views.fold.TAIL_FACTS_MAX", 4_000)
+    freed: list[int] = []
+
+    @view(Said, initial=0)
+    def count(state: int, fact: Said) -> int:
+        return state + 1
+
+    ladder = count.ladder()
+    forgotten_at: list[int] = []
+    for number in range(120):
+        seqs = range(100 * number + 1, 100 * number + 101)
+        facts = [commit_by(ADA, Said(text="x"), hlc=seq, seq=seq) for seq in seqs]
+        for fact in facts:
+            weakref.finalize(fact, freed.append, number)
+        del fact
+        held, before = ladder.tail_count, len(freed)
+        ladder.insert(facts)
+        del facts
+        assert len(freed) - before <= LEAVING_FACTS_EACH * 100
+        if ladder.tail_count < held:
+            forgotten_at.append(number)
+            assert ladder.leaving_count > 1_000
+    assert len(forgotten_at) > 3
+    assert ladder.state == ladder.fact_count == 12_000
+    assert len(freed) + ladder.leaving_count + ladder.tail_count == 12_000
+    assert ladder.leaving_count + ladder.tail_count <= 4_000 + 100
