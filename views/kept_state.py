@@ -2,12 +2,14 @@
 
 The bytes are a pickle that can make nothing but the records which its view names: a reader that meets any other name
 refuses all of it, so a kept state that somebody tampered with runs no code. Facts are not in it: it names them, and
-they are read back from the journal. Where the bytes are kept, and when, is not decided here.
+they are read back from the journal. Long columns of numbers stand behind the pickle as they lie in memory, so that they
+are copied once. Where the bytes are kept, and when, is not decided here.
 """
 
 from __future__ import annotations
 
 import pickle
+import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
@@ -35,7 +37,12 @@ _UNREADABLE: Final = (
 # Before anything is read: a damaged length could ask for all the memory there is.
 _CHECK_BYTES: Final = 4
 
+# A shorter column costs less within the pickle than beside it.
+_COLUMN_BYTES_MIN: Final = 1_024
+
 _Place = tuple[bytes, int, bytes]  # chain, number in it, fact id
+_Column = tuple[str, int, int]  # letter of the array, bytes of an item, bytes
+_Named = tuple[list[_Place], list[_Column], int, str]  # facts, columns, bytes of the pickle, byte order
 
 
 class KeptShape(NamedTuple):
@@ -92,30 +99,53 @@ class KeptView:
 
 def write_state(state: Mapping[str, object]) -> bytes:
     """*state* in bytes; what is one object in it comes back as one."""
-    facts: dict[bytes, int] = {}
-    places: list[_Place] = []
     body = BytesIO()
-    _Writer(body, facts, places).dump(state)
-    named = pickle.dumps(places, _PROTOCOL)
-    check = crc32(body.getbuffer(), crc32(named))
-    return b"".join((check.to_bytes(_CHECK_BYTES, "big"), named, body.getbuffer()))
+    writer = _Writer(body)
+    writer.dump(state)
+    shapes = [_shape_of(column) for column in writer.columns]
+    named: _Named = (writer.places, shapes, body.tell(), sys.byteorder)
+    pieces: list[bytes | memoryview | array[int]] = [pickle.dumps(named, _PROTOCOL), body.getbuffer(), *writer.columns]
+    check = 0
+    for piece in pieces:
+        check = crc32(piece, check)
+    return b"".join((check.to_bytes(_CHECK_BYTES, "big"), *pieces))
 
 
 def read_state(state: bytes, classes: Sequence[type], recall: Recall) -> dict[str, Any] | None:
     """What ``write_state`` wrote, made of *classes* and of facts that *recall* reads back; None when it cannot be."""
-    if len(state) <= _CHECK_BYTES or crc32(memoryview(state)[_CHECK_BYTES:]) != int.from_bytes(
-        state[:_CHECK_BYTES], "big"
-    ):
+    view = memoryview(state)
+    if len(state) <= _CHECK_BYTES or crc32(view[_CHECK_BYTES:]) != int.from_bytes(state[:_CHECK_BYTES], "big"):
         return None
     stream = BytesIO(state)
     stream.seek(_CHECK_BYTES)
     try:
-        places: list[_Place] = _Reader(stream, (), ()).load()
+        named: _Named = _Reader(stream, (), (), ()).load()
+        places, shapes, body_bytes, byte_order = named
+        columns = _read_columns(view[stream.tell() + body_bytes :], shapes, byte_order)
         facts = _read_back(places, recall)
-        kept = None if facts is None else _Reader(stream, classes, facts).load()
+        kept = None if facts is None else _Reader(stream, classes, facts, columns).load()
     except _UNREADABLE:  # the history says it all again
         return None
     return kept if isinstance(kept, dict) else None
+
+
+def _shape_of(column: array[int]) -> _Column:
+    return column.typecode, column.itemsize, column.itemsize * len(column)
+
+
+def _read_columns(data: memoryview, shapes: Sequence[_Column], byte_order: str) -> list[array[int]]:
+    """The columns, one copy each. Raises ``ValueError`` for those of a machine that keeps numbers otherwise."""
+    columns: list[array[int]] = []
+    start = 0
+    for letter, item_bytes, size in shapes:
+        piece = data[start : start + size]
+        column: array[int] = array(letter)
+        if column.itemsize != item_bytes or len(piece) != size or byte_order != sys.byteorder:
+            raise ValueError(f"a column of {size} bytes as {letter} does not fit this machine, or what is here")
+        column.frombytes(piece)
+        columns.append(column)
+        start += size
+    return columns
 
 
 def _read_back(places: Sequence[_Place], recall: Recall) -> list[Fact] | None:
@@ -128,33 +158,44 @@ def _read_back(places: Sequence[_Place], recall: Recall) -> list[Fact] | None:
 
 
 class _Writer(pickle.Pickler):
-    def __init__(self, file: BytesIO, facts: dict[bytes, int], places: list[_Place]) -> None:
+    def __init__(self, file: BytesIO) -> None:
         super().__init__(file, _PROTOCOL)
-        self._facts = facts
-        self._places = places
+        self._facts: dict[bytes, int] = {}
+        self.places: list[_Place] = []
+        self.columns: list[array[int]] = []
 
     def reducer_override(self, kept: object) -> Any:
-        """Name a fact instead of writing it, and write a read-only mapping by what it shows."""
+        """Name a fact or a long column instead of writing it, and write a read-only mapping by what it shows."""
         if isinstance(kept, Fact):
             return fact_at, (self._number_of(kept),)
+        if isinstance(kept, array) and _shape_of(kept)[2] >= _COLUMN_BYTES_MIN:
+            self.columns.append(kept)
+            return column_at, (len(self.columns) - 1,)
         if type(kept) is MappingProxyType:
             return read_only, (dict(kept),)
         return NotImplemented
 
     def _number_of(self, fact: Fact) -> int:
         record = get_record(fact)
-        number = self._facts.setdefault(bytes(record.fact_id), len(self._places))
-        if number == len(self._places):
-            self._places.append((bytes(record.chain.chain), record.seq, bytes(record.fact_id)))
+        number = self._facts.setdefault(bytes(record.fact_id), len(self.places))
+        if number == len(self.places):
+            self.places.append((bytes(record.chain.chain), record.seq, bytes(record.fact_id)))
         return number
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, file: BytesIO, classes: Sequence[type], facts: Sequence[Fact]) -> None:
+    def __init__(
+        self,
+        file: BytesIO,
+        classes: Sequence[type],
+        facts: Sequence[Fact],
+        columns: Sequence[array[int]],
+    ) -> None:
         super().__init__(file)
         self._known: dict[tuple[str, str], Any] = {(each.__module__, each.__qualname__): each for each in classes}
         self._known |= _ALWAYS_KNOWN
         self._known[__name__, fact_at.__name__] = facts.__getitem__
+        self._known[__name__, column_at.__name__] = columns.__getitem__
 
     def find_class(self, module: str, name: str) -> Any:
         """One of the classes that were named; Python's own would import anything."""
@@ -167,6 +208,11 @@ class _Reader(pickle.Unpickler):
 def fact_at(number: int) -> Fact:
     """Stands in the bytes for a fact; the reader puts the facts it has read back in its place."""
     raise pickle.UnpicklingError(f"fact {number} of a kept state is read by its view only")
+
+
+def column_at(number: int) -> array[int]:
+    """Stands in the bytes for a long column; the reader puts the one behind them in its place."""
+    raise pickle.UnpicklingError(f"column {number} of a kept state is read by its view only")
 
 
 def read_only(mapping: dict[Any, Any]) -> Mapping[Any, Any]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
+from array import array
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from typing import Any
 from zlib import crc32
 
@@ -36,6 +39,7 @@ from antiphon.views import (
     InvitationsSignalView,
     KeptView,
     Recall,
+    kept_state,
 )
 from antiphon.views.kept_state import read_state, write_state
 
@@ -103,6 +107,7 @@ def test_a_chat_folds_on_from_a_kept_state_whole_and_packed(data: st.DataObject)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("antiphon.views.message_log.MESSAGE_COUNT_MAX", data.draw(st.sampled_from([1, 500])))
         patch.setattr("antiphon.views.message_log._WHOLE_SCREENS", 1)
+        patch.setattr("antiphon.views.kept_state._COLUMN_BYTES_MIN", data.draw(st.sampled_from([1, 1_024])))
         parts = data.draw(deliveries(data.draw(histories(st.one_of(chat_facts(), FINALITY), count_max=40))))
         everything = [fact for facts in parts for fact in facts]
 
@@ -178,7 +183,8 @@ class Evil:
 
 @pytest.mark.parametrize("evil", [Evil(), os.getpid, pickle.loads, Batch])
 def test_a_state_that_names_anything_else_is_refused(evil: object, capsys: pytest.CaptureFixture[str]) -> None:
-    for state in (pickle.dumps([]) + pickle.dumps({"_folds": evil}), pickle.dumps(evil)):
+    named = pickle.dumps(([], [], 0, sys.byteorder))
+    for state in (named + pickle.dumps({"_folds": evil}), pickle.dumps(evil)):
         sound = crc32(state).to_bytes(4, "big") + state
         assert read_state(sound, (ChatSignalView,), recall_among([])) is None
     assert not capsys.readouterr().out
@@ -224,6 +230,45 @@ def test_what_is_one_object_is_one_again() -> None:
     found = read_state(write_state({"one": [shared], "two": {"x": shared}}), (), recall_among([]))
     assert found is not None
     assert found["one"][0] is found["two"]["x"]
+
+
+COLUMNS = {
+    "words": array("q", [-(2**63), 0, 2**63 - 1]),
+    "numbers": array("I", range(5)),
+    "none": array("Q"),
+}
+
+
+def test_columns_come_back_with_their_types_and_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_state, "_COLUMN_BYTES_MIN", 1)
+    state = {**COLUMNS, "again": COLUMNS["words"]}
+    found = read_state(write_state(state), (), recall_among([]))
+    assert found == state
+    assert [type(each) for each in found.values()] == [type(each) for each in state.values()]
+    assert found["again"] is found["words"]
+    found["words"].append(7)
+    assert len(COLUMNS["words"]) == 3
+
+
+def test_columns_of_a_machine_that_keeps_numbers_otherwise_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_state, "_COLUMN_BYTES_MIN", 1)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(sys, "byteorder", {"little": "big", "big": "little"}[sys.byteorder])
+        swapped = write_state(COLUMNS)
+    assert read_state(swapped, (), recall_among([])) is None
+    state = write_state(COLUMNS)
+    (_, shapes, _, _), at = _named_in(state)
+    assert [size for _, _, size in shapes] == [24, 20]
+    short = state[at:-1]
+    named = state[4:at]
+    assert read_state(crc32(named + short).to_bytes(4, "big") + named + short, (), recall_among([])) is None
+
+
+def _named_in(state: bytes) -> tuple[tuple[list[Any], list[Any], int, str], int]:
+    """What a state says of itself before the pickle, and where that begins."""
+    stream = BytesIO(state)
+    stream.seek(4)
+    return pickle.load(stream), stream.tell()
 
 
 def test_every_view_that_ships_and_folds_facts_keeps_its_state() -> None:
