@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from antiphon import Fact, Journal
-from antiphon.journal import Draft
+from antiphon.journal import Draft, StoreUnavailable
 from antiphon.journal.stores import segments
 from antiphon.journal.stores.duckdb import DuckdbFollower
 from antiphon.journal.stores.log import log_files, segment_files
+from antiphon.runtime import opening
 from antiphon.testing.records import ChainWriter, make_draft
 
 pytestmark = pytest.mark.asyncio
@@ -93,6 +94,11 @@ async def check_rebuilt(folder: Path, followed: dict[str, list[Any]]) -> None:
         assert rebuilt[table] == rows, table
 
 
+def without_arrival(dumped: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """In portions, kinds that nobody registered may be met before others that somebody did."""
+    return dumped | {"main.fact_types": [row[:1] + row[2:] for row in dumped["main.fact_types"]]}
+
+
 async def test_a_rebuilt_database_is_the_followed_one_row_for_row_from_log_and_from_segments(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     async with Journal.open(folder, author="ada", types=[Said]) as journal:
@@ -173,3 +179,64 @@ async def test_a_database_that_comes_back_while_the_journal_runs_catches_up_in_t
         "internal.facts"
     ]
     assert len(rebuilt["internal.facts"]) == len(followed["internal.facts"]) + 1
+
+
+async def test_a_rebuild_in_portions_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "journal"
+    async with Journal.open(folder, author="ada", types=[Said]) as journal:
+        await tell_everything(journal)
+        await journal.engine.start_file()
+        await journal.engine.keeper.seal()
+        await journal.commit_all([Said(text=f"{number}") for number in range(40)], flush=True)
+        followed = await dump(journal)
+    monkeypatch.setattr(opening, "CATCH_UP_FACTS", 10)
+    drop(folder)
+    async with Journal.open(folder, types=[Said]) as journal:
+        rebuilt = await dump(journal)
+    assert without_arrival(rebuilt) == without_arrival(followed)
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_a_portion_that_duckdb_refuses_is_told_and_held_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    folder = tmp_path / "journal"
+    async with Journal.open(folder, author="ada", types=[Said]) as journal:
+        await tell_everything(journal)
+        followed = await dump(journal)
+    calls: list[int] = []
+    real = DuckdbFollower.apply_runs
+
+    def refusing(self: DuckdbFollower, *runs: Any, **more: Any) -> None:
+        calls.append(len(calls))
+        if len(calls) - 1 == failing:
+            raise StoreUnavailable("no space left on device")
+        real(self, *runs, **more)
+
+    monkeypatch.setattr(DuckdbFollower, "apply_runs", refusing)
+    monkeypatch.setattr(opening, "CATCH_UP_FACTS", 10)
+    drop(folder)
+    async with Journal.open(folder, types=[Said]) as journal:
+        assert any("no space left on device" in problem for problem in journal.problems)
+        caught_up = await dump(journal)
+    assert caught_up["internal.facts"] == followed["internal.facts"]
+
+
+async def test_whatever_goes_wrong_in_a_portion_reaches_who_opens_and_leaves_the_folder_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "journal"
+    async with Journal.open(folder, author="ada", types=[Said]) as journal:
+        await tell_everything(journal)
+        followed = await dump(journal)
+
+    def break_down(*runs: Any, **more: Any) -> None:
+        raise AssertionError("a promise was broken")
+
+    drop(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckdbFollower, "apply_runs", break_down)
+        patch.setattr(opening, "CATCH_UP_FACTS", 10)
+        with pytest.raises(AssertionError, match="a promise was broken"):
+            await Journal.open(folder)
+    await check_rebuilt(folder, followed)
