@@ -61,6 +61,7 @@ async def measure(settings: Settings) -> list[Figure]:
                 **_tail("", samples),
                 **_tail("undisturbed_", undisturbed),
                 **_tail("disk_", bare),
+                "times_the_disk": slow / percentile(bare, 99.9),
             },
         )
     ]
