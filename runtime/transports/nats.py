@@ -26,11 +26,14 @@ import ssl
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import count
 from typing import NamedTuple
 
 from antiphon.facts import LocalViolation
 from antiphon.journal.sync.messages import FRAME_BYTES_MAX, LENGTH_BYTES, OversizedFrame
 
+from ..resilience import ExponentialWithJitter, Timing
 from ..tasks import OwnedTasks
 from .extras import MissingExtra
 from .framing import FrameCutter, lay_out
@@ -57,7 +60,9 @@ PIECE_BYTES_MAX = 256 * 1024
 # As often as the kernel asks a silent TCP peer.
 PROBE_S = 30.0
 # A server that comes back is found again about this soon.
-RECONNECT_S = 0.25
+_RETURNING = ExponentialWithJitter(base_s=0.1, cap_s=2.0)
+_PATIENCE = Timing()
+_GOODBYE_S = 2.0
 _HEAD = struct.Struct(">cQ")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NO_RESPONDERS = "503"
@@ -284,9 +289,7 @@ class NatsListener:
 
     def __init__(self, target: NatsAddress, *, tls: Tls | None = None, access: NatsAccess | None = None) -> None:
         self._target = target
-        self._tls = tls
-        self._access = access
-        self._client = Client()
+        self._client = LastingClient(target, begin=self._take_names, lost=self._lose_all, tls=tls, access=access)
         self._arrivals: asyncio.Queue[NatsConnection] = asyncio.Queue(BACKLOG_MAX)
         self._connections: set[NatsConnection] = set()
 
@@ -297,14 +300,7 @@ class NatsListener:
 
     async def open(self) -> None:
         """Connect to the server and take the name. Raises ``PeerUnreachable``."""
-        target = self._target
-        await connect_client(
-            self._client, target, disconnected=self._lose_all, is_lasting=True, tls=self._tls, access=self._access
-        )
-        for subject, queue in ((_door(target, target.name), ""), (_door(target, ""), "anybody")):
-            if subject:
-                await self._client.subscribe(subject, queue=queue, cb=self._arrived)
-        await self._client.flush()
+        await self._client.open()
 
     async def accept(self) -> NatsConnection:
         """The next connection."""
@@ -316,18 +312,26 @@ class NatsListener:
             await self._arrivals.get_nowait().close()
         for connection in list(self._connections):
             await connection.close()
-        await close_client(self._client)
+        await self._client.close()
+
+    async def _take_names(self, client: Client) -> None:
+        target = self._target
+        for subject, queue in ((_door(target, target.name), ""), (_door(target, ""), "anybody")):
+            if subject:
+                await client.subscribe(subject, queue=queue, cb=self._arrived)
+        await client.flush()
 
     async def _arrived(self, message: Msg) -> None:
         caller = message.data.decode("ascii", "replace")
         if not caller.startswith("_INBOX.") or not message.reply or self._arrivals.full():
             return  # the caller's patience ends, and so does its attempt
-        connection = NatsConnection(self._client, f"{self._target.server}/{self._target.room}/?", on_gone=self._forget)
+        client = self._client.now
+        connection = NatsConnection(client, f"{self._target.server}/{self._target.room}/?", on_gone=self._forget)
         await connection.open()
         connection.meet(caller)
         self._connections.add(connection)
         self._arrivals.put_nowait(connection)
-        await self._client.publish(message.reply, connection.subject.encode())
+        await client.publish(message.reply, connection.subject.encode())
 
     async def _forget(self, connection: NatsConnection) -> None:
         self._connections.discard(connection)
@@ -336,6 +340,66 @@ class NatsListener:
         for connection in list(self._connections):
             connection.lose("the connection to the server broke")
         self._connections.clear()
+
+
+class LastingClient:
+    """A client of a server that comes back to it, each time a new one, for as long as it is not closed.
+
+    The library's own way back ends for good once a server says an error: that it does not know this user, or has no
+    room. Who asks again later may be let in. *begin* is what stands on a connection, done anew for each; *lost* is told
+    when the server is gone.
+    """
+
+    def __init__(
+        self,
+        target: NatsAddress,
+        *,
+        begin: Callable[[Client], Awaitable[None]],
+        lost: Callable[[], Awaitable[None]],
+        tls: Tls | None = None,
+        access: NatsAccess | None = None,
+    ) -> None:
+        self.now = Client()
+        self._target = target
+        self._begin = begin
+        self._lost = lost
+        self._tls = tls
+        self._access = access
+        self._is_away = False  # only what was open can be given up
+        self._tasks = OwnedTasks()
+
+    async def open(self) -> None:
+        """Connect and begin. Raises ``PeerUnreachable``, and what *begin* raises; then nothing is open."""
+        self._is_away = True
+        self.now = client = Client()
+        await connect_client(client, self._target, disconnected=self._gone, tls=self._tls, access=self._access)
+        try:
+            await self._begin(client)
+        except BaseException:
+            await close_client(client)
+            raise
+        self._is_away = False
+
+    async def close(self) -> None:
+        """Let go of the server, and do not come back."""
+        self._is_away = True
+        await self._tasks.cancel()
+        await close_client(self.now)
+
+    async def _gone(self) -> None:
+        await self._lost()
+        if not self._is_away:
+            self._is_away = True
+            self._tasks.start(self._come_back())
+
+    async def _come_back(self) -> None:
+        for attempt in count():
+            await asyncio.sleep(_RETURNING.delay_s(attempt=attempt, chance=_PATIENCE.chance()))
+            await close_client(self.now)
+            # It is not there, or lets nobody in: there is always a next time.
+            with suppress(PeerUnreachable, NatsError, OSError, TimeoutError):
+                await self.open()
+                return
 
 
 async def listen_nats(address: str, *, tls: Tls | None = None, access: NatsAccess | None = None) -> NatsListener:
@@ -362,7 +426,7 @@ async def connect_nats(
 
     try:
         async with asyncio.timeout(timeout):
-            await connect_client(client, target, disconnected=lost, is_lasting=False, tls=tls, access=access)
+            await connect_client(client, target, disconnected=lost, tls=tls, access=access)
             connection = NatsConnection(client, str(target), on_gone=gone)
             await connection.open()
             answer = await client.request(_door(target, target.name), connection.subject.encode(), timeout=timeout)
@@ -391,12 +455,10 @@ async def connect_client(
     target: NatsAddress,
     *,
     disconnected: Callable[[], Awaitable[None]],
-    is_lasting: bool,
-    reconnected: Callable[[], Awaitable[None]] | None = None,
     tls: Tls | None = None,
     access: NatsAccess | None = None,
 ) -> None:
-    """Connect to the server, and come back to it if *is_lasting*. Raises ``PeerUnreachable``."""
+    """Connect to the server, once; *disconnected* is told when it is gone. Raises ``PeerUnreachable``."""
 
     problems: list[Exception] = []
     is_open = False
@@ -417,13 +479,10 @@ async def connect_client(
             await client.connect(
                 target.server,
                 name=f"antiphon {target.room}/{target.name}",
-                allow_reconnect=is_lasting,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=RECONNECT_S,  # type: ignore[arg-type]  # any fraction of a second
+                allow_reconnect=False,
                 connect_timeout=5,
                 error_cb=note,
                 disconnected_cb=disconnected,
-                reconnected_cb=reconnected,
                 closed_cb=disconnected,
                 tls=tls.client_context() if tls is not None else None,
                 user=shown.user,
@@ -479,11 +538,11 @@ async def _check_server(target: NatsAddress, tls: Tls | None) -> None:
 
 async def close_client(client: Client) -> None:
     """Let go of the server, whatever state that is in."""
-    try:
-        if client.is_connected or client.is_reconnecting or client.is_connecting:
-            await client.close()
-        # The library leaves the socket of an attempt that failed to the garbage collector.
-        if client._transport is not None:
-            client._transport.close()  # type: ignore[no-untyped-call]  # as the library wrote it
-    except (NatsError, OSError, TimeoutError):
-        return  # gone already
+    # Gone already, or waiting for the end of a handshake that failed, which does not come.
+    with suppress(NatsError, OSError, TimeoutError):
+        if client.is_connected:
+            async with asyncio.timeout(_GOODBYE_S):
+                await client.close()
+    # The library leaves the socket of an attempt that failed to the garbage collector.
+    if client._transport is not None:
+        client._transport.close()  # type: ignore[no-untyped-call]  # as the library wrote it

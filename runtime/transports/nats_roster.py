@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .extras import MissingExtra
-from .nats import NatsAddress, close_client, connect_client
+from .nats import LastingClient, NatsAddress
 from .reach import EVERY_TRANSPORT, Transports
 from .transport import PeerUnreachable
 
@@ -38,10 +38,15 @@ class NatsRoster:
         transports: Transports = EVERY_TRANSPORT,
     ) -> None:
         self._target = target
-        self._transports = transports
+        self._client = LastingClient(
+            target,
+            begin=self._enter,
+            lost=_nothing,
+            tls=transports.tls,
+            access=transports.nats,
+        )
         self._on_here = on_here
         self._on_gone = on_gone
-        self._client = Client()
         self._stream = f"antiphon-{target.room}"
 
     def _subject(self, name: str) -> str:
@@ -49,18 +54,12 @@ class NatsRoster:
 
     async def open(self) -> None:
         """Enter the room. Raises ``PeerUnreachable`` without a server, or on one without JetStream."""
-        await connect_client(
-            self._client,
-            self._target,
-            disconnected=_nothing,
-            reconnected=self._return,
-            is_lasting=True,
-            tls=self._transports.tls,
-            access=self._transports.nats,
-        )
+        await self._client.open()
+
+    async def _enter(self, client: Client) -> None:
         try:
-            await self._client.subscribe(self._subject("*"), cb=self._heard)
-            await self._client.jetstream().add_stream(
+            await client.subscribe(self._subject("*"), cb=self._heard)
+            await client.jetstream().add_stream(
                 StreamConfig(
                     name=self._stream,
                     subjects=[self._subject("*")],
@@ -71,7 +70,6 @@ class NatsRoster:
             )
             await self._announce()
         except (NatsError, TimeoutError, OSError) as problem:
-            await close_client(self._client)
             raise PeerUnreachable(
                 f"room {self._target.room} cannot be entered at {self._target.server} ({problem}); start nats-server "
                 "with --jetstream"
@@ -80,27 +78,22 @@ class NatsRoster:
     async def close(self) -> None:
         """Leave the room: the others are told, if the server is there."""
         try:
-            if self._client.is_connected:
-                await self._client.publish(self._subject(self._target.name), GONE)
-                await self._client.flush(timeout=2)
-                await self._client.jetstream().purge_stream(self._stream, subject=self._subject(self._target.name))
+            client = self._client.now
+            if client.is_connected:
+                await client.publish(self._subject(self._target.name), GONE)
+                await client.flush(timeout=2)
+                await client.jetstream().purge_stream(self._stream, subject=self._subject(self._target.name))
         except (NatsError, TimeoutError, OSError):
             pass  # the name stays, as it would if this process had died
         finally:
-            await close_client(self._client)
+            await self._client.close()
 
     async def _announce(self) -> None:
-        stream = self._client.jetstream()
+        stream = self._client.now.jetstream()
         await stream.publish(self._subject(self._target.name), HERE)
         state = (await stream.stream_info(self._stream, subjects_filter=self._subject("*"))).state
         for subject in state.subjects or {}:
             self._tell(subject, HERE)
-
-    async def _return(self) -> None:
-        try:
-            await self._announce()
-        except (NatsError, TimeoutError, OSError):
-            return  # the server went again, and comes again
 
     async def _heard(self, message: Msg) -> None:
         self._tell(message.subject, message.data)

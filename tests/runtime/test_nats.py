@@ -177,6 +177,42 @@ async def test_a_server_that_is_killed_ends_connections_and_gets_its_names_back(
         server.kill()
 
 
+def turned_away(folder: Path) -> bool:
+    return "authentication error" in (folder / "server.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_turns_its_own_away_for_a_while_gets_its_names_back(tmp_path: Path) -> None:
+    """The library gives up for good once it is refused, which no name in a room must."""
+    right, wrong = (["--user", "ada", "--pass", word] for word in ("s3cret", "other"))
+    reach = Transports(nats=NatsAccess(user="ada", password="s3cret"))
+    server = NatsServer(tmp_path, options=right)
+    stranger = NatsServer(tmp_path, options=wrong, port=int(server.address.rpartition(":")[2]))
+    server.start()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            listener = await reach.listen(f"{server.address}/room/ada")
+            server.kill()
+            await asyncio.to_thread(stranger.start)
+            while not turned_away(tmp_path):  # noqa: ASYNC110  # what is waited for happens in another process
+                await asyncio.sleep(0.02)
+            stranger.kill()
+            await asyncio.to_thread(server.start)
+            while True:
+                try:
+                    again = await reach.connect(listener.address, timeout=1.0)
+                    break
+                except PeerUnreachable:
+                    await asyncio.sleep(0.02)  # a real server and a real restart
+            await again.send(b"back")
+            assert await (await listener.accept()).receive() == b"back"
+            await again.close()
+            await listener.close()
+    finally:
+        server.kill()
+        stranger.kill()
+
+
 @pytest.mark.parametrize(
     "text",
     ["nats://", "nats://host", "nats://host:1", "nats://host:1/", "nats://h:1/a/b/c", "nats://h:1/a.b", "nats://h:0/a"],
