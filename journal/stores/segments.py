@@ -214,7 +214,8 @@ class SegmentStore:
         rows = self._fetch(f"SELECT decode(value) FROM parquet_kv_metadata({quote_text(str(target))})", (), number)
         try:
             data = orjson.loads(rows[0][0])  # type: ignore[arg-type]  # rows are untyped
-            if data["format"] > FORMAT_NUMBER:
+            # A description of just these parts is of this format, whatever number a flipped bit gave it.
+            if data["format"] > FORMAT_NUMBER and data.keys() != set(SegmentInfo._fields):
                 raise FormatTooNew(
                     f"segment {number} has format {data['format']}; this antiphon reads up to {FORMAT_NUMBER}, so "
                     "upgrade it (nothing was touched)"
@@ -508,6 +509,8 @@ def read_segment(store: SegmentStore, number: int, cursor: LogCursor) -> Iterato
             yield damage
             if info.journal != cursor.journal:
                 return
+        if info.format != FORMAT_NUMBER:
+            yield LogDamage(number, 0, 0, f"its description names format {info.format}, and is of {FORMAT_NUMBER}")
     yield from _frames(store, info, cursor, start)
     if cursor.position.offset < info.end:
         cursor.position = cursor.position._replace(offset=info.end, frame_hash=info.last_frame)

@@ -11,6 +11,7 @@ from antiphon.facts import ChainInfo
 from antiphon.journal import (
     LOG_START,
     Draft,
+    FormatTooNew,
     LogCursor,
     LogDamage,
     LogFrame,
@@ -252,6 +253,23 @@ def test_a_segment_whose_description_holds_no_hash_any_more_is_named(log: Log, w
     data[data.index(f'"{word}":"'.encode()) + len(word) + 5] = ord("g")
     path.write_bytes(data)
     assert any(isinstance(item, LogDamage) and item.file_number == 2 for item in everything(log.folder))
+
+
+def test_a_raised_format_is_damage_that_costs_no_fact_and_another_description_a_newer_format(log: Log) -> None:
+    before = everything(log.folder)
+    log.seal(1)
+    log.seal(2)
+    path = segment_path(log.folder, 2)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"format":1', b'"format":3'))
+    items = everything(log.folder)
+    assert [item for item in items if isinstance(item, LogFrame)] == before
+    (named,) = [item for item in items if isinstance(item, LogDamage)]
+    assert named.file_number == 2
+    assert "format 3" in named.reason
+    path.write_bytes(data.replace(b'"format":1', b'"format":3').replace(b'"content":', b'"contend":'))
+    with pytest.raises(FormatTooNew, match="segment 2 has format 3"):
+        everything(log.folder)
 
 
 NOTES = ("chain_number", "run_start", "run_length", "previous_id", "signature", "frame_end", "frame_hash")
