@@ -216,7 +216,7 @@ def test_every_bridge_has_every_member_with_its_signature(bridge: type) -> None:
 
 
 LOCAL = {"authority", "label", "namespace", "hub", "scheduler", "now_ms", "new_id", "wake", "commit", "judge", "flush"}
-LOCAL |= {"find_message", "messages_before"}
+LOCAL |= {"find_message", "messages_before", "topic_of"}
 
 
 def test_what_is_not_local_needs_a_runtime() -> None:
