@@ -515,7 +515,7 @@ def test_a_journal_without_facts_is_an_empty_history(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(log: Log, ada: LogAuthor) -> None:
     path = file_path(log.folder, 1)
     first_line = path.read_bytes().splitlines(keepends=True)[0]  # with frames of this format behind it, it is damage
-    path.write_bytes(first_line.replace(b'"format":1', b'"format":9', 1))
+    path.write_bytes(first_line.replace(b'"format":1', b'"format":9', 1) + b'{"zzz":1}\n')
     with pytest.raises(FormatTooNew, match="format 9"):
         open_history(log.folder)
 
