@@ -28,6 +28,7 @@ from .offline import OfflineJournal, is_due
 from .troubles import find_void
 
 _HOME_KINDS = frozenset(model.fact_type.kind for model in MODERATION_FACTS)
+_ASKED_KINDS = HomesSignalView(AuthorityId("")).kinds  # who is a member decides who moderates
 _TypeName = tuple[str, int]
 
 
@@ -41,7 +42,7 @@ class HiddenFact(NamedTuple):
 
 @dataclass(slots=True)
 class HiddenJudge:
-    """Judges the facts of one journal at one time; ``find`` is O(1), ``learn`` O(moderation facts and erasures)."""
+    """Judges the facts of one journal at one time; ``find`` is O(1), ``learn`` O(facts of homes and erasures)."""
 
     now_ms: int
     registry: FactRegistry = field(default_factory=build_fact_registry)
@@ -53,7 +54,7 @@ class HiddenJudge:
 
     def note(self, journal: OfflineJournal, record: FactRecord) -> None:
         """Meet a fact as it is read, chosen or not."""
-        if record.kind in _HOME_KINDS or record.kind == ERASURE_KIND:
+        if record.kind in _ASKED_KINDS or record.kind == ERASURE_KIND:
             self._to_ask.append(record)
         elif not self.registry.is_registered(record.kind):
             name = (record.kind, record.version)
@@ -104,7 +105,7 @@ class HiddenJudge:
         facts = tuple(
             decoded
             for record in self._to_ask
-            if record.kind in _HOME_KINDS and record.fact_id not in self._void and is_due(record, self.now_ms)
+            if record.kind in _ASKED_KINDS and record.fact_id not in self._void and is_due(record, self.now_ms)
             if isinstance(decoded := self.registry.decode(record), Fact)
         )
         view.update(Batch(0, facts, self.now_ms, frozenset(), {}))

@@ -14,6 +14,7 @@ from antiphon import Journal, open_history
 from antiphon.app.cli.root import app
 from antiphon.facts import AfterLink, Fact
 from antiphon.facts.chat import MessageSent
+from antiphon.facts.invitations import ChannelInvitation, InvitationAccepted, InvitationSent
 from antiphon.facts.moderation import HomeBan, HomeDeclared, HomeGrantModerator, home_context
 from antiphon.journal.forks import VoidBook, causal_facts, find_void, judge_runs
 from antiphon.journal.ingest import Ingest
@@ -37,13 +38,32 @@ def ban(whom: str, at: int, *, actor: str = ADA) -> Fact:
     return HomeBan(context_id=HOME, target_id=whom, channel_id=None, actor_id=actor, banned_at=at, reason="")
 
 
+def offer(whom: str) -> Fact:
+    return InvitationSent(
+        context_id=HOME,
+        invitation_id=whom,
+        sender_id=ADA,
+        receiver_id=whom,
+        invitation_type=ChannelInvitation(home_id=HOME),
+        sent_at=1,
+    )
+
+
+def accept(whom: str) -> Fact:
+    return InvitationAccepted(context_id=HOME, invitation_id=whom, acceptor_id=whom, accepted_at=2)
+
+
+# Ada's numbers: her chain's beginning, the home, two offers, a grant; then she tells two stories.
+FORKED_AT = 6
+
+
 class Story:
     """Ada's two stories, and what others built on them: in the first Ben moderates, in the second Eve is banned."""
 
     def __init__(self) -> None:
         one, other = ChainWriter("ada", namespace=HOME), ChainWriter("ada", namespace=HOME)
         declared = HomeDeclared(context_id=HOME, name="garden", owner_id=ADA, declared_at=1)
-        before = [declared, grant(CID, 2)]
+        before = [declared, offer(BEN), offer(CID), grant(CID, 2)]
         self.start = one.say_fact(*before)
         other.say_fact(*before)
         self.first = one.say_fact(grant(BEN, 3))
@@ -52,8 +72,10 @@ class Story:
         self.second = other.say_fact(ban(EVE, 4), self.said("second story"))
         link_second = other.link
         self.ben = ChainWriter("ben", namespace=HOME)
+        self.ben_joined = self.ben.say_fact(accept(BEN))
         self.ban_of_ben = self.ben.say(make_draft(ban(EVE, 20, actor=BEN), after=(link_first,)))
         self.cid = ChainWriter("cid", namespace=HOME)
+        self.cid_joined = self.cid.say_fact(accept(CID))
         self.cid_saw_both = self.cid.say(
             make_draft(self.said("both", CID), after=tuple(sorted((link_first, link_second))))
         )
@@ -66,7 +88,8 @@ class Story:
 
     @property
     def runs(self) -> list[IncomingRun]:
-        return [self.start, self.first, self.first_later, self.second, self.ban_of_ben, self.cid_saw_both]
+        joined = [self.ben_joined, self.cid_joined]
+        return [self.start, *joined, self.first, self.first_later, self.second, self.ban_of_ben, self.cid_saw_both]
 
 
 STORY = Story()
@@ -83,7 +106,7 @@ async def shown(journal: Journal) -> tuple[list[str], list[str]]:
 
 @pytest.mark.asyncio
 async def test_three_journals_with_a_fork_show_equal_homes(tmp_path: Path) -> None:
-    orders = [STORY.runs, STORY.runs[::-1], [*STORY.runs[3:], *STORY.runs[:3]]]
+    orders = [STORY.runs, STORY.runs[::-1], [*STORY.runs[5:], *STORY.runs[:5]]]
     found = []
     journals = [await Journal.open(tmp_path / name) for name in "abc"]
     for journal, order in zip(journals, orders, strict=True):
@@ -108,7 +131,7 @@ async def test_three_journals_with_a_fork_show_equal_homes(tmp_path: Path) -> No
     for name in "abc":
         async with Journal.open(tmp_path / name) as journal:
             assert await shown(journal) == found[0], "opened again"
-            assert {who: seq for who, (_, seq) in journal.forked_authors.items()} == {ADA: 4}
+            assert {who: seq for who, (_, seq) in journal.forked_authors.items()} == {ADA: FORKED_AT}
 
 
 @pytest.mark.asyncio
@@ -116,7 +139,7 @@ async def test_a_grant_from_a_fork_holds_until_the_fork_is_known_and_again_once_
     tmp_path: Path,
 ) -> None:
     async with Journal.open(tmp_path / "j") as journal:
-        await journal.engine.ingest([STORY.start, STORY.first])
+        await journal.engine.ingest([STORY.start, STORY.ben_joined, STORY.cid_joined, STORY.first])
         assert await shown(journal) == (sorted([BEN, CID]), [])
         await journal.engine.ingest([STORY.second])
         assert await shown(journal) == ([CID], []), "both stories are void"
@@ -125,7 +148,7 @@ async def test_a_grant_from_a_fork_holds_until_the_fork_is_known_and_again_once_
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(order=st.permutations(range(6)), cut=st.integers(1, 6))
+@given(order=st.permutations(range(8)), cut=st.integers(1, 8))
 def test_runs_judged_as_they_come_or_all_at_once_give_one_answer(order: list[int], cut: int) -> None:
     replica = MemoryReplica(seed=1)
     arrived: list[tuple[bytes, Sequence[object]]] = []
@@ -139,7 +162,7 @@ def test_runs_judged_as_they_come_or_all_at_once_give_one_answer(order: list[int
         replica._publish(ingest.runs)
         arrived.extend((run.seal.from_id, run.records) for run in ingest.runs)
     forks = replica.index.forked()
-    assert set(forks.values()) == {4}
+    assert set(forks.values()) == {FORKED_AT}
     runs = [causal_facts(start, records) for start, records in arrived]  # type: ignore[arg-type]  # records of runs
     book = VoidBook(forks)
     for run in runs:
@@ -177,11 +200,15 @@ async def test_the_commands_that_look_name_forks_holes_and_evidence(tmp_path: Pa
     folder = str(tmp_path / "j")
     for command in ("verify", "stats"):
         found = orjson.loads(await asyncio.to_thread(run_cli, command, "--journal", folder, "--json"))
-        assert [(fork["author"], fork["authority"], fork["from_seq"]) for fork in found["forks"]] == [("ada", ADA, 4)]
+        assert [(fork["author"], fork["authority"], fork["from_seq"]) for fork in found["forks"]] == [
+            ("ada", ADA, FORKED_AT)
+        ]
         assert found["void"] == 2
         assert found["holes"] == found["bases"] == []
         assert [(each["peer"], each["is_sender_at_fault"]) for each in found["evidence"]] == [("tcp://mallory", True)]
-    assert "tells two stories from number 4 on" in await asyncio.to_thread(run_cli, "verify", "--journal", folder)
+    assert f"tells two stories from number {FORKED_AT} on" in await asyncio.to_thread(
+        run_cli, "verify", "--journal", folder
+    )
     doctor = orjson.loads(await asyncio.to_thread(run_cli, "doctor", folder, folder, "--json"))
     assert [each["forks"][0]["author"] for each in doctor["troubles"]] == ["ada", "ada"]
     hidden = await asyncio.to_thread(run_cli, "log", "--hidden", "--json", "--journal", folder)
@@ -194,7 +221,7 @@ async def test_the_commands_that_look_name_forks_holes_and_evidence(tmp_path: Pa
         ("refused", "tcp://mallory", ""),
     ]
     told = await asyncio.to_thread(run_cli, "log", "--evidence", "--journal", folder, "--author", "ada")
-    assert "from number 4; at fault: ada; its writer told two stories" in told
+    assert f"from number {FORKED_AT}; at fault: ada; its writer told two stories" in told
     assert len(told.splitlines()) == 1
     with open_history(tmp_path / "j") as history:
         rows = history.sql("SELECT kind FROM history WHERE hidden = 'void'").fetchall()
