@@ -40,13 +40,19 @@ from antiphon.views.provenance import AppViewReplay
 if TYPE_CHECKING:
     from antiphon.journal.stores.segments import SegmentStore
 
+_ENDS_EARLY = (
+    "the log ends before the frame at which the journal was closed (sync with a peer that holds the rest, or put the "
+    "files of a copy back)"
+)
+
 
 @dataclass(slots=True)
 class OfflineJournal:
     """A journal's log as far as it was read; ``read_runs`` reads on.
 
-    ``damages`` are stretches that cannot be read; ``stray_count`` counts facts that stand in the log a second time
-    (copies made by a repair). ``registrations`` are the types that the journal recorded, by kind and version.
+    ``damages`` are stretches that cannot be read, and the place where a log ends too early; ``stray_count`` counts
+    facts that stand in the log a second time (copies made by a repair). ``registrations`` are the types that the
+    journal recorded, by kind and version.
     """
 
     folder: Path
@@ -68,7 +74,7 @@ class OfflineJournal:
 
         The one place where a journal is read without owning it; ~4 µs a fact.
         """
-        doubtful = doubtful_at(self.folder)
+        doubtful, closed = doubtful_at(self.folder), closed_at(self.folder)
         for item in read_acknowledged(self.folder, self.cursor, doubtful=doubtful, segments=self.segments):
             if isinstance(item, LogDamage):
                 # A file that cannot be entered is met again by every reading.
@@ -83,6 +89,20 @@ class OfflineJournal:
             admitted = item._replace(runs=tuple(self._admit(item)))
             self.index.take_bases(bases_of(item.notes))
             yield admitted
+        self._look_for_end(closed)
+
+    def _look_for_end(self, closed: str | None) -> None:
+        """Name the place where the log ends although the journal was closed further on.
+
+        By itself a log cannot tell damage to its last frame from a write that was never finished.
+        """
+        end = self.cursor.position
+        # An owner who came meanwhile has written on, so the lock file counts only while it says what it said before.
+        if closed in (None, end.frame_hash) or closed != closed_at(self.folder):
+            return
+        damage = LogDamage(end.file_number or 1, end.offset, 0, _ENDS_EARLY)
+        if damage not in self.damages:
+            self.damages.append(damage)
 
     def has_grown(self) -> bool:
         """Whether there may be something to read: two looks at file sizes, whatever the journal holds."""
@@ -186,11 +206,6 @@ def verify_log(
         )
     damages.extend(journal.damages)
     on_progress(reached, len(numbers), len(numbers))
-    end, closed = journal.cursor.position, closed_at(journal.folder)
-    if closed is not None and closed != end.frame_hash:
-        # By itself a log cannot tell damage to its last frame from a write that was never finished.
-        reason = "the log ends before the frame at which the journal was closed"
-        damages.append(LogDamage(end.file_number, end.offset, 0, reason))
     damages.sort(key=lambda damage: (damage.file_number, damage.offset))
     return Verification(
         journal.index.fact_count,

@@ -413,6 +413,35 @@ async def test_log_hidden_lists_what_is_not_due_yet_and_views_wait_for_it(journa
     assert "from the year 3000" not in [each["content"] for each in channel["messages"]]
 
 
+@pytest.mark.parametrize("kept_bytes", [-10, 0], ids=["cut", "empty"])
+def test_every_command_that_reads_says_so_when_the_log_ends_too_early(
+    journal: Path, tmp_path: Path, kept_bytes: int
+) -> None:
+    (path,) = log_files(journal).values()
+    os.truncate(path, path.stat().st_size + kept_bytes if kept_bytes else 0)
+    readings = (
+        ("log",),
+        ("tail",),
+        ("show", "chat"),
+        ("show", "chat", "--as-of", "2026-01-01"),
+        ("query", "SELECT 1"),
+        ("export", "--parquet", tmp_path / "out"),
+        ("stats",),
+    )
+    for reading in readings:
+        result = run(*reading, "--journal", journal)
+        assert result.exit_code == 0, reading
+        assert result.stderr.count("sync with a peer") == 1, (reading, result.stderr)
+    with antiphon.open_history(journal) as history:
+        assert "ends before" in history.damages[-1].reason
+    assert run("verify", "--journal", journal).exit_code == 1
+
+
+def test_a_log_that_is_whole_says_nothing_of_its_end(journal: Path) -> None:
+    for reading in (("log",), ("stats",), ("show", "chat"), ("query", "SELECT 1")):
+        assert run(*reading, "--journal", journal).stderr == "", reading
+
+
 class Counted(antiphon.Fact, kind="test_cli.counted", version=1):
     number: int
 

@@ -50,6 +50,7 @@ def live(folder: Path, *, seed: int) -> Life:
     disk = RecordingDisk(folder)
     acknowledged: list[tuple[int, str]] = []
     erased: list[tuple[int, str]] = []
+    kept: dict[str, bytes] = {}
 
     async def run() -> None:
         for life in range(2):
@@ -67,12 +68,12 @@ def live(folder: Path, *, seed: int) -> Life:
                         begun = len(disk.changes)
                         await journal.erase(receipt.fact_ids[0])
                         erased.append((begun, texts[0]))
+                # The lock file as it is at work: one that says where the journal was closed knows of what was lost.
+                paths = [*(folder / "journal" / "keys").iterdir(), folder / "journal" / "LOCK"]
+                kept.update({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
 
     asyncio.run(run())
-    kept = [*(folder / "journal" / "keys").iterdir(), folder / "journal" / "LOCK"]
-    return Life(
-        disk.changes, acknowledged, erased, {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
-    )
+    return Life(disk.changes, acknowledged, erased, kept)
 
 
 def lay_out(folder: Path, image: dict[str, bytes]) -> Path:
