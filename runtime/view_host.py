@@ -167,7 +167,10 @@ class ViewHost:
         Facts of more than five minutes ahead wait until they are due.
         """
         accepted_at, self.accepted_at = self.accepted_at, None
-        facts = self._not_due.sift(facts, self._latest_ms())
+        now_ms = self._latest_ms()
+        facts = self._not_due.sift(facts, now_ms)
+        if due := self._not_due.take_due(now_ms):  # the clock went ahead of the timer, as over a machine's sleep
+            facts = [*due, *facts]
         self._arm_timer()
         if not facts:
             return
@@ -323,14 +326,17 @@ class ViewHost:
         return found
 
     async def settle(self) -> None:
-        """Return when no view is refolding late facts."""
+        """Return when no view is refolding late facts, and what has become due is shown."""
+        due_ms = self._not_due.next_due_ms
+        if due_ms is not None and due_ms <= self._latest_ms():
+            self._deliver_due()
         while self._jobs:
             await asyncio.wait(tuple(self._jobs))
 
     async def close(self) -> None:
         """Finish what is being folded, fold what is left and end every subscription."""
-        self._disarm_timer()
         await self.settle()
+        self._disarm_timer()
         self.scheduler.shutdown()
         self.hub.close()
 
@@ -406,8 +412,8 @@ class ViewHost:
             timer.dispose()
 
     def _deliver_due(self) -> None:
-        self._timer, self._timer_at_ms = None, None
-        self.deliver(self._not_due.take_due(self._latest_ms()))
+        self._disarm_timer()
+        self.deliver(())
 
     def _refold_if_needed(self, view: RefoldingView) -> None:
         if view.needs_refold and view.view_id not in self._renewing:
