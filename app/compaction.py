@@ -19,6 +19,7 @@ from antiphon.facts.time import SKEW_MS_MAX
 from antiphon.journal import DeliveryPolicies, DeliveryPolicy, Disk, LogDamaged, LogFrame
 from antiphon.journal.erasure import ErasureBook
 from antiphon.journal.retention import KindRetention, RetentionItem, RetentionPlan, plan_retention
+from antiphon.journal.stores.folder import closed_at
 from antiphon.journal.stores.log import file_path, log_files
 from antiphon.journal.stores.reader import read_closed_file, read_run_bytes
 from antiphon.journal.stores.segments import SealedFile, SegmentStore, write_segment
@@ -99,6 +100,7 @@ def plan_compaction(
 ) -> Compaction:
     """Try it in a folder of its own and say what it wins; reads the journal as any reader may, and changes nothing.
 
+    The newest log file counts when the journal was closed: while it is open, or was left uncleanly, it is passed over.
     *policies* by domain say which payloads are too old. ~25 µs a fact. Raises ``NotAJournal``.
     """
     offline = open_offline(folder)
@@ -114,16 +116,22 @@ def plan_compaction(
     shares: list[KindShare] = []
     damaged: list[tuple[int, str]] = []
     with tempfile.TemporaryDirectory(prefix="antiphon-compact-") as place, SegmentStore(Path(place)) as store:
-        for number in list(log_files(folder))[:-1]:
+        newest = max(log_files(folder), default=0)
+        for number in log_files(folder):
             try:
+                if number == newest and closed_at(folder) is None:
+                    continue  # somebody may be writing it
                 contents = read_closed_file(folder, number, chains)
             except LogDamaged as problem:
-                damaged.append((number, str(problem)))
+                if number != newest or closed_at(folder) is not None:  # else somebody began to while we read
+                    damaged.append((number, str(problem)))
                 continue
+            count = sum(frame.fact_count for frame in contents.frames)
+            if number == newest and not count:
+                continue  # what the last compaction copied forward
             path = write_segment(
                 store, number, contents.frames, description=contents.description, disk=Disk(), keep=keep
             )
-            count = sum(frame.fact_count for frame in contents.frames)
             files.append(SealedFile(number, count, file_path(folder, number).stat().st_size, path.stat().st_size))
             shares.extend(_shares_of(contents.frames))
             path.unlink()

@@ -90,6 +90,15 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_a_dry_run_of_a_closed_journal_says_what_compact_then_does(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    make_journal(folder)
+    planned = json.loads(run("compact", "--journal", str(folder), "--dry-run", "--json")[1])
+    assert [each["facts"] for each in planned["files"]] == [4]
+    done = json.loads(run("compact", "--journal", str(folder), "--json")[1])
+    assert (planned["files"], planned["kinds"]) == (done["files"], done["kinds"])
+
+
 def test_compact_lets_old_payloads_go_only_when_asked_and_says_what_it_would_win(tmp_path: Path) -> None:
     folder = str(tmp_path / "journal")
     make_journal(tmp_path / "journal")
