@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -91,8 +92,10 @@ def fork(order: dict[str, Any]) -> dict[str, int]:
         os.close(reading)
         try:
             os.write(writing, str(run(order, writing)).encode())
-        finally:
-            os._exit(0 if sys.exc_info()[0] is None else 1)
+        except BaseException:
+            traceback.print_exc()  # or whoever reads "status 1" has nothing to go by
+            os._exit(1)
+        os._exit(0)
     os.close(writing)
     if order.get("waits_for_opening"):
         os.read(reading, 1)

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,10 @@ def fork(order: dict[str, Any]) -> dict[str, int]:
         os.close(reading)
         try:
             os.write(writing, str(run(order)).encode())
-        finally:
-            os._exit(0 if sys.exc_info()[0] is None else 1)
+        except BaseException:
+            traceback.print_exc()  # or whoever reads "status 1" has nothing to go by
+            os._exit(1)
+        os._exit(0)
     os.close(writing)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     said = os.read(reading, 16)
