@@ -1212,6 +1212,7 @@ class JournalEngine:
         facts: list[Fact] = []
         durable: list[Fact | FactRecord] = []
         hidden: dict[int, str] = {}
+        troubles: dict[tuple[str, str], list[FactProblem]] = {}
         place = 0
         for run in batch.runs:
             for record in run.new_records:
@@ -1221,10 +1222,12 @@ class JournalEngine:
                     facts.append(decoded)
                 elif isinstance(decoded, FactProblem):
                     hidden[place] = decoded.code
-                    self._report(decoded)
+                    troubles.setdefault((record.kind, decoded.code), []).append(decoded)
                 else:
                     self._tell_newer(record)
                 place += 1
+        for alike in troubles.values():
+            self._report(alike[0], more_count=len(alike) - 1)
         done = asyncio.get_running_loop().create_future()
         self._submit(
             Cargo(
@@ -1318,17 +1321,22 @@ class JournalEngine:
             return None
         decoded = self.registry.decode(record, is_trusted=record.chain.public_key == self.folder.writer.public_key)
         if isinstance(decoded, GenericFact):
-            if not self._problems.is_hidden_told(record.kind, "newer-version"):
+            if self._is_newer(record) and self._problems.claim_hidden(record.kind, "newer-version"):
                 self._loop.call_soon_threadsafe(self._tell_newer, record)
             return None
         if isinstance(decoded, FactProblem):
-            self._loop.call_soon_threadsafe(self._report, decoded)
+            if decoded.code != "erased" and self._problems.claim_hidden(record.kind, decoded.code):
+                self._loop.call_soon_threadsafe(self._report, decoded)
             return None
         return decoded
 
     def _on_damage(self, problem: LogDamaged) -> None:
         """From any thread: tell of bytes that a view had to leave out."""
         self._loop.call_soon_threadsafe(self.hub.report_error, AppError("log-damaged", str(problem)))
+
+    def _is_newer(self, record: FactRecord) -> bool:
+        known = self.registry.get(record.kind)
+        return known is not None and known.version < record.version
 
     def _tell_newer(self, record: FactRecord) -> None:
         """Tell once of each kind that this program knows in an older version only; a kind it does not know is none of
@@ -1342,12 +1350,13 @@ class JournalEngine:
             if self._problems.note_hidden(record.kind, "newer-version", text):
                 self.hub.report_error(AppError("newer-version", text, record.kind, record.fact_id.hex()))
 
-    def _report(self, problem: FactProblem) -> None:
+    def _report(self, problem: FactProblem, *, more_count: int = 0) -> None:
+        """Tell of a fact that views leave out, and of how many more of its kind came with it for the same reason."""
         if problem.code != "erased":
-            self._problems.note_hidden(problem.record.kind, problem.code, problem.text)
-            self.hub.report_error(
-                AppError(problem.code, problem.text, problem.record.kind, problem.record.fact_id.hex())
-            )
+            kind, fact_id = problem.record.kind, problem.record.fact_id.hex()
+            self._problems.note_hidden(kind, problem.code, problem.text)
+            text = f"{problem.text}; and {more_count:,} more like it" if more_count else problem.text
+            self.hub.report_error(AppError(problem.code, text, kind, fact_id))
 
     def _check_open(self) -> None:
         if os.getpid() != self._pid:

@@ -25,6 +25,7 @@ class ProblemBook:
         self._untold_count = 0
         self._failed_views: set[str] = set()
         self._hidden: set[tuple[str, str]] = set()
+        self._claimed: set[tuple[str, str]] = set()
 
     def note(self, problem: str) -> None:
         """Keep a sentence."""
@@ -39,13 +40,17 @@ class ProblemBook:
             self._failed_views.add(view_id)
             self.note(f"{problem}; the fact was left out, and others like it will be")
 
-    def is_hidden_told(self, kind: str, code: str) -> bool:
-        """Whether a fact of *kind* that views do not show for this reason was kept; may be asked from any thread."""
-        return (kind, code) in self._hidden
+    def claim_hidden(self, kind: str, code: str) -> bool:
+        """Whether whoever asks is the first to meet a fact of *kind* that views do not show for this reason, and so is
+        to tell of it; may be asked from any thread, where it keeps a million such facts from being told one by one."""
+        if (kind, code) in self._claimed or (kind, code) in self._hidden:
+            return False
+        self._claimed.add((kind, code))
+        return True
 
     def note_hidden(self, kind: str, code: str, problem: str) -> bool:
         """Keep why views do not show a fact, the first of each kind and reason; whether it was the first."""
-        if self.is_hidden_told(kind, code):
+        if (kind, code) in self._hidden:
             return False
         self._hidden.add((kind, code))
         self.note(f"{problem}; views leave it out, and others like it")

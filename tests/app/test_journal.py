@@ -15,7 +15,7 @@ from antiphon import Fact, Journal, upcast, view
 from antiphon.app.history import HistoryError, open_history
 from antiphon.facts import AntiphonError, FactError, LocalViolation, PayloadTooLarge, SchemaDrift, domain_fact
 from antiphon.journal import JournalClosed, JournalHeld
-from antiphon.reactive import ReactiveError, Signal, SignalNotFound
+from antiphon.reactive import ERROR_SIGNAL, ReactiveError, Signal, SignalNotFound
 from antiphon.testing.clock import VirtualClock
 from antiphon.testing.disk import FaultyDisk
 
@@ -517,6 +517,42 @@ async def test_facts_of_a_version_that_cannot_be_read_are_a_problem_that_says_wh
         told = [await anext(errors), await anext(errors)][-1].value
         assert told is not None
         assert (told.code, told.type_id) == ("newer-version", "test.grown")
+
+
+async def test_many_facts_that_cannot_be_read_are_told_once_a_kind_and_window(tmp_path: Path) -> None:
+    class First(Fact, kind="test.grown", version=1):
+        text: str
+
+    class Second(Fact, kind="test.grown", version=2):
+        text: str
+        size: int
+
+    @view(Second, initial=())
+    def texts_of(state: tuple[str, ...], fact: Second) -> tuple[str, ...]:
+        return (*state, fact.text)
+
+    async with Journal.open(tmp_path / "ada", types=[First]) as ada:
+        await ada.commit_all([First(text=str(number)) for number in range(500)])
+        async with Journal.open(tmp_path / "bo", types=[Second]) as bo:
+            told = tell_of(bo)
+            assert (await bo.sync_with(ada)).is_success
+            assert 0 < len(told) < 20, "one a window, not one a fact"
+            assert "more like it" in told[0].text
+    async with Journal.open(tmp_path / "ada") as ada:
+        told = tell_of(ada)
+        assert await ada.snapshot(texts_of) == ()
+        (only,) = told
+        assert (only.code, only.type_id) == ("undecodable", "test.grown")
+        (problem,) = ada.problems
+        assert "others like it" in problem
+
+
+def tell_of(journal: Journal) -> list[Any]:
+    """The troubles that a journal tells of from now on."""
+    told: list[Any] = []
+    subscription = journal.engine.hub.subscribe(ERROR_SIGNAL, replay_current=False)
+    subscription.for_each(lambda update: told.append(update.value))
+    return told
 
 
 async def test_a_newer_version_that_a_peer_sends_is_told_once(tmp_path: Path) -> None:
