@@ -31,21 +31,30 @@ NAMED_MAX = 250
 async def erase_facts(
     engine: JournalEngine, facts: Sequence[Fact | CommittedFact | str], *, reason: str
 ) -> tuple[FactRecord, ...]:
-    """Commit erasures of *facts*, one for each namespace and 250 facts, and wait until they are done here."""
+    """Commit erasures of *facts*, one for each namespace and 250 facts, and wait until they are done here; of what is
+    erased already, the erasure that did it is returned, and no other is made."""
     ids = [_id_of(fact) for fact in facts]
     if not ids:
         raise LocalViolation("erase takes one or more facts, receipts or fact ids; got none")
-    found = await engine.follower.run(lambda database: _find(database, ids))
+    named_facts = await engine.follower.run(lambda database: _find(database, ids))
+    _check_right(engine, named_facts)
+    earlier = {each.fact_id: record for _, each in named_facts if (record := _earlier(engine, each)) is not None}
+    found = [(where, each) for where, each in named_facts if each.fact_id not in earlier]
     erasures: list[FactsErased] = []
     for namespace in sorted({namespace for namespace, _ in found}):
         named = [each for where, each in found if where == namespace]
         for start in range(0, len(named), NAMED_MAX):
             part = tuple(named[start : start + NAMED_MAX])
             erasures.append(FactsErased(namespace=namespace, facts=part, reason=reason))
-    _check_right(engine, found)
-    result = await engine.commit(erasures, flush=True)
+    made = (await engine.commit(erasures, flush=True)).records if erasures else ()
     await engine.forgotten()
-    return result.records
+    return (*{record.fact_id: record for record in earlier.values()}.values(), *made)
+
+
+def _earlier(engine: JournalEngine, fact: ErasedFact) -> FactRecord | None:
+    """The erasure by which a fact is erased already; None when there is none."""
+    state = engine.index.chain(ChainId(bytes.fromhex(fact.chain)))
+    return None if state is None else engine.erasures.erasure_of(fact, state.info)
 
 
 async def contexts_about(engine: JournalEngine, fact_ids: Iterable[str]) -> set[str]:

@@ -280,10 +280,11 @@ class Journal:
         hears of it; their ids stay, so that all chains still verify. Each is a committed fact, a receipt or a fact id.
 
         The erasure is itself a fact (``journal.erased``), one for each namespace, returned as receipts once the
-        payloads are gone from this disk. Whoever authored a fact has the right, and the owner of the home it was said
-        in. Raises ``LocalViolation`` without the right, for an unknown id, and for the journal's own facts;
-        ``StoreUnavailable``, or ``LogDamaged`` with the damaged place, when the erasure is durable and something here
-        could not be rewritten yet (it is when the journal is opened again).
+        payloads are gone from this disk; of what is erased already, the erasure that did it is returned, and no other
+        made. Whoever authored a fact has the right, and the owner of the home it was said in. Raises ``LocalViolation``
+        without the right, for an unknown id, and for the journal's own facts; ``StoreUnavailable``, or ``LogDamaged``
+        with the damaged place, when the erasure is durable and something here could not be rewritten yet (it is when
+        the journal is opened again).
         """
         from .erasing import erase_facts
 

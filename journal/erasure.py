@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from antiphon.facts import AuthorityId, ChainId, ChainInfo, FactId, FactRecord
+from antiphon.facts import AuthorityId, ChainId, ChainInfo, ErasedFact, FactId, FactRecord
 from antiphon.facts.encoding import build_erased_line, payload_digest
 from antiphon.facts.journal_facts import FactsErased
 from antiphon.facts.moderation import home_owner
@@ -107,6 +107,13 @@ class ErasureBook:
             (claim.fact_id, claim.kind) == (record.fact_id, record.kind) and self.is_rightful(claim, record.chain)
             for claim in claims
         )
+
+    def erasure_of(self, fact: ErasedFact, target: ChainInfo) -> FactRecord | None:
+        """The first erasure that took this fact's payload away; None when nobody erased it."""
+        claims = self._claims.get(target.chain, {}).get(fact.seq, ())
+        wanted = (bytes.fromhex(fact.fact_id), fact.kind)
+        named = (each for each in claims if (each.fact_id, each.kind) == wanted)
+        return next((each.record for each in named if self.is_rightful(each, target)), None)
 
     def is_rightful(self, claim: ErasureClaim, target: ChainInfo) -> bool:
         """Whether a claim counts: its author has the right, in the namespace where it was made."""

@@ -167,6 +167,23 @@ async def test_what_chains_are_judged_by_cannot_be_erased(tmp_path: Path) -> Non
             await ada.erase("nonsense")
 
 
+async def test_what_is_erased_already_is_not_erased_again(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "journal", author="ada") as journal:
+        receipt = await journal.commit(Noted(text=SECRET))
+        other = await journal.commit(Noted(text="also"))
+        (first,) = await journal.erase(receipt)
+        count = journal.fact_count
+        assert await journal.erase(receipt) == (first,)
+        assert await journal.erase(receipt, receipt.fact_id) == (first,)
+        assert journal.fact_count == count
+        both = await journal.erase(receipt, other)
+        assert (both[0], len(both)) == (first, 2)
+    async with Journal.open(tmp_path / "journal") as journal:
+        assert await journal.erase(receipt) == (first,), "the next life knows of it, too"
+        assert set(await journal.erase(other, receipt)) == set(both)
+        assert journal.fact_count == count + 1
+
+
 async def test_segments_are_written_again_without_what_was_erased(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     async with Journal.open(folder, author="ada") as journal:
