@@ -347,7 +347,8 @@ def simulate(
 def run(
     file: FileArgument,
     roles: Annotated[
-        str | None, typer.Option("--roles", metavar="A,B", help="Who takes part here (default: every role).")
+        list[str] | None,
+        typer.Option("--roles", metavar="A,B", help="Who takes part here (default: every role); may be given again."),
     ] = None,
     topology: Annotated[
         Path | None,
@@ -755,8 +756,8 @@ def _root(problem: Exception) -> BaseException:
     return problem.root_cause() if isinstance(problem, ChoreoError) else problem
 
 
-def _roles_here(text: str | None, known: tuple[str, ...], *, is_alone: bool) -> list[str]:
-    named = [name.strip() for name in text.split(",")] if text is not None else list(known)
+def _roles_here(given: Iterable[str] | None, known: tuple[str, ...], *, is_alone: bool) -> list[str]:
+    named = [name.strip() for text in given for name in text.split(",")] if given is not None else list(known)
     unknown = [name for name in named if name not in known]
     if unknown:
         raise typer.BadParameter(f"no role {', '.join(unknown)}; there are {', '.join(known)}", param_hint="--roles")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .screen import JournalOption, JsonOption, clean, opening_bar, write, write_json
+from .screen import JournalOption, JsonOption, clean, opening_bar, say, write, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from antiphon.runtime.guards.commands import LeakClaim
     from antiphon.runtime.guards.guard import CapabilitySource, Explanation
     from antiphon.runtime.guards.keys import KeyFile
@@ -82,6 +84,7 @@ def grant(
 
     issuer = load_key(key)
     names = tuple(capability or DEVICE_GRANT)
+    _tell_unknown(names)
     expires_ms = None if minutes is None else SystemClock().now_ms() + int(minutes * 60_000)
     token = issue_token(
         issuer.seed, subject=subject, capabilities=names, scope=CapabilityScope(context), expires_ms=expires_ms
@@ -100,6 +103,21 @@ def grant(
             "revocation_ids": inspect_token(token, issuer.public_key).revocation_ids,
         }
     )
+
+
+def _tell_unknown(names: Iterable[str]) -> None:
+    """Tell of capabilities that look like one that is asked for here, and are none: applications have their own."""
+    from difflib import get_close_matches
+
+    from antiphon.facts.categories import OPERATION_CATEGORIES
+    from antiphon.runtime.guards.grants import CALL_RULES
+    from antiphon.runtime.guards.names import DEVICE_GRANT
+
+    known = {*DEVICE_GRANT, *OPERATION_CATEGORIES, *(rule.capability for rule in CALL_RULES.values())}
+    for name in names:
+        near = get_close_matches(name, sorted(known), cutoff=0.8)
+        if name not in known and near:
+            say(f"nothing here asks for the capability {clean(name)!r}; did you mean {' or '.join(near)}?")
 
 
 def inspect(token: TokenArgument, root: RootOption, as_json: JsonOption = False) -> None:

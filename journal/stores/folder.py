@@ -266,6 +266,8 @@ def check_label(label: str | None) -> None:
     """Refuse a display name that an opening fact could not carry."""
     if label is None:
         return
+    if not label.strip():
+        raise LocalViolation(f"the author {label!r} is no name; give one that people see, or None for the one kept")
     try:
         length = len(label.encode())
     except UnicodeEncodeError as problem:

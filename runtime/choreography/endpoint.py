@@ -24,6 +24,7 @@ from antiphon.choreography.fsm import show_step
 from antiphon.choreography.guards import GuardUndecided, holds, value_in
 from antiphon.choreography.merge import Step
 from antiphon.choreography.payloads import Strictness
+from antiphon.facts import LocalViolation
 
 from ..events import Events, SessionClaimed, SessionFailed, SessionRejected, SessionReleased
 from .codec import JSON, Codec
@@ -129,6 +130,13 @@ class Endpoint(Generic[E]):
     ) -> None:
         if guard is None and plan.guarded_labels and not unguarded:
             raise MissingGuard(plan.role, plan.guarded_labels)
+        # Not every handler is one role's: only what says its role can be another's.
+        whose = getattr(handler, "role", plan.role)
+        if whose != plan.role:
+            raise LocalViolation(
+                f"{plan.role} needs a handler of its own, and got {whose}'s {type(handler).__name__}; make one for "
+                f"{plan.role!r}"
+            )
         self.plan = plan
         self._events = events
         self._number = next(_SESSIONS)
@@ -180,7 +188,7 @@ class Endpoint(Generic[E]):
 
         *events*, such as those of a journal's engine, are told who owns the session, until when, and of whoever else
         wanted to act in it. Raises ``MissingGuard`` when the role's messages are annotated and there is neither a guard
-        nor *unguarded*.
+        nor *unguarded*, and ``LocalViolation`` for a handler that says it is another role's.
         """
         plan = RolePlan.of(protocol, role, messages=messages, strictness=strictness)
         return cls(

@@ -467,6 +467,14 @@ def test_run_draws_what_really_happened_with_the_payloads_given(tmp_path: Path, 
     assert json.loads(once.stdout)["events"][-1] == {"sender": "Buyer", "receiver": "Seller", "text": answer}
 
 
+def test_run_takes_roles_that_are_given_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "buying.tell").write_text(BUYING)
+    given = ["--context", "budget=25", "--roles", "Seller", "--roles", "Buyer"]
+    shown = run("run", tmp_path / "buying.tell", *given)
+    assert shown.exit_code == 0, shown.stderr
+    assert "Quote(price=" in shown.stdout
+
+
 def test_run_shows_how_far_it_came_when_it_fails_or_does_not_end(tmp_path: Path) -> None:
     (tmp_path / "buying.tell").write_text(BUYING)
     undecided = run("run", tmp_path / "buying.tell")

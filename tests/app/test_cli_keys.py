@@ -5,6 +5,7 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from antiphon import Journal
@@ -49,6 +50,18 @@ def test_a_grant_is_looked_into_under_its_issuers_key_and_no_other(tmp_path: Pat
     assert found["revocation_ids"] == granted["revocation_ids"]
     assert run("token", "inspect", token, "--root", str(eve["public_key"]))[0] != 0
     assert run("grant", "--key", str(tmp_path / "ada.key"), "--to", "bo", "--capability", "Chat!")[0] != 0
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("chat:mesage:send", "chat:message:send"), ("sync:push_op5", "sync:push_ops"), ("tasks:add", ""), ("read", "")],
+)
+def test_a_capability_that_looks_like_another_is_granted_with_a_warning(tmp_path: Path, name: str, near: str) -> None:
+    read("key", "new", str(tmp_path / "ada.key"))
+    given = ["--key", str(tmp_path / "ada.key"), "--to", "bo", "--capability", name]
+    granted = CliRunner().invoke(app, ["grant", *given])
+    assert (granted.exit_code, granted.stdout.strip() != "") == (0, True)
+    assert (near in granted.stderr) if near else granted.stderr == ""
 
 
 def test_what_a_guard_would_say_depends_on_the_token_and_changes_nothing(tmp_path: Path) -> None:

@@ -396,3 +396,11 @@ def test_the_front_door_lists_its_names_before_they_are_loaded() -> None:
     code = "import antiphon; print(set(antiphon.__all__) - set(dir(antiphon)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["", "  "])
+async def test_an_author_without_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LocalViolation, match="is no name"):
+        await Journal.open(tmp_path / "journal", author=name)
+    assert not (tmp_path / "journal").exists()

@@ -295,6 +295,13 @@ class Ledger:
         self.noted.append("ended")
 
 
+def test_a_handler_that_is_another_roles_is_refused() -> None:
+    guest, hotel = InMemoryHandler.network("Guest", "Hotel")
+    with pytest.raises(LocalViolation, match=r"Hotel needs a handler of its own, and got Guest's InMemoryHandler"):
+        Endpoint.of(BOOKING, "Hotel", guest)
+    assert Endpoint.of(BOOKING, "Hotel", hotel).outcome == "new"
+
+
 def test_annotated_messages_without_a_guard_are_refused_before_anything_is_sent() -> None:
     guest, hotel = InMemoryHandler.network("Guest", "Hotel")
     with pytest.raises(MissingGuard, match="Guest sends Pay under annotations") as told:
