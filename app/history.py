@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from antiphon.runtime.fork_judge import VOID_CODE
 
 from .answers import Answer, HistoryError, Result, html_card, html_table, refuse_closed, show_time, told
 from .fact_query import FactQuery
+from .kind_advice import advise_on_kind
 from .moment import Moment, to_ms
 from .offline import open_offline
 from .timeline import By, Step, Timeline, build_timeline
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 # One transaction's worth of memory while reading; beyond it larger batches are no faster.
 _FACTS_A_BATCH = 50_000
 _AUTHORS_NAMED = 20
+_WHERE_KINDS_ARE = "history.kinds() lists those that are there"
 
 
 class KindSummary(NamedTuple):
@@ -121,9 +124,14 @@ class History:
         return self._reader.index.fingerprint()
 
     def facts(self, pattern: str = "*") -> FactQuery:
-        """The facts whose kind matches *pattern*, in which ``*`` stands for any text: ``"demo.*"``."""
+        """The facts whose kind matches *pattern*, in which ``*`` stands for any text: ``"demo.*"``.
+
+        A pattern that fits no kind known here gives no rows, and a ``UserWarning`` that names those near it.
+        """
         if not isinstance(pattern, str):
             raise HistoryError(f"facts takes a kind or a pattern such as 'demo.*'; got {pattern!r}")
+        if self._is_open and (unknown := advise_on_kind(pattern, self._tables.views, otherwise=_WHERE_KINDS_ARE)):
+            warnings.warn(unknown, stacklevel=2)
         return FactQuery(self, pattern)
 
     def sql(self, query: str, parameters: Parameters = None) -> Result:

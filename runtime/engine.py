@@ -428,8 +428,11 @@ class JournalEngine:
         self._problems.note(problem)
 
     def report_view_failure(self, view_id: str, error: AppError) -> None:
-        """Tell of a fact on which a view failed; the first of each view is kept as a problem."""
-        self._problems.note_view(view_id, error.text)
+        """Tell of a view that failed, on a fact or altogether; the first of each view is kept as a problem."""
+        if error.fact_id is None:
+            self._problems.note_once(view_id, error.code, error.text)
+        else:
+            self._problems.note_view(view_id, error.text)
         self.hub.report_error(error)
 
     # Facts in: commits of this journal

@@ -23,7 +23,7 @@ class ProblemBook:
     def __init__(self, problems: Iterable[str] = ()) -> None:
         self._problems = list(problems)
         self._untold_count = 0
-        self._failed_views: set[str] = set()
+        self._noted_once: set[tuple[str, str]] = set()
         self._hidden: set[tuple[str, str]] = set()
         self._claimed: set[tuple[str, str]] = set()
 
@@ -36,9 +36,13 @@ class ProblemBook:
 
     def note_view(self, view_id: str, problem: str) -> None:
         """Keep that a fact failed in a view, the first of each view."""
-        if view_id not in self._failed_views:
-            self._failed_views.add(view_id)
-            self.note(f"{problem}; the fact was left out, and others like it will be")
+        self.note_once(view_id, "view-failed", f"{problem}; the fact was left out, and others like it will be")
+
+    def note_once(self, view_id: str, code: str, problem: str) -> None:
+        """Keep what is wrong with a view, the first of each *code*."""
+        if (view_id, code) not in self._noted_once:
+            self._noted_once.add((view_id, code))
+            self.note(problem)
 
     def claim_hidden(self, kind: str, code: str) -> bool:
         """Whether whoever asks is the first to meet a fact of *kind* that views do not show for this reason, and so is

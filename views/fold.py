@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from operator import itemgetter, lt
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_type_hints, overload
+from types import NoneType, UnionType
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
@@ -84,6 +85,14 @@ class ViewSpec(Generic[S_co]):
         """Changes when a fact type it folds, or an upcaster of one, changes; part of a checkpoint's key."""
         return schema_hash_of(self.models)
 
+    @property
+    def may_be_none(self) -> bool:
+        """Whether None is a state, by the fold's return annotation; without one that can be read, it may be."""
+        try:
+            return _takes_none(get_type_hints(self.fold).get("return", Any))
+        except (NameError, TypeError):
+            return True
+
     def ladder(self) -> Ladder[S_co]:
         """A fold that has seen nothing."""
         return Ladder(self.fold, FoldRung(0, self.initial))
@@ -133,6 +142,15 @@ class ViewSpec(Generic[S_co]):
             return None
 
 
+def _takes_none(annotation: object) -> bool:
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        return any(map(_takes_none, get_args(annotation)))
+    # What is no class (a type variable, an alias) may stand for anything.
+    held = annotation if origin is None else origin
+    return not isinstance(held, type) or held in (object, NoneType)
+
+
 def schema_hash_of(models: Iterable[type[Fact]]) -> str:
     """Changes when one of these fact types, or an upcaster of one, changes."""
     digest = sha256(b"antiphon.view.1")
@@ -174,7 +192,8 @@ def view(*models: type[Fact], initial: Any, name: str | None = None, version: in
     type, for a function that is async or does not take a state and a fact, and for an *initial* that can be changed.
 
     A fact on which the function raises is left out, and the view goes on: ``journal.errors()`` tells of each such fact,
-    ``journal.problems`` of the first of each view.
+    ``journal.problems`` of the first of each view. Both tell of a function that gives None where its return annotation
+    promises a state: a ``return`` was forgotten.
 
     >>> class Counted(Fact, kind="doc.counted", version=1):
     ...     step: int
@@ -378,6 +397,7 @@ class FoldView(Generic[S]):
         self._arrived: list[Fact] = []
         self._is_refolding = False
         self._reported: set[bytes] = set()
+        self._is_none_told = False
         self._steps = 0
         self._refolds = 0
 
@@ -475,6 +495,8 @@ class FoldView(Generic[S]):
     def _note(self, ladder: Ladder[S]) -> None:
         self._steps += ladder.steps
         ladder.steps = 0
+        if ladder.state is None and not self._is_none_told:
+            self._tell_none()
         poisoned, ladder.poisoned = ladder.poisoned, []
         for fact, problem in poisoned:
             record = get_record(fact)
@@ -483,6 +505,14 @@ class FoldView(Generic[S]):
                 what = f"{record.kind} {record.fact_id.hex()[:12]}"
                 text = f"view {self._spec.name} failed on {what}: {type(problem).__name__}: {problem}"
                 self._on_problem(AppError("view-failed", text, record.kind, record.fact_id.hex()))
+
+    def _tell_none(self) -> None:
+        """Tell, once, of a state that is None though the fold promises another: before what fails because of it."""
+        self._is_none_told = True
+        spec = self._spec
+        if spec.initial is not None and not spec.may_be_none:
+            text = f"view {spec.name}: its fold gave None where its annotation promises a state; is a return forgotten?"
+            self._on_problem(AppError("view-without-state", text))
 
 
 @dataclass(frozen=True, slots=True)

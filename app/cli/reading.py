@@ -180,15 +180,12 @@ def log(
 
 def _tell_kinds(offline: OfflineJournal, pattern: str) -> None:
     """Tell somebody who mistook a kind which ones there are; nothing when the pattern names one."""
-    from difflib import get_close_matches
-    from fnmatch import fnmatchcase
+    from antiphon.app.kind_advice import advise_on_kind
 
-    known = sorted({kind for kind, _ in offline.registrations})
-    if any(fnmatchcase(kind, pattern) for kind in known):
-        return
-    near = [kind for kind in known if kind.startswith(f"{pattern}.")] or get_close_matches(pattern, known)
-    advice = f"did you mean {' or '.join(near)}?" if near else "antiphon stats lists the kinds that are there"
-    say(f"no kind here goes by {pattern!r}; {advice}")
+    known = {kind for kind, _ in offline.registrations}
+    told = advise_on_kind(pattern, known, otherwise="antiphon stats lists the kinds that are there")
+    if told is not None:
+        say(told)
 
 
 def _list_evidence(journal: Path, choice: Choice, limit: int, *, as_json: bool) -> None:

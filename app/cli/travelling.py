@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -163,7 +164,11 @@ def timeline(
     JSON: one object a line: at_time (the start of the step, UTC), kind or author or namespace, facts.
     """
     with opened(journal) as history:
-        query = history.facts(kind)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            query = history.facts(kind)
+        for each in told:
+            say(clean(str(each.message)))
         query = query if since is None else query.since(_moment(since))
         query = query if until is None else query.as_of(_moment(until))
         result = history.timeline(by.value, every=every.value if every else None, query=query).result()

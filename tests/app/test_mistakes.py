@@ -47,6 +47,16 @@ def kept(state: tuple[Said, ...], fact: Said) -> tuple[Said, ...]:
     return (*state, fact)
 
 
+@view(Counted, initial=0, name="forgetful")
+def forgetful(state: int, fact: Counted) -> int:  # type: ignore[return]  # what is told of
+    state += fact.step
+
+
+@view(Counted, initial=0, name="fading")
+def fading(state: int | None, fact: Counted) -> int | None:
+    return None
+
+
 @view(Counted, initial=0)
 def picky(state: int, fact: Counted) -> int:
     return state + 1 // fact.step
@@ -404,3 +414,30 @@ async def test_an_author_without_a_name_is_refused(tmp_path: Path, name: str) ->
     with pytest.raises(LocalViolation, match="is no name"):
         await Journal.open(tmp_path / "journal", author=name)
     assert not (tmp_path / "journal").exists()
+
+
+@pytest.mark.asyncio
+async def test_a_fold_without_its_return_is_a_problem_that_names_the_view(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "journal", author="ada") as journal:
+        await journal.commit_all([Counted(step=1), Counted(step=2)])
+        await journal.snapshot(forgetful)
+        await journal.commit(Counted(step=3))
+        assert "view forgetful: its fold gave None" in journal.problems[0]
+        assert "return" in journal.problems[0]
+        assert sum("gave None" in problem for problem in journal.problems) == 1
+    async with Journal.open(tmp_path / "journal") as journal:
+        assert await journal.snapshot(fading) is None
+        assert journal.problems == ()
+
+
+@pytest.mark.asyncio
+async def test_a_pattern_that_fits_no_kind_is_told_with_those_near_it(tmp_path: Path) -> None:
+    async with Journal.open(tmp_path / "journal", author="ada") as journal:
+        await journal.commit(Said(text="a"))
+    with antiphon.open_history(tmp_path / "journal") as history:
+        with pytest.warns(UserWarning, match=r"no kind here goes by 'test\.sad'; did you mean test\.said"):
+            assert history.facts("test.sad").count() == 0
+        with pytest.warns(UserWarning, match=r"history\.kinds\(\)"):
+            assert history.facts("task.*").count() == 0
+        assert history.facts("test.*").count() == 1
+        assert history.facts("*").count() >= 1
