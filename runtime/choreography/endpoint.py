@@ -130,13 +130,6 @@ class Endpoint(Generic[E]):
     ) -> None:
         if guard is None and plan.guarded_labels and not unguarded:
             raise MissingGuard(plan.role, plan.guarded_labels)
-        # Not every handler is one role's: only what says its role can be another's.
-        whose = getattr(handler, "role", plan.role)
-        if whose != plan.role:
-            raise LocalViolation(
-                f"{plan.role} needs a handler of its own, and got {whose}'s {type(handler).__name__}; make one for "
-                f"{plan.role!r}"
-            )
         self.plan = plan
         self._events = events
         self._number = next(_SESSIONS)
@@ -190,6 +183,12 @@ class Endpoint(Generic[E]):
         wanted to act in it. Raises ``MissingGuard`` when the role's messages are annotated and there is neither a guard
         nor *unguarded*, and ``LocalViolation`` for a handler that says it is another role's.
         """
+        # Peers that play the instances of a family go by names of their own, which are no roles.
+        whose = getattr(handler, "role", role)
+        if whose != role and whose in protocol.fsm:
+            raise LocalViolation(
+                f"{role} needs a handler of its own, and got {whose}'s {type(handler).__name__}; make one for {role!r}"
+            )
         plan = RolePlan.of(protocol, role, messages=messages, strictness=strictness)
         return cls(
             plan,
