@@ -5,6 +5,7 @@ Holds no state but which channel is open. Belongs to the core's loop: ``await Te
 
 from __future__ import annotations
 
+import asyncio
 from itertools import islice
 from typing import ClassVar, Protocol
 
@@ -83,6 +84,7 @@ class TerminalApp(App[None]):
         self._core = core
         self._older: tuple[ChannelKey, tuple[Message, ...]] | None = None  # what was scrolled back to, as it was then
         self._marked: set[tuple[ChannelKey, str]] = set()  # what was said to be read and does not show so yet
+        self._turn = asyncio.Lock()  # whoever types fast speaks in the room that the line before makes
 
     @property
     def channel(self) -> ChannelKey | None:
@@ -186,15 +188,17 @@ class TerminalApp(App[None]):
         self.run_worker(self._do(text))
 
     async def _do(self, text: str) -> None:
+        """Lines are read and done one after the other; only an errand, which waits for a peer, holds up none."""
         try:
-            asked = read_line(text, self._place())
-            if isinstance(asked, Help):
-                self._answer(Text(asked.text))
-            elif isinstance(asked, Errand):
+            async with self._turn:
+                asked = read_line(text, self._place())
+                if isinstance(asked, Help):
+                    self._answer(Text(asked.text))
+                elif not isinstance(asked, Errand):
+                    await self._submit(asked)
+            if isinstance(asked, Errand):
                 self._answer(plain(f"{asked.operation} {asked.address} …"))
                 self._answer(plain(_told(await self._run(asked))))
-            else:
-                await self._submit(asked)
         except IntentError as refused:
             self._answer(Text.assemble(("⚠ ", "red"), plain(str(refused))))
             line = self.query_one("#line", Input)

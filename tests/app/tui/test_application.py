@@ -13,7 +13,8 @@ from textual.widget import Widget
 from textual.widgets import Input, Static, TabbedContent
 
 from antiphon import CHAT_SIGNAL, CONTACTS_SIGNAL, AppCore, demo_core, open_core
-from antiphon.app.core import CoreConfig
+from antiphon.app.core import CoreConfig, Outcome
+from antiphon.app.intents import Intent
 from antiphon.app.tui.application import TerminalApp
 from antiphon.app.tui.panes import SignalPane, plain
 from antiphon.facts.chat import MessageSent
@@ -121,6 +122,25 @@ async def test_typed_lines_become_messages_and_show() -> None:
         await until(pilot, lambda: "hello" not in text_of(app, "messages"))
         await type_in(pilot, "/close")
         await until(pilot, lambda: "No channel is open" in text_of(app, "messages"))
+
+
+@pytest.mark.asyncio
+async def test_a_line_typed_while_the_one_before_is_being_done_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_typed, submit = asyncio.Event(), AppCore.submit
+
+    async def submit_late(core: AppCore, intent: Intent) -> Outcome:
+        await is_typed.wait()
+        return await submit(core, intent)
+
+    monkeypatch.setattr(AppCore, "submit", submit_late)
+    async with demo_core("ada") as core, terminal(core) as (app, pilot):
+        line = app.query_one("#line", Input)
+        for text in ("/create Hall", "hello"):
+            line.value = text
+            await pilot.press("enter")
+        is_typed.set()
+        await until(pilot, lambda: "ada: hello" in text_of(app, "messages") or "⚠" in answer_of(app))
+        assert "⚠" not in answer_of(app)
 
 
 @pytest.mark.asyncio

@@ -5,6 +5,7 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,11 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def wait_for(self, text: str) -> None:
-        start = len(self.drawn)
+        start, ends_at = len(self.drawn), time.monotonic() + PATIENCE_S
         while text not in self.drawn[start:]:
-            ready, _, _ = select.select([self.master], [], [], PATIENCE_S)
+            # One patience for all: a cursor that blinks is always about to be drawn.
+            ready, _, _ = select.select([self.master], [], [], max(ends_at - time.monotonic(), 0))
+            ready = ready if time.monotonic() < ends_at else []
             assert ready, f"{text!r} was not drawn within {PATIENCE_S} s; drawn was {self.drawn[start:]!r}"
             self.drawn += os.read(self.master, 65_536).decode(errors="replace")
 
