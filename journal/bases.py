@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from antiphon.facts import ChainInfo, FactId, InvalidLine, parse_line
@@ -148,6 +148,8 @@ def bases_of_note(note: LocalNote) -> list[ChainBase]:
             nonce=bytes.fromhex(told["nonce"]),
             namespace=told["namespace"],
         )
+        if "line" in told:
+            return [_read_first_form(info, told)]
         from_seq, from_id = _end_of(note.value["from"])
         inner = iter(_pieces(told["previous"], 32))
         headers = zlib.decompress(_bytes_of(told["headers"])).split(b"\n")
@@ -168,6 +170,13 @@ def bases_of_note(note: LocalNote) -> list[ChainBase]:
     except (InvalidLine, KeyError, TypeError, ValueError, StopIteration, zlib.error) as problem:
         raise UnsealedBytes(f"a local line that keeps no bases: {problem}") from problem
     return found
+
+
+def _read_first_form(info: ChainInfo, told: Mapping[str, str]) -> ChainBase:
+    """A line of the first form, which stood for all that came before it: of that only its own run's end is known. It
+    waits behind a hole, which any peer that holds what was below closes."""
+    base = read_base(info, bytes.fromhex(told["previous"]), told["line"].encode(), told["seal"].encode())
+    return base._replace(is_own="collapsed_from" in told)
 
 
 def _end_of(told: object) -> tuple[int, FactId]:

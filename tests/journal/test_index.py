@@ -324,6 +324,39 @@ def test_what_a_log_keeps_of_bases_is_all_of_them(left: set[int], own: set[int])
             bases_of_note(LocalNote(BASE_NOTE, {**notes[0].value, name: spoilt}))
 
 
+def test_a_base_that_the_first_form_of_the_line_keeps_waits_for_what_was_below_it() -> None:
+    """It stood for its chain's whole past, of which nothing is left to check anybody by: so a peer is asked."""
+    runs = story("ada", count=6)
+    base = base_of(runs[3])
+    value = {
+        "collapsed_from": 2,
+        "line": base.line.decode(),
+        "namespace": base.info.namespace,
+        "nonce": base.info.nonce.hex(),
+        "previous": base.previous_id.hex(),
+        "public_key": base.info.public_key.hex(),
+        "seal": base.encode().split(b"\n")[1].decode(),
+    }
+    (found,) = bases_of_note(LocalNote(BASE_NOTE, value))
+    assert found == base._replace(is_own=True)
+    with pytest.raises(UnsealedBytes):
+        bases_of_note(LocalNote(BASE_NOTE, {**value, "previous": "00" * 32}))
+    whole, collapsed = JournalIndex(), JournalIndex()
+    for run in runs:
+        admit(whole, run)
+    admit(collapsed, runs[0])
+    collapsed.take_bases([found])
+    for run in runs[4:]:
+        admit(collapsed, run)
+    (hole,) = collapsed.holes()
+    assert (hole.to_seq, hole.to_id) == (base.seal.from_seq, base.seal.from_id)
+    collapsed.take_bases([base_of(runs[1])])
+    admit(collapsed, runs[2])
+    assert collapsed.holes() == []
+    assert collapsed.forked() == {}
+    assert collapsed.root(DEFAULT_NAMESPACE) == whole.root(DEFAULT_NAMESPACE)
+
+
 @given(order=st.permutations(range(8)), left=st.sets(st.integers(1, 3)), late=st.sets(st.integers(1, 3)))
 def test_a_fork_below_a_base_is_the_same_fork_in_every_order(
     *, order: list[int], left: set[int], late: set[int]
