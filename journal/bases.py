@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from antiphon.facts import ChainInfo, FactId, InvalidLine, parse_line
-from antiphon.facts.encoding import build_erased_line, compute_fact_id, parse_header
+from antiphon.facts.encoding import ParsedLine, build_erased_line, compute_fact_id, parse_header
 
 from .chain import (
     RUN_FACTS_MAX,
@@ -71,14 +71,16 @@ def read_base(info: ChainInfo, previous_id: bytes, line: bytes, seal_line: bytes
         seal = parse_seal_line(seal_line)
     except InvalidLine as problem:
         raise UnsealedBytes(f"a base of chain {info.text[:8]} is malformed: {problem}") from problem
-    base = _check(info, previous_id, line, seal)
-    if not is_seal_valid(base.seal, info.public_key):
+    base, parsed = _check(info, previous_id, line, seal)
+    if not is_seal_valid(seal, info.public_key):
         raise UnsealedBytes(f"no valid seal of chain {info.text[:8]} ends in the base that was sent for it")
+    # The writer is accused of nothing that it did not seal.
+    check_headers(info, Head(seal.to_seq - 1, FactId(previous_id), 0), (parsed,))
     return base
 
 
-def _check(info: ChainInfo, previous_id: bytes, line: bytes, seal: Seal) -> ChainBase:
-    """Everything but the signature."""
+def _check(info: ChainInfo, previous_id: bytes, line: bytes, seal: Seal) -> tuple[ChainBase, ParsedLine]:
+    """Everything but the signature, and the rules that a writer keeps."""
     try:
         parsed = parse_line(line)
     except InvalidLine as problem:
@@ -95,8 +97,7 @@ def _check(info: ChainInfo, previous_id: bytes, line: bytes, seal: Seal) -> Chai
         raise UnsealedBytes(f"chain {info.text[:8]} cannot begin behind its opening, which is never collapsed")
     if not 1 <= seal.to_seq - seal.from_seq <= RUN_FACTS_MAX:
         raise UnsealedBytes(f"a base of chain {info.text[:8]} spans {seal.to_seq - seal.from_seq} facts")
-    check_headers(info, Head(seal.to_seq - 1, FactId(previous_id), 0), (parsed,))
-    return ChainBase(info, FactId(previous_id), line, seal, parsed.header.hlc)
+    return ChainBase(info, FactId(previous_id), line, seal, parsed.header.hlc), parsed
 
 
 def notes_of(bases: Iterable[ChainBase]) -> tuple[LocalNote, ...]:
@@ -160,7 +161,7 @@ def bases_of_note(note: LocalNote) -> list[ChainBase]:
             previous = from_id if to_seq == from_seq + 1 else FactId(next(inner))
             to_id = compute_fact_id(previous, header, digest)
             seal = Seal(info.chain, from_seq, from_id, to_seq, to_id, signature)
-            base = _check(info, previous, build_erased_line(header, digest), seal)
+            base, _ = _check(info, previous, build_erased_line(header, digest), seal)
             found.append(base._replace(is_own=note.value["is_own"] is True))
             from_seq, from_id = to_seq, to_id
         if (from_seq, from_id) != _end_of(note.value["to"]):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from antiphon.facts import DEFAULT_NAMESPACE, AfterLink, AuthorityId, ChainId, FactId, Namespace
 from antiphon.journal import CHAIN_START, Continuation, Draft, Head, JournalIndex, RunRow, SealedRun
-from antiphon.journal.bases import BASE_NOTE, ChainBase, bases_of, bases_of_note, build_base, notes_of
-from antiphon.journal.chain import parse_seal_line
+from antiphon.journal.bases import BASE_NOTE, ChainBase, bases_of, bases_of_note, build_base, notes_of, read_base
+from antiphon.journal.chain import build_seal_line, parse_seal_line
 from antiphon.journal.errors import UnsealedBytes
 from antiphon.journal.frame import LocalNote
 from antiphon.journal.index import EMPTY_ROOT, Hole
@@ -322,6 +322,14 @@ def test_what_a_log_keeps_of_bases_is_all_of_them(left: set[int], own: set[int])
         spoilt = value[::-1] if isinstance(value, str) else [1, "00" * 32]
         with pytest.raises(UnsealedBytes):
             bases_of_note(LocalNote(BASE_NOTE, {**notes[0].value, name: spoilt}))
+
+
+def test_a_base_that_nobody_sealed_accuses_its_sender_and_not_the_writer() -> None:
+    """Numbers that are no writer's own break his rules easily; whose words they are is asked first."""
+    base = base_of(story("ada", count=3)[1])
+    for seal in (base.seal._replace(to_seq=base.seal.to_seq + 5), base.seal._replace(signature=bytes(64))):
+        with pytest.raises(UnsealedBytes):
+            read_base(base.info, base.previous_id, base.line, build_seal_line(seal))
 
 
 def test_a_base_that_the_first_form_of_the_line_keeps_waits_for_what_was_below_it() -> None:
