@@ -73,9 +73,13 @@ def install(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
 
     def connect(*arguments: Any, **options: Any) -> Any:
         fault.before()
-        connection = FaultyConnection(real(*arguments, **options), fault)
-        fault.after()
-        return connection
+        connection = real(*arguments, **options)
+        try:
+            fault.after()
+        except BaseException:
+            connection.close()  # as the real one does; the error's traceback would keep it and its instance
+            raise
+        return FaultyConnection(connection, fault)
 
     monkeypatch.setattr(follower_module, "connect", connect)
 
