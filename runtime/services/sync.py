@@ -60,7 +60,11 @@ async def sync_once(
     misbehaves, stalls or dies is told of in the report; what it sent in good order before stays. Raises
     ``StoreUnavailable`` when this side's disk refuses.
     """
-    await replica.flush()
+    try:
+        await replica.flush()
+    except BaseException:
+        await connection.close()
+        raise
     return await guarded_driver(replica, connection, settings, is_live=False).run()
 
 

@@ -322,6 +322,25 @@ async def test_a_peer_that_asks_and_does_not_read_is_given_up_in_time() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("problem", [StoreUnavailable("the disk refuses"), asyncio.CancelledError()])
+async def test_a_sync_that_cannot_begin_closes_its_connection(
+    problem: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red until 2026-11: a journal that was closed as the peer answered left its end open (simulated seed 624)."""
+
+    async def fail(_: MemoryReplica) -> None:
+        raise problem
+
+    monkeypatch.setattr(MemoryReplica, "flush", fail)
+    here, there = memory_pair(bytes_max=10_000)
+    with pytest.raises(type(problem)):
+        await sync_once(replica(1, 1), here)
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(PeerLost):
+            await there.receive()
+
+
+@pytest.mark.asyncio
 async def test_a_peer_that_dies_during_the_transfer_leaves_a_good_prefix() -> None:
     source, victim = replica(2, *[100] * 40), replica(1, 1)
     async with serve(source, LOOPBACK) as server:
