@@ -341,10 +341,9 @@ def ceremony(kind: type[Fact], *, by: AuthorityId, at: int, ceremony_id: str = "
     return commit_by(by, kind(**about | fields))
 
 
-def test_only_the_parties_of_an_accepted_invitation_hold_its_ceremony() -> None:
-    begun = ceremony(InvitationCeremonyInitiated, by=ADA, at=3)
-    forged = ceremony(InvitationCeremonyCommitted, by=EVE, at=4, relationship_id="rel-" + "00" * 8)
-    offer = commit_by(
+def offer_to_ben() -> Fact:
+    """Ada offers Ben her contact."""
+    return commit_by(
         ADA,
         InvitationSent(
             context_id=CONTEXT,
@@ -355,6 +354,12 @@ def test_only_the_parties_of_an_accepted_invitation_hold_its_ceremony() -> None:
             sent_at=1,
         ),
     )
+
+
+def test_only_the_parties_of_an_accepted_invitation_hold_its_ceremony() -> None:
+    begun = ceremony(InvitationCeremonyInitiated, by=ADA, at=3)
+    forged = ceremony(InvitationCeremonyCommitted, by=EVE, at=4, relationship_id="rel-" + "00" * 8)
+    offer = offer_to_ben()
     accepted = commit_by(BEN, InvitationAccepted(context_id=CONTEXT, invitation_id="i", acceptor_id=BEN, accepted_at=2))
     for order in permutations([begun, forged, offer, accepted]):
         view = InvitationsSignalView(ADA)
@@ -370,17 +375,7 @@ def test_only_the_parties_of_an_accepted_invitation_hold_its_ceremony() -> None:
 
 
 def test_an_old_answer_without_a_context_is_folded_apart_and_resolves_no_offer() -> None:
-    offer = commit_by(
-        ADA,
-        InvitationSent(
-            context_id=CONTEXT,
-            invitation_id="i",
-            sender_id=ADA,
-            receiver_id=BEN,
-            invitation_type=ContactInvitation(),
-            sent_at=1,
-        ),
-    )
+    offer = offer_to_ben()
     old = [
         commit_by(BEN, InvitationAccepted(invitation_id="i", acceptor_id=BEN, accepted_at=2)),
         commit_by(BEN, InvitationDeclined(invitation_id="i", decliner_id=BEN, declined_at=2)),
